@@ -1,0 +1,41 @@
+//! The whole service over UDP.
+
+use chrono::NaiveDateTime;
+
+use crate::reply::LINE_MAX;
+use crate::request::Command;
+
+/// The length of the longest datagram that [`answer`] returns, in bytes.
+pub const DATAGRAM_MAX: usize = 32;
+
+/// The reply to one datagram, written to `buffer`; `None` where silence is due.
+///
+/// A request is `send time`, `day`, `date` or `time` in any letter case, then LF, CRLF or nothing. Only
+/// such a request is ever answered, and no answer is one, so two servers that are made to talk to each
+/// other stop after one datagram. An answer is at most three times as long as its request.
+///
+/// ```
+/// use chime_protocol::{DATAGRAM_MAX, answer};
+///
+/// let now = chrono::NaiveDate::from_ymd_opt(2026, 11, 21).unwrap().and_hms_opt(6, 32, 6).unwrap();
+/// let mut buffer = [0; DATAGRAM_MAX];
+/// assert_eq!(answer(b"time\n", now, &mut buffer), Some(&b"06:32:06\n"[..]));
+/// assert_eq!(answer(b"06:32:06\n", now, &mut buffer), None);
+/// ```
+pub fn answer<'a>(
+    request: &[u8],
+    now: NaiveDateTime,
+    buffer: &'a mut [u8; DATAGRAM_MAX],
+) -> Option<&'a [u8]> {
+    let (text, has_line_end) = match request {
+        [text @ .., b'\r', b'\n'] | [text @ .., b'\n'] => (text, true),
+        text => (text, false),
+    };
+    let reply = Command::parse(text)?.time_reply(now)?;
+    let mut line = [0; LINE_MAX];
+    let length = reply.write_line(&mut line);
+    let reply = &line[..if has_line_end { length } else { length - 1 }];
+    let buffer = &mut buffer[..reply.len()];
+    buffer.copy_from_slice(reply);
+    Some(buffer)
+}

@@ -1,0 +1,93 @@
+//! The client's side: where replies end in a server's bytes, and what they say.
+
+use core::{fmt, mem};
+
+use crate::reply::Reply;
+
+/// Cuts a server's bytes into lines and recognises the reply in each, in constant memory.
+///
+/// Nothing is assumed of the server: a line that no server of this protocol sends is [`Unknown`], and
+/// so is the start of a line that is too long for a reply.
+///
+/// ```
+/// use chime_protocol::{Replies, Reply};
+///
+/// let mut replies = Replies::new();
+/// let mut input: &[u8] = b"Welcome to the server\n1";
+/// assert_eq!(replies.next(&mut input), Some(Ok(Reply::Welcome)));
+/// assert_eq!(replies.next(&mut input), None);
+/// assert_eq!(replies.unfinished(), b"1");
+/// let mut input: &[u8] = b"5\n";
+/// assert_eq!(replies.next(&mut input), Some(Ok(Reply::Sum(15))));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replies {
+    line: [u8; Reply::TEXT_MAX],
+    length: usize,
+}
+
+impl Replies {
+    /// Starts before the first byte.
+    pub const fn new() -> Replies {
+        Replies {
+            line: [0; Reply::TEXT_MAX],
+            length: 0,
+        }
+    }
+
+    /// Takes bytes off the front of `input` until a line is complete or too long, and returns what it
+    /// says; `None` when `input` is used up before that.
+    ///
+    /// After an [`Unknown`] the conversation is best given up; what follows is read as another line.
+    pub fn next(&mut self, input: &mut &[u8]) -> Option<Result<Reply, Unknown>> {
+        let room = Reply::TEXT_MAX - self.length;
+        let line_end = input.iter().take(room + 1).position(|byte| *byte == b'\n');
+        let (text, rest) = input.split_at(line_end.unwrap_or(room.min(input.len())));
+        self.line[self.length..][..text.len()].copy_from_slice(text);
+        self.length += text.len();
+        *input = rest;
+        if rest.is_empty() {
+            return None;
+        }
+        let line = mem::take(self);
+        if line_end.is_none() {
+            return Some(Err(Unknown(line)));
+        }
+        *input = &rest[1..];
+        Some(Reply::parse(line.unfinished()).ok_or(Unknown(line)))
+    }
+
+    /// The bytes of a line that has begun and not ended.
+    pub fn unfinished(&self) -> &[u8] {
+        &self.line[..self.length]
+    }
+}
+
+impl Default for Replies {
+    fn default() -> Replies {
+        Replies::new()
+    }
+}
+
+/// A line that no server of this protocol sends, or the start of one that is too long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown(Replies);
+
+impl Unknown {
+    /// The bytes of the line, at most [`Reply::TEXT_MAX`].
+    pub fn line(&self) -> &[u8] {
+        self.0.unfinished()
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no reply of this protocol: '{}'",
+            self.line().escape_ascii()
+        )
+    }
+}
+
+impl core::error::Error for Unknown {}

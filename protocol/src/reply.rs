@@ -1,0 +1,186 @@
+//! What a server says, as values and as text: the only file that holds text a user sees.
+
+use core::fmt;
+
+use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike, Weekday};
+
+const WELCOME: &str = "Welcome to the server";
+const FULL: &str = "The server is full, please try again later";
+const HELP: &str = "Commands: day, date, time, send time, a string of digits, help, quit, exit";
+const FAREWELL: &str = "Thank You .. See You soon !! ";
+const COMMAND_ERROR: &str = "You entered an invalid command";
+const DIGIT_ERROR: &str = "Please enter a valid String of Digits or type 'quit' to exit.";
+
+/// One reply of a server.
+///
+/// [`Display`](fmt::Display) writes its text, without a line end; [`Reply::parse`] reads it back.
+///
+/// ```
+/// use chime_protocol::Reply;
+///
+/// assert_eq!(Reply::parse(b"15"), Some(Reply::Sum(15)));
+/// assert_eq!(Reply::Sum(15).to_string(), "15");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The first thing a server says to a client that it serves.
+    Welcome,
+    /// What a server says in place of the welcome to a client that it has no room for.
+    Full,
+    /// The weekday, in English.
+    Weekday(Weekday),
+    /// The date, as `26-11-21`: the year without its century, the month, the day.
+    Date(NaiveDate),
+    /// The time of day, as `06:32:06`.
+    Time(NaiveTime),
+    /// Date and time of day, as `2026-11-21 06:32:06.123456`.
+    DateTime(NaiveDateTime),
+    /// The sum of a string of digits.
+    Sum(u64),
+    /// The commands, in one line.
+    Help,
+    /// The last thing a server says to a client that quits.
+    Farewell,
+    /// The request is no command.
+    CommandError,
+    /// The request is no string of digits: said by a service that offers nothing else.
+    DigitError,
+}
+
+impl Reply {
+    /// The length of the longest reply, in bytes, without a line end.
+    pub const TEXT_MAX: usize = HELP.len();
+
+    /// Reads the text of a reply; `None` if no server says that.
+    ///
+    /// A date comes without its century: it is taken to lie between 1970 and 2069.
+    pub fn parse(text: &[u8]) -> Option<Reply> {
+        let text = str::from_utf8(text).ok()?;
+        let reply = match text {
+            WELCOME => Reply::Welcome,
+            FULL => Reply::Full,
+            HELP => Reply::Help,
+            FAREWELL => Reply::Farewell,
+            COMMAND_ERROR => Reply::CommandError,
+            DIGIT_ERROR => Reply::DigitError,
+            _ => Reply::parse_value(text)?,
+        };
+        // The readers of values know more spellings than a server uses.
+        let mut line = [0; LINE_MAX];
+        let length = reply.write_line(&mut line);
+        (line[..length - 1] == *text.as_bytes()).then_some(reply)
+    }
+
+    fn parse_value(text: &str) -> Option<Reply> {
+        if let Ok(sum) = text.parse() {
+            return Some(Reply::Sum(sum));
+        }
+        if let Ok(weekday) = text.parse() {
+            return Some(Reply::Weekday(weekday));
+        }
+        if let Ok(date) = NaiveDate::parse_from_str(text, "%y-%m-%d") {
+            return Some(Reply::Date(date));
+        }
+        if let Ok(time) = NaiveTime::parse_from_str(text, "%H:%M:%S") {
+            return Some(Reply::Time(time));
+        }
+        let instant = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.6f");
+        instant.map(Reply::DateTime).ok()
+    }
+
+    /// Writes the text and LF to the front of `line`, and returns their length.
+    pub(crate) fn write_line(self, line: &mut [u8; LINE_MAX]) -> usize {
+        let mut line = Line {
+            bytes: line,
+            length: 0,
+        };
+        match self {
+            Reply::Welcome => line.push(WELCOME),
+            Reply::Full => line.push(FULL),
+            Reply::Weekday(weekday) => line.push(weekday_name(weekday)),
+            Reply::Date(date) => line.push_date(date, 2),
+            Reply::Time(time) => line.push_time(time),
+            Reply::DateTime(instant) => {
+                line.push_date(instant.date(), 4);
+                line.push(" ");
+                line.push_time(instant.time());
+                line.push(".");
+                line.push_number(u64::from(instant.nanosecond() % 1_000_000_000 / 1_000), 6);
+            }
+            Reply::Sum(sum) => line.push_number(sum, sum.checked_ilog10().unwrap_or(0) + 1),
+            Reply::Help => line.push(HELP),
+            Reply::Farewell => line.push(FAREWELL),
+            Reply::CommandError => line.push(COMMAND_ERROR),
+            Reply::DigitError => line.push(DIGIT_ERROR),
+        }
+        line.push("\n");
+        line.length
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = [0; LINE_MAX];
+        let length = self.write_line(&mut line);
+        let text = str::from_utf8(&line[..length - 1]).expect("replies are ASCII");
+        f.pad(text)
+    }
+}
+
+/// The length of the longest reply with its LF, in bytes.
+pub(crate) const LINE_MAX: usize = Reply::TEXT_MAX + 1;
+
+/// A reply being put into text: by hand, because most of the time of an answer is spent here.
+struct Line<'a> {
+    bytes: &'a mut [u8; LINE_MAX],
+    length: usize,
+}
+
+impl Line<'_> {
+    fn push(&mut self, text: &str) {
+        self.bytes[self.length..][..text.len()].copy_from_slice(text.as_bytes());
+        self.length += text.len();
+    }
+
+    /// The last `digits` digits of `number`, with leading zeros.
+    fn push_number(&mut self, mut number: u64, digits: u32) {
+        let place = &mut self.bytes[self.length..][..digits as usize];
+        for byte in place.iter_mut().rev() {
+            *byte = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        self.length += place.len();
+    }
+
+    /// The date, with the last `year_digits` digits of its year.
+    fn push_date(&mut self, date: NaiveDate, year_digits: u32) {
+        let year = date.year().rem_euclid(10_000).unsigned_abs();
+        self.push_number(year.into(), year_digits);
+        self.push("-");
+        self.push_number(date.month().into(), 2);
+        self.push("-");
+        self.push_number(date.day().into(), 2);
+    }
+
+    /// The time of day to the second; in a leap second the seconds are 60.
+    fn push_time(&mut self, time: NaiveTime) {
+        let leap = time.nanosecond() / 1_000_000_000;
+        self.push_number(time.hour().into(), 2);
+        self.push(":");
+        self.push_number(time.minute().into(), 2);
+        self.push(":");
+        self.push_number((time.second() + leap).into(), 2);
+    }
+}
+
+const fn weekday_name(weekday: Weekday) -> &'static str {
+    match weekday {
+        Weekday::Mon => "Monday",
+        Weekday::Tue => "Tuesday",
+        Weekday::Wed => "Wednesday",
+        Weekday::Thu => "Thursday",
+        Weekday::Fri => "Friday",
+        Weekday::Sat => "Saturday",
+        Weekday::Sun => "Sunday",
+    }
+}

@@ -1,0 +1,253 @@
+//! What a client asks: the commands, and where requests end in a stream of lines.
+
+use core::mem;
+
+use chrono::{Datelike, NaiveDateTime};
+
+use crate::digits;
+use crate::reply::Reply;
+
+/// A command that has a name. The other command is a string of digits: see [`Request::Digits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `day`: the weekday.
+    Day,
+    /// `date`: the date, with a year of two digits.
+    Date,
+    /// `time`: the time of day.
+    Time,
+    /// `send time`: date and time of day, with microseconds.
+    SendTime,
+    /// `help`: the commands, in one line.
+    Help,
+    /// `quit`: ends the conversation.
+    Quit,
+    /// `exit`: the same as `quit`.
+    Exit,
+}
+
+impl Command {
+    /// Every command, in the order in which `help` names them.
+    pub const ALL: [Command; 7] = [
+        Command::Day,
+        Command::Date,
+        Command::Time,
+        Command::SendTime,
+        Command::Help,
+        Command::Quit,
+        Command::Exit,
+    ];
+
+    /// The command as it is sent, in small letters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Command::Day => "day",
+            Command::Date => "date",
+            Command::Time => "time",
+            Command::SendTime => "send time",
+            Command::Help => "help",
+            Command::Quit => "quit",
+            Command::Exit => "exit",
+        }
+    }
+
+    /// Recognises exactly these bytes, nothing trimmed, letter case ignored.
+    pub(crate) fn parse(text: &[u8]) -> Option<Command> {
+        Command::ALL
+            .into_iter()
+            .find(|command| command.name().as_bytes().eq_ignore_ascii_case(text))
+    }
+
+    /// The reply of a command that asks for the time, at `now`.
+    pub(crate) fn time_reply(self, now: NaiveDateTime) -> Option<Reply> {
+        match self {
+            Command::Day => Some(Reply::Weekday(now.weekday())),
+            Command::Date => Some(Reply::Date(now.date())),
+            Command::Time => Some(Reply::Time(now.time())),
+            Command::SendTime => Some(Reply::DateTime(now)),
+            Command::Help | Command::Quit | Command::Exit => None,
+        }
+    }
+}
+
+/// One request of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A command that has a name.
+    Command(Command),
+    /// One or more ASCII digits; the value is their sum.
+    Digits(u64),
+    /// Anything else, an empty line too.
+    Invalid,
+}
+
+impl Request {
+    /// Recognises exactly these bytes, nothing trimmed, letter case ignored.
+    pub(crate) fn parse(text: &[u8]) -> Request {
+        if let Some(command) = Command::parse(text) {
+            return Request::Command(command);
+        }
+        match digits::leading(text) {
+            (length, sum) if length > 0 && length == text.len() => Request::Digits(sum),
+            _ => Request::Invalid,
+        }
+    }
+}
+
+/// Cuts a client's bytes into lines and recognises the request in each, in constant memory.
+///
+/// A server's [`Session`](crate::Session) is built on it. A client that sends requests ahead of
+/// their replies uses it to know how many replies are due, and whether it has asked to quit.
+///
+/// ```
+/// use chime_protocol::{Command, Request, Requests};
+///
+/// let mut requests = Requests::new();
+/// let mut input: &[u8] = b" Day \r\n123";
+/// assert_eq!(requests.next(&mut input), Some(Request::Command(Command::Day)));
+/// assert_eq!(requests.next(&mut input), None);
+/// let mut input: &[u8] = b"45\n";
+/// assert_eq!(requests.next(&mut input), Some(Request::Digits(15)));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requests {
+    body: Body,
+    tail: Tail,
+}
+
+impl Default for Requests {
+    fn default() -> Requests {
+        Requests::new()
+    }
+}
+
+impl Requests {
+    /// Starts before the first byte.
+    pub const fn new() -> Requests {
+        Requests {
+            body: Body::Nothing,
+            tail: Tail::Nothing,
+        }
+    }
+
+    /// Takes bytes off the front of `input` until a request is complete, and returns it; `None` when
+    /// `input` is used up before that.
+    pub fn next(&mut self, input: &mut &[u8]) -> Option<Request> {
+        loop {
+            *input = &input[self.take_run(input)..];
+            let (&byte, rest) = input.split_first()?;
+            *input = rest;
+            if byte == b'\n' {
+                let line = mem::take(self);
+                return Some(line.body.request());
+            }
+            self.take_byte(byte);
+        }
+    }
+
+    /// The client will send no more: returns the request in a last line of at least one byte.
+    pub fn finish(&mut self) -> Option<Request> {
+        let line = mem::take(self);
+        (line != Requests::new()).then(|| line.body.request())
+    }
+
+    /// Takes the bytes that only add to a digit sum, or are part of an invalid line whatever they
+    /// are, and returns how many they were. These are the only ones that can be many.
+    fn take_run(&mut self, input: &[u8]) -> usize {
+        match (&mut self.body, self.tail) {
+            (Body::Digits(sum), Tail::Nothing) => {
+                let (length, run_sum) = digits::leading(input);
+                *sum += run_sum;
+                length
+            }
+            (Body::Invalid, _) => {
+                let line_end = input.iter().position(|byte| *byte == b'\n');
+                line_end.unwrap_or(input.len())
+            }
+            _ => 0,
+        }
+    }
+
+    /// Takes a byte that is not LF.
+    fn take_byte(&mut self, byte: u8) {
+        match (byte, self.tail) {
+            (_, Tail::Return) => self.body = Body::Invalid,
+            (b'\r', _) => self.tail = Tail::Return,
+            (b' ', Tail::Nothing) => self.tail = Tail::Space,
+            (b' ' | b'\t', _) => self.tail = Tail::Blanks,
+            (_, tail) => {
+                self.body = self.body.with(tail, byte);
+                self.tail = Tail::Nothing;
+            }
+        }
+    }
+}
+
+/// What a line holds so far, without what may turn out not to count at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Nothing,
+    Digits(u64),
+    Word(Word),
+    Invalid,
+}
+
+/// What follows the body: it counts only if more of the body follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tail {
+    Nothing,
+    /// One space, which `send time` may have inside.
+    Space,
+    /// Any other spaces and tabs.
+    Blanks,
+    /// Spaces and tabs or none, then CR.
+    Return,
+}
+
+impl Body {
+    /// The body after `tail` and `byte`, which is neither blank, CR nor LF.
+    fn with(self, tail: Tail, byte: u8) -> Body {
+        let word = match (self, tail) {
+            (Body::Nothing, _) if byte.is_ascii_digit() => {
+                return Body::Digits(u64::from(byte - b'0'));
+            }
+            (Body::Nothing, _) => Some(Word::default()),
+            (Body::Word(word), Tail::Nothing) => Some(word),
+            (Body::Word(word), Tail::Space) => word.with(b' '),
+            _ => None,
+        };
+        word.and_then(|word| word.with(byte))
+            .map_or(Body::Invalid, Body::Word)
+    }
+
+    fn request(self) -> Request {
+        match self {
+            Body::Digits(sum) => Request::Digits(sum),
+            Body::Word(word) => word.request(),
+            Body::Nothing | Body::Invalid => Request::Invalid,
+        }
+    }
+}
+
+/// The start of what may be a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Word {
+    bytes: [u8; Word::MAX],
+    length: u8,
+}
+
+impl Word {
+    const MAX: usize = Command::SendTime.name().len();
+
+    /// The word with one more byte, if a command can be that long.
+    fn with(mut self, byte: u8) -> Option<Word> {
+        *self.bytes.get_mut(usize::from(self.length))? = byte;
+        self.length += 1;
+        Some(self)
+    }
+
+    fn request(self) -> Request {
+        Command::parse(&self.bytes[..usize::from(self.length)])
+            .map_or(Request::Invalid, Request::Command)
+    }
+}

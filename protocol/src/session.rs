@@ -1,0 +1,187 @@
+//! The server's side of one conversation over a stream.
+
+use core::mem;
+
+use chrono::NaiveDateTime;
+
+use crate::reply::{LINE_MAX, Reply};
+use crate::request::{Command, Request, Requests};
+
+/// Which commands a server offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Service {
+    /// All of them.
+    #[default]
+    Both,
+    /// `day`, `date`, `time`, and `quit` or `exit` without a farewell.
+    DateTime,
+    /// Digit sums, and `quit` or `exit`.
+    DigitSum,
+}
+
+/// Where one command ends and the next begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// A line is a command; replies end with LF.
+    #[default]
+    Line,
+    /// What one read returns is a command; replies have no line end.
+    Read,
+}
+
+/// How far one call got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Progress {
+    /// Bytes taken off the front of the input. The others stay the caller's, to be given again.
+    pub read: usize,
+    /// Bytes written to the front of the output, to be sent.
+    pub written: usize,
+    /// What to do next.
+    pub status: Status,
+}
+
+/// What the caller of a [`Session`] does next, once it has sent what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// All input was read and every reply is written: wait for more input.
+    NeedInput,
+    /// Every byte of the output was written and there may be more: call again with the input that
+    /// was not read.
+    OutputFull,
+    /// Every reply is written and nothing more will be read: close the connection.
+    Closed,
+}
+
+/// The server's side of one conversation over a stream: bytes in, bytes out.
+///
+/// Every byte string is a legal input, so nothing here can fail. The state is of fixed size, whatever
+/// is sent. [`crate`] shows the loop that runs one.
+#[derive(Clone, Debug)]
+pub struct Session {
+    requests: Requests,
+    /// The reply being written, and how much of it already is.
+    reply: Option<(Reply, usize)>,
+    service: Service,
+    framing: Framing,
+    closing: bool,
+}
+
+const _: () = assert!(size_of::<Session>() <= 64);
+
+impl Session {
+    /// Starts a conversation: its first output is the welcome.
+    pub const fn new(service: Service, framing: Framing) -> Session {
+        Session {
+            requests: Requests::new(),
+            reply: Some((Reply::Welcome, 0)),
+            service,
+            framing,
+            closing: false,
+        }
+    }
+
+    /// Starts a conversation that only says that the server is full.
+    pub const fn refused(framing: Framing) -> Session {
+        Session {
+            reply: Some((Reply::Full, 0)),
+            closing: true,
+            ..Session::new(Service::Both, framing)
+        }
+    }
+
+    /// Reads `input` and writes the replies, until one of the two is used up or the conversation ends.
+    ///
+    /// Replies tell the time `now`. Any non-empty `output` makes progress. With [`Framing::Read`],
+    /// `input` is what one read returned, or empty.
+    pub fn advance(&mut self, input: &[u8], output: &mut [u8], now: NaiveDateTime) -> Progress {
+        self.run(input, false, output, now)
+    }
+
+    /// Ends the conversation, when the client will send no more and all that it sent has been read:
+    /// answers a last line that has no line end.
+    ///
+    /// Call it again while it returns [`Status::OutputFull`]; at last it returns [`Status::Closed`].
+    pub fn finish(&mut self, output: &mut [u8], now: NaiveDateTime) -> Progress {
+        self.run(&[], true, output, now)
+    }
+
+    fn run(
+        &mut self,
+        input: &[u8],
+        is_last: bool,
+        output: &mut [u8],
+        now: NaiveDateTime,
+    ) -> Progress {
+        let mut unread = input;
+        let mut written = 0;
+        let status = loop {
+            written += self.write_reply(&mut output[written..]);
+            if self.reply.is_some() {
+                break Status::OutputFull;
+            }
+            if self.closing {
+                break Status::Closed;
+            }
+            let mut request = self.next_request(&mut unread);
+            if request.is_none() && is_last {
+                self.closing = true;
+                request = self.requests.finish();
+            } else if request.is_none() {
+                break Status::NeedInput;
+            }
+            self.reply = request
+                .and_then(|request| self.answer(request, now))
+                .map(|reply| (reply, 0));
+        };
+        Progress {
+            read: input.len() - unread.len(),
+            written,
+            status,
+        }
+    }
+
+    /// Writes as much of the reply as there is room for, and returns how much that was.
+    fn write_reply(&mut self, output: &mut [u8]) -> usize {
+        let Some((reply, offset)) = self.reply else {
+            return 0;
+        };
+        let mut line = [0; LINE_MAX];
+        let length = match self.framing {
+            Framing::Line => reply.write_line(&mut line),
+            Framing::Read => reply.write_line(&mut line) - 1,
+        };
+        let rest = &line[offset..length];
+        let written = rest.len().min(output.len());
+        output[..written].copy_from_slice(&rest[..written]);
+        self.reply = (written < rest.len()).then_some((reply, offset + written));
+        written
+    }
+
+    fn next_request(&mut self, input: &mut &[u8]) -> Option<Request> {
+        match self.framing {
+            Framing::Line => self.requests.next(input),
+            Framing::Read if input.is_empty() => None,
+            Framing::Read => Some(Request::parse(mem::take(input))),
+        }
+    }
+
+    /// The reply to `request`, if it has one.
+    fn answer(&mut self, request: Request, now: NaiveDateTime) -> Option<Reply> {
+        use Command::{Date, Day, Exit, Help, Quit, Time};
+        use Service::{Both, DateTime, DigitSum};
+
+        match (self.service, request) {
+            (service, Request::Command(Quit | Exit)) => {
+                self.closing = true;
+                (service != DateTime).then_some(Reply::Farewell)
+            }
+            (Both, Request::Command(Help)) => Some(Reply::Help),
+            (Both, Request::Command(command)) => command.time_reply(now),
+            (DateTime, Request::Command(command @ (Day | Date | Time))) => command.time_reply(now),
+            (Both | DigitSum, Request::Digits(sum)) => Some(Reply::Sum(sum)),
+            (Both | DateTime, _) => Some(Reply::CommandError),
+            (DigitSum, _) => Some(Reply::DigitError),
+        }
+    }
+}
