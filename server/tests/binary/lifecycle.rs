@@ -1,0 +1,183 @@
+//! Starting and stopping.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Output};
+
+use nix::sys::signal::Signal;
+
+use crate::{FLAGS, Server, read_line, rest_of, wait_until, write_until_stopped};
+
+/// Runs a server that is expected to end by itself.
+fn run(flags: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
+    command.args(FLAGS).args(flags).output().expect("it runs")
+}
+
+fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn an_address_that_is_taken_is_named_in_one_line() {
+    let server = Server::start(&[]);
+    for (flag, transport, address) in [
+        ("--tcp", "tcp", server.tcp[0]),
+        ("--udp", "udp", server.udp[0]),
+    ] {
+        let second = run(&[flag, &address.to_string()]);
+        assert_eq!(second.status.code(), Some(1));
+        assert!(
+            second.stdout.is_empty(),
+            "it announced what it does not serve"
+        );
+        let expected = format!(
+            "chime-server: cannot listen on {transport} {address}: the address is already in use\n"
+        );
+        assert_eq!(stderr_of(&second), expected);
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_is_named_in_one_line() {
+    // 192.0.2.0/24 is nobody's: RFC 5737.
+    let output = run(&["--tcp", "192.0.2.1:9990"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        stderr_of(&output),
+        "chime-server: cannot listen on tcp 192.0.2.1:9990: \
+         the address is not one of this machine\n"
+    );
+}
+
+#[test]
+fn wrong_usage_is_told_with_code_2() {
+    for flags in [
+        &["--tcp", "nowhere"][..],
+        &["--idle-timeout", "0s"],
+        &["--idle-timeout", "soon"],
+        &["--workers", "0"],
+        &["--max-connections", "0"],
+        &["--service", "none"],
+        &["--no-tcp", "--no-udp"],
+        &["--no-such-flag"],
+    ] {
+        let output = run(flags);
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(stderr_of(&output).starts_with("error: "), "{flags:?}");
+    }
+}
+
+#[test]
+fn several_addresses_are_served() {
+    let server = Server::start(&[
+        "--tcp",
+        "127.0.0.2:0",
+        "--tcp",
+        "[::1]:0",
+        "--udp",
+        "[::1]:0",
+    ]);
+    assert_eq!((server.tcp.len(), server.udp.len()), (3, 2));
+    for address in &server.tcp {
+        let stream = TcpStream::connect(address).expect("a connection");
+        assert_eq!(read_line(&stream), "Welcome to the server\n");
+    }
+}
+
+#[test]
+fn every_flag_is_an_environment_variable_too() {
+    let help = run(&["--help"]);
+    let help = String::from_utf8(help.stdout).expect("text");
+    for line in help
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| line.starts_with("--"))
+    {
+        let flag = line.split_whitespace().next().expect("a flag");
+        let variable = format!("CHIME_{}", flag[2..].replace('-', "_").to_uppercase());
+        assert!(help.contains(&format!("[env: {variable}=")), "{flag}");
+    }
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
+    let output = command
+        .args(["--udp", "127.0.0.1:0"])
+        .envs([("CHIME_NO_TCP", "1"), ("CHIME_UDP", "192.0.2.1:1")])
+        .envs([("CHIME_TCP", "192.0.2.1:2"), ("CHIME_WORKERS", "none")])
+        .output()
+        .expect("it runs");
+    assert!(
+        stderr_of(&output).contains("'none' for '--workers <N>'"),
+        "a flag from a variable"
+    );
+}
+
+#[test]
+fn a_flag_overrides_its_variable() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
+    let output = command
+        .args(["--tcp", "192.0.2.1:1", "--no-udp"])
+        .env("CHIME_TCP", "192.0.2.1:2")
+        .output()
+        .expect("it runs");
+    assert!(stderr_of(&output).contains("cannot listen on tcp 192.0.2.1:1:"));
+}
+
+#[test]
+fn a_signal_to_stop_leaves_no_answer_unsent() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let server = Server::start(&[]);
+        let idle = server.connect();
+        assert_eq!(read_line(&idle), "Welcome to the server\n");
+        let mut busy = server.connect();
+        assert_eq!(read_line(&busy), "Welcome to the server\n");
+        busy.write_all("1\n".repeat(10_000).as_bytes())
+            .expect("sent");
+        busy.write_all(b"half a line").expect("sent");
+
+        server.signal(signal);
+        assert_eq!(rest_of(busy), "1\n".repeat(10_000));
+        assert_eq!(rest_of(idle), "");
+        let (status, log) = server.wait();
+        assert_eq!(status.code(), Some(0), "{log}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let server = Server::start(&["--drain-timeout", "1h"]);
+    let mut stream = server.connect();
+    // Replies that nobody takes keep the server from stopping.
+    write_until_stopped(&mut stream, &b"help\n".repeat(1_000_000));
+    server.signal(Signal::SIGTERM);
+    wait_until("the server stops accepting", || {
+        TcpStream::connect(server.tcp[0]).is_err()
+    });
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().0.code(), Some(1));
+}
+
+#[test]
+fn connections_that_do_not_end_are_cut_at_the_drain_timeout() {
+    let server = Server::start(&["--drain-timeout", "100ms"]);
+    let mut stream = server.connect();
+    write_until_stopped(&mut stream, &b"help\n".repeat(1_000_000));
+    server.signal(Signal::SIGTERM);
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(log.contains("1 connections cut"), "{log}");
+}
+
+#[test]
+fn the_port_is_free_at_once_after_a_stop() {
+    let server = Server::start(&[]);
+    let address = server.tcp[0].to_string();
+    let mut client = server.connect();
+    assert_eq!(read_line(&client), "Welcome to the server\n");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(client.read(&mut [0]).expect("an end"), 0);
+    assert_eq!(server.wait().0.code(), Some(0));
+    // The client has not closed its side: the port still has a connection of the past.
+    let server = Server::start(&["--tcp", &address]);
+    assert_eq!(server.tcp[1].to_string(), address);
+}
