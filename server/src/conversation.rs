@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chime_protocol::{Session, Status};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::task::consume_budget;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -203,6 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                     self.poll_receive(cx, input).map_ok(drop)
                 })
                 .await?;
+                consume_budget().await;
             }
             Ok(())
         };

@@ -1,0 +1,255 @@
+//! One conversation over a stream in memory.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use chime_protocol::{Framing, Service, Session};
+use chime_server::{Buffers, converse};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
+use tokio::task::{JoinHandle, spawn_local, yield_now};
+use tokio::time::{Instant, advance, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{IDLE_TIMEOUT, options, run};
+
+/// A conversation in a task of its own.
+struct Served {
+    task: JoinHandle<io::Result<()>>,
+    stop: CancellationToken,
+}
+
+fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, buffers: Rc<Buffers>) -> Served {
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    let session = Session::new(Service::Both, Framing::Line);
+    let task =
+        spawn_local(async move { converse(stream, session, &options(), &buffers, &token).await });
+    Served { task, stop }
+}
+
+/// Serves one end of a stream that holds `capacity` bytes in each direction, and returns the other.
+fn connect(capacity: usize) -> (DuplexStream, Served) {
+    let (client, server) = duplex(capacity);
+    (client, serve(server, Rc::default()))
+}
+
+async fn read_text(client: &mut DuplexStream, text: &str) {
+    let mut buffer = vec![0; text.len()];
+    client.read_exact(&mut buffer).await.expect("all of it");
+    assert_eq!(String::from_utf8_lossy(&buffer), text);
+}
+
+#[test]
+fn short_reads_and_short_writes_change_nothing() {
+    run(async {
+        for capacity in [1, 2, 3, 7, 64] {
+            let (client, served) = connect(capacity);
+            let (mut reader, mut writer) = tokio::io::split(client);
+            let requests = "day\r\n 123 \n\nquit\nday\n";
+            let sender = spawn_local(async move { writer.write_all(requests.as_bytes()).await });
+            let mut text = String::new();
+            reader.read_to_string(&mut text).await.expect("ASCII");
+            assert_eq!(
+                text,
+                "Welcome to the server\nSaturday\n6\nYou entered an invalid command\n\
+                 Thank You .. See You soon !! \n"
+            );
+            assert!(served.task.await.unwrap().is_ok());
+            // What follows quit may find the stream closed.
+            let _ = sender.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_idle_conversation_ends_at_the_idle_timeout() {
+    run(async {
+        let (mut client, served) = connect(1024);
+        let start = Instant::now();
+        read_text(&mut client, "Welcome to the server\n").await;
+        let error = served.task.await.unwrap().expect_err("a timeout");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed(), IDLE_TIMEOUT);
+        assert_eq!(client.read(&mut [0]).await.expect("an end"), 0);
+    });
+}
+
+#[test]
+fn every_byte_of_a_client_puts_the_idle_timeout_off() {
+    run(async {
+        let (mut client, served) = connect(1024);
+        read_text(&mut client, "Welcome to the server\n").await;
+        let start = Instant::now();
+        for _ in 0..10 {
+            sleep(IDLE_TIMEOUT - Duration::from_secs(1)).await;
+            client.write_all(b"1").await.expect("still open");
+        }
+        let error = served.task.await.unwrap().expect_err("a timeout");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed(), IDLE_TIMEOUT * 11 - Duration::from_secs(10));
+    });
+}
+
+#[test]
+fn a_client_that_takes_no_replies_is_idle() {
+    run(async {
+        let (mut client, served) = connect(64);
+        let start = Instant::now();
+        let sender = spawn_local(async move { client.write_all(&[b'\n'; 100_000]).await });
+        let error = served.task.await.unwrap().expect_err("a timeout");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed(), IDLE_TIMEOUT);
+        assert!(sender.await.unwrap().is_err(), "it was not all read");
+    });
+}
+
+#[test]
+fn a_client_that_takes_replies_slowly_gets_them_all() {
+    run(async {
+        let (client, served) = connect(64);
+        let (mut reader, mut writer) = tokio::io::split(client);
+        spawn_local(async move {
+            writer
+                .write_all(&b"1\n".repeat(20_000))
+                .await
+                .expect("sent");
+            writer.shutdown().await.expect("half-closed");
+        });
+        let mut text = Vec::new();
+        let mut buffer = [0; 1000];
+        loop {
+            sleep(IDLE_TIMEOUT / 2).await;
+            match reader.read(&mut buffer).await.expect("still open") {
+                0 => break,
+                length => text.extend_from_slice(&buffer[..length]),
+            }
+        }
+        assert!(text == format!("Welcome to the server\n{}", "1\n".repeat(20_000)).into_bytes());
+        assert!(served.task.await.unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_stop_answers_what_was_asked_and_no_more() {
+    run(async {
+        let (mut client, served) = connect(1024);
+        read_text(&mut client, "Welcome to the server\n").await;
+        client.write_all(b"12\n345\nday").await.expect("sent");
+        served.stop.cancel();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.expect("ASCII");
+        assert_eq!(text, "3\n12\n");
+        drop(client);
+        assert!(served.task.await.unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_stop_before_the_first_word_still_welcomes() {
+    run(async {
+        let (mut client, served) = connect(1024);
+        served.stop.cancel();
+        read_text(&mut client, "Welcome to the server\n").await;
+        assert_eq!(client.read(&mut [0]).await.expect("an end"), 0);
+    });
+}
+
+#[test]
+fn a_closed_conversation_waits_for_the_client_to_close_but_not_for_long() {
+    run(async {
+        let (mut client, served) = connect(1024);
+        client.write_all(b"quit\n").await.expect("sent");
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.expect("ASCII");
+        assert!(text.ends_with("See You soon !! \n"), "{text}");
+        // The server still reads, so that the client is not reset.
+        client.write_all(b"day\n").await.expect("read");
+        let start = Instant::now();
+        assert!(served.task.await.unwrap().is_ok());
+        assert!(start.elapsed() <= Duration::from_secs(1));
+        assert!(client.write_all(b"day\n").await.is_err());
+    });
+}
+
+#[test]
+fn a_client_that_closes_first_is_not_waited_for() {
+    run(async {
+        let (mut client, served) = connect(1024);
+        client.write_all(b"day").await.expect("sent");
+        client.shutdown().await.expect("half-closed");
+        let start = Instant::now();
+        assert!(served.task.await.unwrap().is_ok());
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        read_text(&mut client, "Welcome to the server\nSaturday\n").await;
+    });
+}
+
+/// A client that sends empty lines and takes replies without end and without a pause.
+struct Flood;
+
+impl AsyncRead for Flood {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        buffer.initialize_unfilled().fill(b'\n');
+        buffer.advance(buffer.remaining());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Flood {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_flood_leaves_others_their_turn() {
+    run(async {
+        let buffers = Rc::new(Buffers::default());
+        let flood = serve(Flood, Rc::clone(&buffers));
+        let (mut client, server) = duplex(1024);
+        let polite = serve(server, buffers);
+        client.write_all(b"day\nquit\n").await.expect("sent");
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.expect("ASCII");
+        assert!(text.contains("Saturday"), "{text}");
+        drop(client);
+        assert!(polite.task.await.unwrap().is_ok());
+        flood.task.abort();
+    });
+}
+
+#[test]
+fn a_flood_that_goes_on_after_the_end_is_cut() {
+    run(async {
+        let session = Session::refused(Framing::Line);
+        let (options, buffers, stop) = (options(), Buffers::new(), CancellationToken::new());
+        let refused =
+            spawn_local(async move { converse(Flood, session, &options, &buffers, &stop).await });
+        while !refused.is_finished() {
+            yield_now().await;
+            advance(Duration::from_millis(10)).await;
+        }
+        assert!(refused.await.unwrap().is_ok());
+    });
+}

@@ -1,0 +1,41 @@
+//! The library over streams in memory, in virtual time: no test here waits.
+
+mod conversations;
+mod sockets;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chime_protocol::{Framing, Service};
+use chime_server::Options;
+use chrono::{NaiveDate, NaiveDateTime};
+use tokio::sync::Semaphore;
+use tokio::task::LocalSet;
+
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+fn options() -> Options {
+    Options {
+        service: Service::Both,
+        framing: Framing::Line,
+        clock: saturday,
+        connections: Arc::new(Semaphore::new(2)),
+        idle_timeout: IDLE_TIMEOUT,
+        drain_timeout: Duration::from_secs(10),
+    }
+}
+
+fn saturday() -> NaiveDateTime {
+    let date = NaiveDate::from_ymd_opt(2026, 11, 21).expect("a date");
+    date.and_hms_opt(6, 32, 6).expect("a time")
+}
+
+/// Runs a test on one thread, in virtual time: when every task waits, the next deadline is now.
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    LocalSet::new().block_on(&runtime, test);
+}

@@ -1,0 +1,276 @@
+//! A server on a listener and a datagram socket in memory.
+
+use std::cell::Cell;
+use std::future::pending;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use chime_protocol::DATAGRAM_MAX;
+use chime_server::{Datagrams, Listener, Options, Tally, serve};
+use chrono::NaiveDateTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{options, run, saturday};
+
+const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
+
+const FULL: &str = "The server is full, please try again later\n";
+
+/// Accepts what a test sends it.
+struct Door(UnboundedReceiver<io::Result<DuplexStream>>);
+
+impl Listener for Door {
+    type Stream = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
+        match self.0.recv().await {
+            Some(arrival) => Ok((arrival?, PEER)),
+            None => pending().await,
+        }
+    }
+}
+
+/// Receives what a test sends it, and sends the replies to the test.
+struct Mailbox {
+    requests: UnboundedReceiver<io::Result<Vec<u8>>>,
+    replies: UnboundedSender<Vec<u8>>,
+}
+
+impl Datagrams for Mailbox {
+    async fn exchange<A>(&mut self, mut answer: A) -> io::Result<()>
+    where
+        A: FnMut(&[u8], &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
+    {
+        let Some(request) = self.requests.recv().await else {
+            return pending().await;
+        };
+        let mut buffer = [0; DATAGRAM_MAX];
+        if let Some(length) = answer(&request?, &mut buffer) {
+            self.replies
+                .send(buffer[..length].to_vec())
+                .expect("the test listens");
+        }
+        Ok(())
+    }
+}
+
+/// A server in a task of its own, and the test's ends of its sockets.
+struct Server {
+    door: UnboundedSender<io::Result<DuplexStream>>,
+    requests: UnboundedSender<io::Result<Vec<u8>>>,
+    replies: UnboundedReceiver<Vec<u8>>,
+    stop: CancellationToken,
+    task: JoinHandle<Tally>,
+}
+
+impl Server {
+    fn start(options: Options) -> Server {
+        let (door, arrivals) = unbounded_channel();
+        let (requests, mail) = unbounded_channel();
+        let (reply_sender, replies) = unbounded_channel();
+        let mailbox = Mailbox {
+            requests: mail,
+            replies: reply_sender,
+        };
+        let stop = CancellationToken::new();
+        let serving = serve(vec![Door(arrivals)], vec![mailbox], options, stop.clone());
+        Server {
+            door,
+            requests,
+            replies,
+            stop,
+            task: spawn_local(serving),
+        }
+    }
+
+    fn connect(&self) -> DuplexStream {
+        let (client, server) = duplex(1024);
+        self.door.send(Ok(server)).expect("the server accepts");
+        client
+    }
+
+    async fn converse(&self, requests: &str) -> String {
+        let mut client = self.connect();
+        client.write_all(requests.as_bytes()).await.expect("sent");
+        client.shutdown().await.expect("half-closed");
+        rest_of(&mut client).await
+    }
+
+    async fn stop(self) -> Tally {
+        self.stop.cancel();
+        self.task.await.expect("no panic")
+    }
+}
+
+async fn rest_of(client: &mut DuplexStream) -> String {
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.expect("ASCII");
+    text
+}
+
+#[test]
+fn clients_over_the_limit_are_told_so_and_leave_room_for_none() {
+    run(async {
+        let server = Server::start(options());
+        let mut clients = [server.connect(), server.connect()];
+        for client in &mut clients {
+            client.read_exact(&mut [0; 22]).await.expect("the welcome");
+        }
+        for _ in 0..100 {
+            assert_eq!(server.converse("day\n").await, FULL);
+        }
+        drop(clients);
+        assert_eq!(server.converse("1").await, "Welcome to the server\n1\n");
+        let tally = server.stop().await;
+        assert_eq!(
+            (tally.connections_served, tally.connections_refused),
+            (3, 100)
+        );
+    });
+}
+
+#[test]
+fn of_a_crowd_over_the_limit_some_are_told_and_all_are_closed() {
+    run(async {
+        let server = Server::start(options());
+        let mut clients: Vec<_> = (0..1000).map(|_| server.connect()).collect();
+        let start = Instant::now();
+        let mut told = 0;
+        for client in &mut clients[2..] {
+            match rest_of(client).await.as_str() {
+                FULL => told += 1,
+                silence => assert_eq!(silence, ""),
+            }
+        }
+        assert!(told >= 50, "only {told} of the crowd were told");
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    });
+}
+
+#[test]
+fn a_limit_is_shared_by_clones_of_the_options() {
+    run(async {
+        let options = options();
+        let servers = [Server::start(options.clone()), Server::start(options)];
+        let mut clients = [servers[0].connect(), servers[0].connect()];
+        for client in &mut clients {
+            client.read_exact(&mut [0; 22]).await.expect("the welcome");
+        }
+        assert_eq!(servers[1].converse("").await, FULL);
+    });
+}
+
+#[test]
+fn a_listener_that_fails_for_a_while_accepts_again() {
+    run(async {
+        let server = Server::start(options());
+        for kind in [io::ErrorKind::ConnectionAborted, io::ErrorKind::Other] {
+            for _ in 0..10 {
+                server
+                    .door
+                    .send(Err(kind.into()))
+                    .expect("the server accepts");
+            }
+        }
+        let start = Instant::now();
+        assert_eq!(server.converse("1").await, "Welcome to the server\n1\n");
+        // It pauses for each error that may last, and for none that was of one connection.
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+    });
+}
+
+thread_local! {
+    static IS_CLOCK_BROKEN: Cell<bool> = const { Cell::new(false) };
+}
+
+fn fragile_clock() -> NaiveDateTime {
+    assert!(
+        !IS_CLOCK_BROKEN.get(),
+        "the clock is broken, as the test wants it"
+    );
+    saturday()
+}
+
+#[test]
+fn a_panic_ends_one_connection_and_is_counted() {
+    run(async {
+        let clock = fragile_clock;
+        let server = Server::start(Options { clock, ..options() });
+        let mut other = server.connect();
+        other.read_exact(&mut [0; 22]).await.expect("the welcome");
+
+        IS_CLOCK_BROKEN.set(true);
+        assert_eq!(server.converse("day").await, "");
+        IS_CLOCK_BROKEN.set(false);
+
+        other.write_all(b"day\nquit\n").await.expect("sent");
+        assert!(rest_of(&mut other).await.starts_with("Saturday\n"));
+        drop(other);
+        let tally = server.stop().await;
+        assert_eq!(
+            (tally.connections_served, tally.connections_panicked),
+            (2, 1)
+        );
+    });
+}
+
+#[test]
+fn who_is_connected_at_the_stop_is_served() {
+    run(async {
+        let mut server = Server::start(options());
+        let mut client = server.connect();
+        client.write_all(b"day\nti").await.expect("sent");
+        server
+            .requests
+            .send(Ok(b"day".to_vec()))
+            .expect("the server receives");
+        // The server has not run yet: both are still waiting when it is told to stop.
+        server.stop.cancel();
+        assert_eq!(
+            rest_of(&mut client).await,
+            "Welcome to the server\nSaturday\n"
+        );
+        drop(client);
+        let tally = server.task.await.expect("no panic");
+        assert_eq!(server.replies.recv().await, Some(b"Saturday".to_vec()));
+        assert_eq!((tally.connections_served, tally.datagrams_answered), (1, 1));
+    });
+}
+
+#[test]
+fn a_connection_that_does_not_end_is_cut_at_the_drain_timeout() {
+    run(async {
+        let server = Server::start(options());
+        let mut client = server.connect();
+        let sender = spawn_local(async move { client.write_all(&[b'\n'; 100_000]).await });
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        assert_eq!(server.stop().await.connections_served, 1);
+        assert_eq!(start.elapsed(), options().drain_timeout);
+        assert!(sender.await.expect("no panic").is_err());
+    });
+}
+
+#[test]
+fn a_datagram_socket_that_fails_for_a_while_answers_again() {
+    run(async {
+        let mut server = Server::start(options());
+        for request in [
+            Err(io::ErrorKind::Other.into()),
+            Ok(vec![]),
+            Ok(b"time\n".to_vec()),
+        ] {
+            server.requests.send(request).expect("the server receives");
+        }
+        let start = Instant::now();
+        assert_eq!(server.replies.recv().await, Some(b"06:32:06\n".to_vec()));
+        assert_eq!(start.elapsed(), Duration::from_millis(100));
+        let tally = server.stop().await;
+        assert_eq!((tally.datagrams_answered, tally.datagrams_ignored), (1, 1));
+    });
+}
