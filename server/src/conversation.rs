@@ -37,19 +37,12 @@ struct Blocks {
     output: [u8; BLOCK],
 }
 
-impl Buffers {
-    /// Makes the buffers of one worker.
-    pub fn new() -> Buffers {
+impl Default for Buffers {
+    fn default() -> Buffers {
         Buffers(RefCell::new(Blocks {
             input: [0; BLOCK],
             output: [0; BLOCK],
         }))
-    }
-}
-
-impl Default for Buffers {
-    fn default() -> Buffers {
-        Buffers::new()
     }
 }
 

@@ -13,6 +13,8 @@
 
 mod conversation;
 mod datagram_socket;
+#[cfg(feature = "model")]
+pub mod model;
 mod sockets;
 mod tcp;
 mod udp;
@@ -71,7 +73,7 @@ where
     D: Datagrams + 'static,
 {
     let options = Rc::new(options);
-    let buffers = Rc::new(Buffers::new());
+    let buffers = Rc::new(Buffers::default());
     let mut tasks = JoinSet::new();
     for listener in listeners {
         let (options, buffers) = (Rc::clone(&options), Rc::clone(&buffers));

@@ -243,7 +243,7 @@ fn a_flood_leaves_others_their_turn() {
 fn a_flood_that_goes_on_after_the_end_is_cut() {
     run(async {
         let session = Session::refused(Framing::Line);
-        let (options, buffers, stop) = (options(), Buffers::new(), CancellationToken::new());
+        let (options, buffers, stop) = (options(), Buffers::default(), CancellationToken::new());
         let refused =
             spawn_local(async move { converse(Flood, session, &options, &buffers, &stop).await });
         while !refused.is_finished() {

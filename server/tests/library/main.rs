@@ -2,6 +2,7 @@
 
 mod conversations;
 mod sockets;
+mod streams;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use chime_server::Options;
 use chrono::{NaiveDate, NaiveDateTime};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
+use tokio::time::timeout;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -37,5 +39,8 @@ fn run(test: impl Future<Output = ()>) {
         .start_paused(true)
         .build()
         .expect("a runtime");
-    LocalSet::new().block_on(&runtime, test);
+    // Reached at once by a test in which everything waits for ever.
+    let test = timeout(Duration::from_secs(24 * 3600), test);
+    let ended = LocalSet::new().block_on(&runtime, test);
+    ended.expect("something happens within a day");
 }

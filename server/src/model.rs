@@ -1,0 +1,267 @@
+//! The check of a conversation over a stream that does what streams may do: for property tests, fuzzers
+//! and the replay of seeds.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::time::Duration;
+
+use chime_protocol::model::{Script, Step, naive};
+use chime_protocol::{Framing, Session};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Buffers, Options, converse};
+
+/// A conversation over a stream: what the client sends, and what the stream makes of it.
+///
+/// As text it is a [`Script`] with one more kind of line, which says what the stream does when it is
+/// polled, in order; after that, and without such a line, it does all that is asked:
+///
+/// ```text
+/// stream pending 1 5 error
+/// > day\r\n
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamScript {
+    /// What the client sends. The clock and the room play no part.
+    pub script: Script,
+    /// What the stream does at each poll.
+    pub polls: Vec<StreamPoll>,
+}
+
+/// What a stream does when it is polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamPoll {
+    /// Nothing now, although it could.
+    Pending,
+    /// It reads or writes at most this many bytes, at least one.
+    AtMost(usize),
+    /// It fails, for good.
+    Error,
+}
+
+impl StreamScript {
+    /// Reads a script: like [`Script::parse`], it takes any bytes.
+    pub fn parse(text: &[u8]) -> StreamScript {
+        let is_polls = |line: &&[u8]| line.starts_with(PREFIX);
+        let lines = text.split(|byte| *byte == b'\n');
+        let (polls, others): (Vec<_>, Vec<_>) = lines.partition(is_polls);
+        let words = polls
+            .into_iter()
+            .flat_map(|line| line[PREFIX.len()..].split(|byte| *byte == b' '));
+        StreamScript {
+            script: Script::parse(&others.join(&b'\n')),
+            polls: words.filter_map(StreamPoll::parse).collect(),
+        }
+    }
+}
+
+const PREFIX: &[u8] = b"stream ";
+
+impl fmt::Display for StreamScript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.polls.is_empty() {
+            f.write_str("stream")?;
+        }
+        for poll in &self.polls {
+            match poll {
+                StreamPoll::Pending => f.write_str(" pending")?,
+                StreamPoll::AtMost(length) => write!(f, " {length}")?,
+                StreamPoll::Error => f.write_str(" error")?,
+            }
+        }
+        write!(f, "\n{}", self.script)
+    }
+}
+
+impl StreamPoll {
+    fn parse(word: &[u8]) -> Option<StreamPoll> {
+        match str::from_utf8(word).ok()? {
+            "pending" => Some(StreamPoll::Pending),
+            "error" => Some(StreamPoll::Error),
+            number => Some(StreamPoll::AtMost(
+                number.parse().ok().filter(|length| *length > 0)?,
+            )),
+        }
+    }
+}
+
+/// Checks that a conversation over the stream sends what the model sends, closes the stream after it,
+/// and fails only if the stream does, having sent nothing wrong until then.
+pub fn check_converse(script: &StreamScript) {
+    check_converse_against(naive::answer, script);
+}
+
+/// [`check_converse`] against a model that may be wrong.
+pub fn check_converse_against(model: naive::Answer, script: &StreamScript) {
+    let Script {
+        service, framing, ..
+    } = script.script;
+    let mut expected = naive::Conversation::new(model, service, framing);
+    let mut reads = VecDeque::new();
+    for step in &script.script.steps {
+        if let Step::Read(bytes) = step {
+            expected.read(bytes, Script::clock_at_start());
+            reads.push_back(bytes.clone());
+        }
+    }
+    expected.end(Script::clock_at_start());
+
+    let record = Rc::default();
+    let stream = ScriptedStream {
+        framing,
+        reads,
+        polls: script.polls.iter().copied().collect(),
+        record: Rc::clone(&record),
+    };
+    let options = Options {
+        service,
+        framing,
+        clock: Script::clock_at_start,
+        connections: Arc::new(Semaphore::new(1)),
+        idle_timeout: Duration::from_secs(3600),
+        drain_timeout: Duration::from_secs(3600),
+    };
+    let session = Session::new(service, framing);
+    let (buffers, stop) = (Buffers::default(), CancellationToken::new());
+    let ended = run(converse(stream, session, &options, &buffers, &stop))
+        .unwrap_or_else(|| panic!("it waits for nothing, in this script:\n\n{script}"));
+
+    let record = record.borrow();
+    let is_right = if record.has_failed {
+        ended.is_err() && expected.sent.starts_with(&record.sent)
+    } else {
+        ended.is_ok() && expected.sent == record.sent && record.is_shut_down
+    };
+    assert!(
+        is_right,
+        "{ended:?}, {record:?}, in this script:\n\n{script}\nexpected: {}\ngot:      {}\n",
+        expected.sent.escape_ascii(),
+        record.sent.escape_ascii(),
+    );
+}
+
+/// Polls a future for as long as it is woken; `None` if it then waits all the same.
+fn run<T>(future: impl Future<Output = T>) -> Option<T> {
+    struct Flag(AtomicBool);
+
+    impl Wake for Flag {
+        fn wake(self: Arc<Flag>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    thread_local! {
+        static RUNTIME: Runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime without I/O needs nothing of the system");
+    }
+
+    RUNTIME.with(|runtime| {
+        let _context = runtime.enter();
+        let is_woken = Arc::new(Flag(AtomicBool::new(true)));
+        let waker = Waker::from(Arc::clone(&is_woken));
+        let mut future = pin!(future);
+        while is_woken.0.swap(false, Ordering::Relaxed) {
+            if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return Some(value);
+            }
+        }
+        None
+    })
+}
+
+/// A stream that does what a script says.
+struct ScriptedStream {
+    framing: Framing,
+    reads: VecDeque<Vec<u8>>,
+    polls: VecDeque<StreamPoll>,
+    record: Rc<RefCell<Record>>,
+}
+
+/// What became of a stream.
+#[derive(Debug, Default)]
+struct Record {
+    sent: Vec<u8>,
+    is_shut_down: bool,
+    has_failed: bool,
+}
+
+impl ScriptedStream {
+    /// How many bytes may be read or written at this poll.
+    fn poll_length(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.record.borrow().has_failed {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        match self.polls.pop_front() {
+            None => Poll::Ready(Ok(usize::MAX)),
+            Some(StreamPoll::AtMost(length)) => Poll::Ready(Ok(length)),
+            Some(StreamPoll::Pending) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(StreamPoll::Error) => {
+                self.record.borrow_mut().has_failed = true;
+                Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+            }
+        }
+    }
+}
+
+impl AsyncRead for ScriptedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let length = ready!(self.poll_length(cx))?;
+        let Some(mut bytes) = self.reads.pop_front() else {
+            return Poll::Ready(Ok(()));
+        };
+        // Where a read is a command, the stream may not cut it.
+        let length = match self.framing {
+            Framing::Line => length.min(bytes.len()).min(buffer.remaining()),
+            Framing::Read => bytes.len().min(buffer.remaining()),
+        };
+        let rest = bytes.split_off(length);
+        if !rest.is_empty() {
+            self.reads.push_front(rest);
+        }
+        buffer.put_slice(&bytes);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ScriptedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let length = ready!(self.poll_length(cx))?.min(bytes.len());
+        let mut record = self.record.borrow_mut();
+        assert!(!record.is_shut_down, "a write after the end");
+        record.sent.extend(&bytes[..length]);
+        Poll::Ready(Ok(length))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_length(cx).map_ok(drop)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_length(cx))?;
+        self.record.borrow_mut().is_shut_down = true;
+        Poll::Ready(Ok(()))
+    }
+}

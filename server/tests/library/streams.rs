@@ -1,0 +1,54 @@
+//! Conversations over streams that read and write little, wait for no reason, and fail.
+
+use chime_protocol::Service;
+use chime_protocol::model::naive;
+use chime_server::model::{StreamPoll, StreamScript, check_converse, check_converse_against};
+use chrono::NaiveDateTime;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn any_poll() -> impl Strategy<Value = StreamPoll> {
+    prop_oneof![
+        8 => (1usize..20).prop_map(StreamPoll::AtMost),
+        3 => Just(StreamPoll::Pending),
+        1 => Just(StreamPoll::Error),
+    ]
+}
+
+fn any_lines() -> impl Strategy<Value = String> {
+    let line = prop_oneof![
+        "framing (line|read)",
+        "service (both|date-time|digit-sum)",
+        "> (day|Time|send time|[0-9]{1,30}|quit|help|)(\\\\r)?(\\\\n)?",
+        "> (12\\\\n){1,2000}",
+    ];
+    vec(line, 0..12).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    #[test]
+    fn any_stream_gets_the_same_replies(lines in any_lines(), polls in vec(any_poll(), 0..60)) {
+        let polls = StreamScript { polls, ..StreamScript::default() };
+        check_converse(&StreamScript::parse(format!("{polls}\n{lines}").as_bytes()));
+    }
+
+    #[test]
+    fn a_script_is_what_it_looks_like(lines in any_lines(), polls in vec(any_poll(), 0..60)) {
+        let polls = StreamScript { polls, ..StreamScript::default() };
+        let script = StreamScript::parse(format!("{polls}\n{lines}").as_bytes());
+        prop_assert_eq!(StreamScript::parse(script.to_string().as_bytes()), script);
+    }
+}
+
+#[test]
+#[should_panic(expected = "expected: Welcome to the server\\nSaturn day\\n")]
+fn a_wrong_model_is_caught() {
+    fn wrong(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<String>, bool) {
+        let (reply, closes) = naive::answer(service, command, now);
+        (
+            reply.map(|reply| reply.replace("Saturday", "Saturn day")),
+            closes,
+        )
+    }
+    check_converse_against(wrong, &StreamScript::parse(b"> day\\n"));
+}
