@@ -9,15 +9,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use chime_protocol::{Session, Status};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::task::consume_budget;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, sink};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Clock, Options};
 
 /// Bytes read at a time, and bytes of replies written at a time.
-const BLOCK: usize = 16 * 1024;
+const BLOCK: usize = 16_384;
 
 /// Blocks read in a row before other conversations have their turn.
 const BLOCKS_IN_A_ROW: usize = 8;
@@ -191,14 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
     async fn close(mut self) -> io::Result<()> {
         let read_to_end = async {
             self.stream.shutdown().await?;
-            while self.input != Input::Ended {
-                poll_fn(|cx| {
-                    let input = &mut self.buffers.0.borrow_mut().input;
-                    self.poll_receive(cx, input).map_ok(drop)
-                })
-                .await?;
-                consume_budget().await;
-            }
+            copy(&mut self.stream, &mut sink()).await?;
             Ok(())
         };
         timeout(LINGER, read_to_end).await.unwrap_or(Ok(()))

@@ -170,20 +170,8 @@ impl fmt::Display for BindError {
             address,
             error,
         } = self;
-        let reason = match error.kind() {
-            io::ErrorKind::AddrInUse => "the address is already in use",
-            io::ErrorKind::AddrNotAvailable => "the address is not one of this machine",
-            io::ErrorKind::PermissionDenied => {
-                "permission denied (ports below 1024 need a privilege)"
-            }
-            _ => return write!(f, "cannot listen on {transport} {address}: {error}"),
-        };
-        write!(f, "cannot listen on {transport} {address}: {reason}")
+        write!(f, "cannot listen on {transport} {address}: {error}")
     }
 }
 
-impl Error for BindError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
-    }
-}
+impl Error for BindError {}

@@ -4,6 +4,8 @@ use std::io;
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::Server;
 
 fn ask(socket: &UdpSocket, request: &[u8]) -> String {
@@ -51,6 +53,10 @@ fn anything_else_gets_silence_and_the_server_goes_on() {
     socket.set_nonblocking(true).expect("set");
     let nothing = socket.recv(&mut [0; 1]).expect_err("silence");
     assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    server.signal(Signal::SIGTERM);
+    let (_, log) = server.wait();
+    assert!(!log.contains("WARN"), "{log}");
+    assert!(log.contains("1 datagrams answered, 9 ignored"), "{log}");
 }
 
 #[test]

@@ -9,7 +9,8 @@ mod originals;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -41,15 +42,15 @@ impl Server {
             .spawn()
             .expect("the server starts");
         let stdout = child.stdout.take().expect("stdout is piped");
-        let mut lines = BufReader::new(stdout).lines();
-        let mut announced = |flag: &str, announcement: &str| {
-            let sockets = flags.iter().filter(|other| **other == flag).count();
-            let mut address = |_| {
-                let line = lines.next().expect("a line").expect("readable");
+        let lines = lines_of(stdout);
+        let announced = |flag: &str, announcement: &str| {
+            let sockets = flags.iter().filter(|other| **other == flag);
+            let address = |_| {
+                let line = lines.recv_timeout(PATIENCE).expect("a line");
                 let address = line.strip_prefix(announcement).expect("an announcement");
                 address.parse().expect("an address")
             };
-            (0..sockets).map(&mut address).collect()
+            sockets.map(address).collect()
         };
         let tcp = announced("--tcp", "listening on tcp ");
         let udp = announced("--udp", "listening on udp ");
@@ -117,6 +118,18 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The lines of a process as they come.
+fn lines_of(stdout: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            // No one waits for more than the announcements.
+            let _ = sender.send(line);
+        }
+    });
+    lines
 }
 
 /// Everything that still comes from a server, up to the end.

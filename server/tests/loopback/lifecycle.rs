@@ -32,7 +32,8 @@ fn an_address_that_is_taken_is_named_in_one_line() {
             "it announced what it does not serve"
         );
         let expected = format!(
-            "chime-server: cannot listen on {transport} {address}: the address is already in use\n"
+            "chime-server: cannot listen on {transport} {address}: \
+             Address already in use (os error 98)\n"
         );
         assert_eq!(stderr_of(&second), expected);
     }
@@ -46,7 +47,7 @@ fn an_address_of_another_machine_is_named_in_one_line() {
     assert_eq!(
         stderr_of(&output),
         "chime-server: cannot listen on tcp 192.0.2.1:9990: \
-         the address is not one of this machine\n"
+         Cannot assign requested address (os error 99)\n"
     );
 }
 

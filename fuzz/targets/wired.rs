@@ -1,0 +1,4 @@
+//! A client and a server wired together.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| chime_protocol::model::targets::wired(input));
