@@ -188,8 +188,13 @@
 //! [CA-1996-01]: https://insights.sei.cmu.edu/library/udp-port-denial-of-service-attack/
 #![no_std]
 
+#[cfg(feature = "model")]
+extern crate std;
+
 mod datagram;
 mod digits;
+#[cfg(feature = "model")]
+pub mod model;
 mod replies;
 mod reply;
 mod request;

@@ -1,0 +1,192 @@
+//! What must hold of a client: against a server of this protocol, and against any bytes at all.
+
+use std::collections::VecDeque;
+use std::format;
+use std::string::ToString;
+use std::vec::Vec;
+
+use super::naive::{self, Line};
+use super::run::Run;
+use super::script::{Readable, Script, Step};
+use crate::{Command, Framing, Replies, Reply, Request, Requests, Service};
+
+/// Checks that any bytes of a server are cut into lines and recognised as the model does it.
+///
+/// They come in pieces of the lengths `cuts`, then the rest in one. It is compared after every piece.
+pub fn check_replies(bytes: &[u8], cuts: &[usize]) {
+    check_replies_against(naive::reply, bytes, cuts);
+}
+
+/// [`check_replies`] against a model that may be wrong.
+pub fn check_replies_against(model: naive::Read, bytes: &[u8], cuts: &[usize]) {
+    let mut replies = Replies::new();
+    let mut unread = Vec::new();
+    let mut rest = bytes;
+    for length in cuts.iter().copied().chain([bytes.len()]) {
+        let (mut piece, after) = rest.split_at(length.min(rest.len()));
+        rest = after;
+        unread.extend(piece);
+        while let Some(line) = naive::next_line(&mut unread) {
+            check_line(model, bytes, &line, replies.next(&mut piece));
+        }
+        assert_eq!(
+            replies.next(&mut piece),
+            None,
+            "more than {}",
+            Readable(bytes)
+        );
+        assert_eq!(piece, b"", "not all is read of {}", Readable(bytes));
+        assert_eq!(replies.unfinished(), unread, "in {}", Readable(bytes));
+    }
+}
+
+/// Checks that a client and a server of this protocol understand each other: each reply is due, and of
+/// the kind that its request asks for.
+///
+/// What the client sends comes to the server in the reads of `script`, what the server sends comes to
+/// the client in pieces of the size of its buffers. The framing is `line`, whatever the script says.
+pub fn check_wired(script: &Script) {
+    check_wired_against(fits, script);
+}
+
+/// [`check_wired`] against a notion of what replies fit that may be wrong.
+pub fn check_wired_against(fits: fn(Service, Request, Reply) -> bool, script: &Script) {
+    let script = Script {
+        framing: Framing::Line,
+        ..script.clone()
+    };
+    let mut server = Run::served(naive::answer, &script);
+    let mut client = Client {
+        script: &script,
+        fits,
+        requests: Requests::new(),
+        due: VecDeque::new(),
+        replies: Replies::new(),
+        heard: 0,
+        has_quit: false,
+    };
+    for step in &script.steps {
+        if let Step::Read(bytes) = step {
+            client.send(bytes);
+        }
+        let room = server.room();
+        client.hear(server.step(step).chunks(room));
+        assert!(client.is_content(), "a reply is missing in\n\n{script}");
+        assert_eq!(server.is_closed(), client.has_quit, "in\n\n{script}");
+    }
+    client.stop();
+    let room = server.room();
+    client.hear(server.end().chunks(room));
+    assert!(client.is_content(), "a reply is missing in\n\n{script}");
+}
+
+/// A client that sends ahead, and knows which replies are due.
+struct Client<'a> {
+    script: &'a Script,
+    fits: fn(Service, Request, Reply) -> bool,
+    requests: Requests,
+    due: VecDeque<Request>,
+    replies: Replies,
+    heard: usize,
+    has_quit: bool,
+}
+
+impl Client<'_> {
+    fn send(&mut self, mut bytes: &[u8]) {
+        while !self.has_quit
+            && let Some(request) = self.requests.next(&mut bytes)
+        {
+            self.ask(request);
+        }
+    }
+
+    fn stop(&mut self) {
+        let last = self.requests.finish().filter(|_| !self.has_quit);
+        last.into_iter().for_each(|request| self.ask(request));
+    }
+
+    fn ask(&mut self, request: Request) {
+        self.has_quit = matches!(request, Request::Command(Command::Quit | Command::Exit));
+        if !self.has_quit || self.script.service != Service::DateTime {
+            self.due.push_back(request);
+        }
+    }
+
+    fn hear<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) {
+        for mut piece in pieces {
+            while let Some(reply) = self.replies.next(&mut piece) {
+                let reply = reply.expect("a server sends replies of this protocol only");
+                self.match_up(reply);
+            }
+        }
+    }
+
+    fn match_up(&mut self, reply: Reply) {
+        self.heard += 1;
+        let script = self.script;
+        if self.heard == 1 {
+            return assert_eq!(reply, Reply::Welcome, "not welcomed in\n\n{script}");
+        }
+        let request = self.due.pop_front();
+        let is_fitting = request.is_some_and(|due| (self.fits)(script.service, due, reply));
+        assert!(
+            is_fitting,
+            "{request:?} is answered {reply:?} in\n\n{script}"
+        );
+    }
+
+    /// Whether every request sent has its reply: not before the server has been read at all.
+    fn is_content(&self) -> bool {
+        self.heard > 0 && self.due.is_empty() && self.replies.unfinished().is_empty()
+    }
+}
+
+/// Whether `reply` is of the kind that `request` asks for.
+fn fits(service: Service, request: Request, reply: Reply) -> bool {
+    use Command::{Date, Day, Exit, Help, Quit, SendTime, Time};
+
+    let is_offered = match request {
+        Request::Command(Quit | Exit) => true,
+        Request::Command(Day | Date | Time) => service != Service::DigitSum,
+        Request::Command(SendTime | Help) => service == Service::Both,
+        Request::Digits(_) => service != Service::DateTime,
+        Request::Invalid => false,
+    };
+    match (is_offered, request, reply) {
+        (true, Request::Command(Day), Reply::Weekday(_))
+        | (true, Request::Command(Date), Reply::Date(_))
+        | (true, Request::Command(Time), Reply::Time(_))
+        | (true, Request::Command(SendTime), Reply::DateTime(_))
+        | (true, Request::Command(Help), Reply::Help)
+        | (true, Request::Command(Quit | Exit), Reply::Farewell) => true,
+        (true, Request::Digits(asked), Reply::Sum(sum)) => asked == sum,
+        (false, _, Reply::CommandError) => service != Service::DigitSum,
+        (false, _, Reply::DigitError) => service == Service::DigitSum,
+        _ => false,
+    }
+}
+
+fn check_line(
+    model: naive::Read,
+    bytes: &[u8],
+    line: &Line,
+    got: Option<Result<Reply, crate::Unknown>>,
+) {
+    let (text, expected) = match line {
+        Line::Whole(text) => (text, model(text)),
+        Line::Cut(text) => (text, None),
+    };
+    let report = format!(
+        "the line {} of {}\nexpected: {expected:?}\ngot:      {got:?}\n",
+        Readable(text),
+        Readable(bytes),
+    );
+    match (expected, got) {
+        (Some(expected), Some(Ok(got))) => {
+            assert_eq!(expected, got, "{report}");
+            assert_eq!(got.to_string().as_bytes(), text, "{report}");
+        }
+        (None, Some(Err(unknown))) => assert_eq!(unknown.line(), text, "{report}"),
+        _ => panic!("{report}"),
+    }
+}

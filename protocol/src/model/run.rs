@@ -1,0 +1,141 @@
+//! A session driven through a script beside the model of it: what every check of a session is built on.
+
+use std::string::String;
+use std::vec::Vec;
+use std::{format, vec};
+
+use chrono::NaiveDateTime;
+
+use super::naive::{Answer, Conversation};
+use super::script::{Readable, Script, Step};
+use crate::{Framing, Progress, Session, Status};
+
+/// A run of a script: after every step the session has sent what the model has sent.
+pub(super) struct Run<'a> {
+    script: &'a Script,
+    session: Session,
+    model: Conversation,
+    now: NaiveDateTime,
+    output: Vec<u8>,
+    sent: Vec<u8>,
+}
+
+impl<'a> Run<'a> {
+    /// Starts a session with the script's server, in the model of which `answer` answers.
+    pub(super) fn served(answer: Answer, script: &'a Script) -> Run<'a> {
+        let session = Session::new(script.service, script.framing);
+        let model = Conversation::new(answer, script.service, script.framing);
+        Run::new(script, session, model)
+    }
+
+    /// Starts before the first step, with a session and the model of it.
+    pub(super) fn new(script: &'a Script, session: Session, model: Conversation) -> Run<'a> {
+        Run {
+            script,
+            session,
+            model,
+            now: Script::clock_at_start(),
+            output: vec![0; Script::ROOM_AT_START],
+            sent: Vec::new(),
+        }
+    }
+
+    /// Takes one step, and returns what the session sends at it.
+    ///
+    /// The session is also run when there is nothing to read: it says what is due, and nothing twice.
+    pub(super) fn step(&mut self, step: &Step) -> &[u8] {
+        match step {
+            Step::Clock(now) => self.now = *now,
+            Step::Room(room) => self.output = vec![0; *room],
+            Step::Read(bytes) => {
+                self.model.read(bytes, self.now);
+                return self.exchange(bytes, false);
+            }
+        }
+        self.exchange(&[], false)
+    }
+
+    /// The client stops sending: returns what the session sends then.
+    pub(super) fn end(&mut self) -> &[u8] {
+        self.model.end(self.now);
+        let start = self.sent.len();
+        self.exchange(&[], true);
+        self.exchange(b"day\n", false);
+        self.exchange(&[], true);
+        &self.sent[start..]
+    }
+
+    /// The script that is run.
+    pub(super) fn script(&self) -> &'a Script {
+        self.script
+    }
+
+    /// Whether the session asks to close the conversation.
+    pub(super) fn is_closed(&self) -> bool {
+        self.model.is_closed
+    }
+
+    /// The size of the buffers that the session writes to, in bytes.
+    pub(super) fn room(&self) -> usize {
+        self.output.len()
+    }
+
+    /// All that the session has sent.
+    pub(super) fn into_sent(self) -> Vec<u8> {
+        self.sent
+    }
+
+    /// Runs the session by its contract until it waits, and returns what it sends.
+    fn exchange(&mut self, mut input: &[u8], is_last: bool) -> &[u8] {
+        let start = self.sent.len();
+        loop {
+            let progress = match is_last {
+                false => self.session.advance(input, &mut self.output, self.now),
+                true => self.session.finish(&mut self.output, self.now),
+            };
+            self.check_progress(input, progress);
+            self.sent.extend(&self.output[..progress.written]);
+            input = &input[progress.read..];
+            // What has been sent so far is the model's, and so is finite: the loop ends.
+            let is_due = self.model.sent.starts_with(&self.sent[..start])
+                && self.model.sent[start..].starts_with(&self.sent[start..]);
+            assert!(is_due, "{}", self.report("what was sent is wrong"));
+            match progress.status {
+                Status::OutputFull => {}
+                Status::NeedInput | Status::Closed => {
+                    let is_closed = progress.status == Status::Closed;
+                    let is_due = is_closed == self.model.is_closed;
+                    assert!(is_due, "{}", self.report(&format!("{:?}", progress.status)));
+                    break;
+                }
+            }
+        }
+        let is_prompt = self.sent.len() == self.model.sent.len();
+        assert!(is_prompt, "{}", self.report("a reply is due"));
+        &self.sent[start..]
+    }
+
+    /// What the status says is so, and the call got somewhere unless it had nothing to do.
+    fn check_progress(&self, input: &[u8], progress: Progress) {
+        let is_so = match progress.status {
+            Status::NeedInput => progress.read == input.len(),
+            Status::OutputFull => progress.written == self.output.len(),
+            Status::Closed => true,
+        };
+        let is_whole = match self.script.framing {
+            Framing::Line => progress.read <= input.len(),
+            Framing::Read => [0, input.len()].contains(&progress.read),
+        };
+        let report = format!("{progress:?} of {} and {}", input.len(), self.room());
+        assert!(is_so && is_whole, "{}", self.report(&report));
+    }
+
+    fn report(&self, what: &str) -> String {
+        format!(
+            "{what}, in this script:\n\n{}\nexpected: {}\ngot:      {}\n",
+            self.script,
+            Readable(&self.model.sent),
+            Readable(&self.sent),
+        )
+    }
+}

@@ -1,0 +1,174 @@
+//! A conversation as readable text: the form of fuzzers' inputs, seeds, and failures.
+
+use std::vec::Vec;
+use std::{fmt, write, writeln};
+
+use chrono::{NaiveDate, NaiveDateTime};
+
+use crate::{Framing, Service};
+
+/// The largest output buffer that a script offers, in bytes.
+pub const ROOM_MAX: usize = 65_536;
+
+/// What happens to the server's side of one conversation.
+///
+/// As text it has a line for each step, and can be written by hand:
+///
+/// ```text
+/// # Every line but the reads may be left out; these are the values at the start.
+/// service both
+/// framing line
+/// clock 2026-11-21 06:32:06.123456
+/// room 4096
+/// > day\r\n
+/// ```
+///
+/// The other services are `date-time` and `digit-sum`, the other framing is `read`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Script {
+    /// The service of the server.
+    pub service: Service,
+    /// The framing of the server.
+    pub framing: Framing,
+    /// What happens, in order. After the last step the client stops sending.
+    pub steps: Vec<Step>,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The clock is set.
+    Clock(NaiveDateTime),
+    /// From here on the output buffers have this size, at least 1 and at most [`ROOM_MAX`] bytes.
+    Room(usize),
+    /// A read returns these bytes, at least one.
+    Read(Vec<u8>),
+}
+
+impl Script {
+    /// The size of the output buffers at the start, in bytes.
+    pub const ROOM_AT_START: usize = 4096;
+
+    /// The clock at the start: `2026-11-21 06:32:06.123456`.
+    pub fn clock_at_start() -> NaiveDateTime {
+        NaiveDate::from_ymd_opt(2026, 11, 21)
+            .and_then(|date| date.and_hms_micro_opt(6, 32, 6, 123_456))
+            .expect("there was such an instant")
+    }
+
+    /// Reads a script: like the protocol, it takes any bytes.
+    ///
+    /// Empty lines and lines that start with `#` are skipped. A line that is no other step is a read,
+    /// as if `> ` stood before it. What [`Display`](fmt::Display) writes is read back as it was.
+    pub fn parse(text: &[u8]) -> Script {
+        let mut script = Script::default();
+        for line in text.split(|byte| *byte == b'\n') {
+            match line {
+                b"service both" => script.service = Service::Both,
+                b"service date-time" => script.service = Service::DateTime,
+                b"service digit-sum" => script.service = Service::DigitSum,
+                b"framing line" => script.framing = Framing::Line,
+                b"framing read" => script.framing = Framing::Read,
+                [b'#', ..] => {}
+                step => script.steps.extend(Step::parse(step)),
+            }
+        }
+        script
+    }
+}
+
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let service = match self.service {
+            Service::Both => "both",
+            Service::DateTime => "date-time",
+            Service::DigitSum => "digit-sum",
+        };
+        let framing = match self.framing {
+            Framing::Line => "line",
+            Framing::Read => "read",
+        };
+        writeln!(f, "service {service}\nframing {framing}")?;
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+impl Step {
+    /// The step on one line; `None` if the line is empty.
+    fn parse(line: &[u8]) -> Option<Step> {
+        let text = str::from_utf8(line).unwrap_or_default();
+        if let Some(clock) = text.strip_prefix("clock ")
+            && let Ok(clock) = NaiveDateTime::parse_from_str(clock, CLOCK)
+        {
+            return Some(Step::Clock(clock));
+        }
+        if let Some(room) = text.strip_prefix("room ")
+            && let Ok(room) = room.parse::<usize>()
+        {
+            return Some(Step::Room(room.clamp(1, ROOM_MAX)));
+        }
+        let bytes = unescape(line.strip_prefix(b"> ").unwrap_or(line));
+        (!bytes.is_empty()).then_some(Step::Read(bytes))
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Clock(clock) => write!(f, "clock {}", clock.format(CLOCK)),
+            Step::Room(room) => write!(f, "room {room}"),
+            Step::Read(bytes) => write!(f, "> {}", Readable(bytes)),
+        }
+    }
+}
+
+/// As many digits of a second as it takes, and a leap second as second 60.
+const CLOCK: &str = "%Y-%m-%d %H:%M:%S%.f";
+
+/// Bytes as they stand in a script.
+pub(super) struct Readable<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for Readable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.0.len().saturating_sub(1);
+        for (index, byte) in self.0.iter().enumerate() {
+            match byte {
+                b'\n' => f.write_str("\\n")?,
+                b'\r' => f.write_str("\\r")?,
+                b'\t' => f.write_str("\\t")?,
+                b'\\' => f.write_str("\\\\")?,
+                b' ' if index == last => f.write_str("\\x20")?,
+                b' '..=b'~' => write!(f, "{}", char::from(*byte))?,
+                _ => write!(f, "\\x{byte:02x}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bytes that stand in a script as `text`. A backslash that begins no escape is one.
+fn unescape(mut text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some((first, after_first)) = text.split_first() {
+        let (byte, rest) = match text {
+            [b'\\', b'n', rest @ ..] => (b'\n', rest),
+            [b'\\', b'r', rest @ ..] => (b'\r', rest),
+            [b'\\', b't', rest @ ..] => (b'\t', rest),
+            [b'\\', b'\\', rest @ ..] => (b'\\', rest),
+            [b'\\', b'x', high, low, rest @ ..] => match hexadecimal(*high, *low) {
+                Some(byte) => (byte, rest),
+                None => (*first, after_first),
+            },
+            _ => (*first, after_first),
+        };
+        bytes.push(byte);
+        text = rest;
+    }
+    bytes
+}
+
+fn hexadecimal(high: u8, low: u8) -> Option<u8> {
+    let high = char::from(high).to_digit(16)?;
+    let low = char::from(low).to_digit(16)?;
+    u8::try_from(16 * high + low).ok()
+}

@@ -1,0 +1,102 @@
+//! What must hold of a server: conversations and datagrams.
+
+use std::vec::Vec;
+
+use chrono::NaiveDateTime;
+
+use super::naive::{self, Answer, Conversation};
+use super::run::Run;
+use super::script::{Readable, Script};
+use crate::{DATAGRAM_MAX, Framing, Session, answer};
+
+/// Checks that a session run through `script` sends what the model sends, and returns that.
+///
+/// It is compared after every step, so a reply must also be prompt. What the session reports of its
+/// progress is held to its contract.
+pub fn check_session(script: &Script) -> Vec<u8> {
+    check_session_against(naive::answer, script)
+}
+
+/// [`check_session`] against a model that may be wrong.
+pub fn check_session_against(model: Answer, script: &Script) -> Vec<u8> {
+    run_to_end(Run::served(model, script))
+}
+
+/// Checks that a client that there is no room for hears that, and nothing else, whatever it does.
+pub fn check_refused(script: &Script) -> Vec<u8> {
+    check_refused_against(Conversation::refused, script)
+}
+
+/// [`check_refused`] against a model that may be wrong.
+pub fn check_refused_against(model: fn(Framing) -> Conversation, script: &Script) -> Vec<u8> {
+    let session = Session::refused(script.framing);
+    run_to_end(Run::new(script, session, model(script.framing)))
+}
+
+/// Checks that sessions that take their steps in turns each send what they send alone.
+pub fn check_interleaved(scripts: &[Script]) {
+    check_interleaved_against(naive::answer, scripts);
+}
+
+/// [`check_interleaved`] against a model that may be wrong.
+pub fn check_interleaved_against(model: Answer, scripts: &[Script]) {
+    let mut runs: Vec<Run<'_>> = scripts
+        .iter()
+        .map(|script| Run::served(model, script))
+        .collect();
+    let step_count = scripts.iter().map(|script| script.steps.len()).max();
+    for index in 0..step_count.unwrap_or(0) {
+        for (run, script) in runs.iter_mut().zip(scripts) {
+            if let Some(step) = script.steps.get(index) {
+                run.step(step);
+            }
+        }
+    }
+    for (mut run, script) in runs.into_iter().zip(scripts) {
+        run.end();
+        let alone = run_to_end(Run::served(model, script));
+        assert_eq!(
+            run.into_sent(),
+            alone,
+            "not as alone, in this script:\n\n{script}"
+        );
+    }
+}
+
+/// Checks that a datagram is answered as the model answers it, and that the answer is harmless.
+pub fn check_datagram(request: &[u8], now: NaiveDateTime) {
+    check_datagram_against(naive::answer, request, now);
+}
+
+/// [`check_datagram`] against a model that may be wrong.
+pub fn check_datagram_against(model: Answer, request: &[u8], now: NaiveDateTime) {
+    let mut buffer = [0; DATAGRAM_MAX];
+    let reply = answer(request, now, &mut buffer);
+    let expected = naive::datagram(model, request, now);
+    assert!(
+        reply == expected.as_deref(),
+        "the datagram {} is answered wrongly at {now}\nexpected: {}\ngot:      {}\n",
+        Readable(request),
+        Readable(expected.as_deref().unwrap_or(b"(silence)")),
+        Readable(reply.unwrap_or(b"(silence)")),
+    );
+    let Some(reply) = reply else {
+        return;
+    };
+    assert!(reply.len() <= 32, "too long: {}", Readable(reply));
+    assert!(
+        reply.len() <= 3 * request.len(),
+        "amplifies {}",
+        Readable(request)
+    );
+    let echo = answer(reply, now, &mut [0; DATAGRAM_MAX]).map(<[u8]>::to_vec);
+    assert_eq!(echo, None, "a reply is a request: {}", Readable(reply));
+}
+
+fn run_to_end(mut run: Run<'_>) -> Vec<u8> {
+    for step in &run.script().steps {
+        run.step(step);
+    }
+    run.end();
+    run.into_sent()
+}

@@ -1,0 +1,92 @@
+//! Nothing is allocated, whatever is sent.
+
+use std::hint::black_box;
+
+use allocation_counter::measure;
+use chime_protocol::{DATAGRAM_MAX, Framing, Replies, Requests, Service, Session, Status, answer};
+use chrono::NaiveDate;
+
+/// The allocations of a conversation, and of a client's reading of both sides of it.
+#[test]
+fn a_conversation_allocates_nothing() {
+    let now = NaiveDate::from_ymd_opt(2026, 11, 21)
+        .unwrap()
+        .and_hms_opt(6, 32, 6)
+        .unwrap();
+    let mut bytes = b"day\r\ndate\ntime\nsend time\nhelp\nwhat?\n\n\xff\n".repeat(100);
+    bytes.extend([b'9'; 10_000]);
+    bytes.extend([b'x'; 10_000]);
+    bytes.extend(b"\nquit");
+    let mut replies = Replies::new();
+    let mut requests = Requests::new();
+    let mut counts = (0, 0);
+
+    let allocations = measure(|| {
+        let mut session = Session::new(Service::Both, Framing::Line);
+        let mut output = [0; 50];
+        for read in bytes.chunks(7) {
+            let mut rest = read;
+            while requests.next(&mut rest).is_some() {
+                counts.0 += 1;
+            }
+            rest = read;
+            loop {
+                let progress = session.advance(rest, &mut output, now);
+                rest = &rest[progress.read..];
+                let mut said = &output[..progress.written];
+                while let Some(reply) = replies.next(&mut said) {
+                    assert!(reply.is_ok());
+                    counts.1 += 1;
+                }
+                if progress.status != Status::OutputFull {
+                    break;
+                }
+            }
+        }
+        while session.finish(&mut output, now).status == Status::OutputFull {}
+    });
+
+    assert_eq!(allocations.count_total, 0);
+    assert_eq!(counts, (801, 802));
+}
+
+#[test]
+fn a_datagram_allocates_nothing() {
+    let now = NaiveDate::from_ymd_opt(2026, 11, 21)
+        .unwrap()
+        .and_hms_opt(6, 32, 6)
+        .unwrap();
+    let mut answered = 0;
+    let allocations = measure(|| {
+        for request in ["day", "date\n", "time\r\n", "send time", "what?", ""] {
+            let mut buffer = [0; DATAGRAM_MAX];
+            answered += usize::from(answer(request.as_bytes(), now, &mut buffer).is_some());
+        }
+    });
+    assert_eq!(allocations.count_total, 0);
+    assert_eq!(answered, 4);
+}
+
+#[test]
+fn an_unknown_reply_allocates_nothing() {
+    let bytes = [b'x'; 1_000];
+    let mut unknown = 0;
+    let allocations = measure(|| {
+        let mut replies = Replies::new();
+        let mut input = &bytes[..];
+        while let Some(reply) = replies.next(&mut input) {
+            unknown += usize::from(reply.is_err());
+        }
+    });
+    assert_eq!(allocations.count_total, 0);
+    assert_eq!(unknown, 13);
+}
+
+/// A check of the check.
+#[test]
+fn an_allocation_is_counted() {
+    assert_eq!(
+        measure(|| drop(black_box(Vec::<u8>::with_capacity(1)))).count_total,
+        1
+    );
+}

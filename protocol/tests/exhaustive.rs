@@ -1,0 +1,120 @@
+//! What is small enough to be tried in every way.
+
+use chime_protocol::model::{Script, Step, check_session};
+use chime_protocol::{Framing, Service, Session, Status};
+
+/// Conversations of up to 20 bytes with something in them that a cut could split.
+const CONVERSATIONS: [&[u8]; 8] = [
+    b"day\r\n12\n\nquit\nday\n",
+    b" Send Time\r\r\n007\n\t1\n",
+    b"exit\r\nexit\n",
+    b"1 2\n12 \n 12\r",
+    b"\r\n\r\r\n \r\n\r",
+    b"da\xffy\n\0\nquit",
+    b"9999999999999999\n",
+    b"12345678901234567x\n",
+];
+
+/// What a session sends when `bytes` come cut after each byte whose bit is set in `cuts`.
+fn sent_when_cut(service: Service, bytes: &[u8], cuts: u32, sent: &mut Vec<u8>) {
+    let now = Script::clock_at_start();
+    let mut session = Session::new(service, Framing::Line);
+    let mut output = [0; 256];
+    let mut start = 0;
+    sent.clear();
+    for end in 1..=bytes.len() {
+        if end < bytes.len() && cuts & 1 << (end - 1) == 0 {
+            continue;
+        }
+        let progress = session.advance(&bytes[start..end], &mut output, now);
+        assert_ne!(progress.status, Status::OutputFull, "the output is large");
+        sent.extend(&output[..progress.written]);
+        start = end;
+    }
+    let progress = session.finish(&mut output, now);
+    sent.extend(&output[..progress.written]);
+}
+
+fn script(service: Service, framing: Framing, room: usize, reads: &[&[u8]]) -> Script {
+    let reads = reads.iter().map(|read| Step::Read(read.to_vec()));
+    let steps = [Step::Room(room)].into_iter().chain(reads).collect();
+    Script {
+        service,
+        framing,
+        steps,
+    }
+}
+
+#[test]
+fn every_way_to_cut_a_conversation_gives_the_same_replies() {
+    for bytes in CONVERSATIONS {
+        assert!(bytes.len() <= 20);
+        let service = Service::Both;
+        let expected = check_session(&script(service, Framing::Line, 256, &[bytes]));
+        let mut sent = Vec::new();
+        for cuts in 0..1 << (bytes.len() - 1) {
+            sent_when_cut(service, bytes, cuts, &mut sent);
+            assert!(sent == expected, "{} cut as {cuts:b}", bytes.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn every_small_output_gives_the_same_bytes() {
+    for bytes in CONVERSATIONS {
+        for service in [Service::Both, Service::DateTime, Service::DigitSum] {
+            let expected = check_session(&script(service, Framing::Line, 4096, &[bytes]));
+            for room in 1..=80 {
+                assert_eq!(
+                    check_session(&script(service, Framing::Line, room, &[bytes])),
+                    expected
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_short_input_is_answered_as_the_model_answers_it() {
+    const ALPHABET: [u8; 9] = *b"day1 \t\r\nx";
+    let mut inputs: Vec<Vec<u8>> = vec![vec![]];
+    for _ in 0..=5 {
+        for input in &inputs {
+            check_session(&script(Service::Both, Framing::Line, 64, &[input]));
+        }
+        let longer = |input: &Vec<u8>| {
+            let input = input.clone();
+            ALPHABET.map(|byte| [&input[..], &[byte]].concat())
+        };
+        inputs = inputs.iter().flat_map(longer).collect();
+    }
+}
+
+#[test]
+fn every_byte_in_place_of_one_of_a_command_is_answered_as_the_model_answers_it() {
+    for command in [
+        "day",
+        "date",
+        "time",
+        "send time",
+        "help",
+        "quit",
+        "exit",
+        "12345",
+        "day\r",
+    ] {
+        for position in 0..command.len() {
+            for byte in 0..=255 {
+                let mut line = format!("{command}\n").into_bytes();
+                line[position] = byte;
+                check_session(&script(Service::Both, Framing::Line, 256, &[&line]));
+                check_session(&script(
+                    Service::Both,
+                    Framing::Read,
+                    256,
+                    &[&line[..command.len()]],
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! What is tried: conversations, datagrams and instants that are likely to find something.
+//!
+//! All are built of parts, so that a failure shrinks to few steps, short reads and plain commands.
+
+use chime_protocol::model::{Script, Step};
+use chime_protocol::{Framing, Reply, Service};
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// Any script: three in four with framing `line`.
+pub(crate) fn script() -> impl Strategy<Value = Script> {
+    prop_oneof![3 => line_script(), 1 => read_script()]
+}
+
+/// A conversation of lines, cut and joined into reads with no regard to where the lines end.
+pub(crate) fn line_script() -> impl Strategy<Value = Script> {
+    (service(), conversation(), vec(piece(), 0..20)).prop_map(|(service, bytes, pieces)| Script {
+        service,
+        framing: Framing::Line,
+        steps: cut(&bytes, pieces),
+    })
+}
+
+/// Reads that mostly are a command each.
+fn read_script() -> impl Strategy<Value = Script> {
+    let read = prop_oneof![4 => command(), 1 => line(), 1 => conversation()];
+    let read = read.prop_filter("a read returns something", |bytes| !bytes.is_empty());
+    let step = prop_oneof![4 => read.prop_map(Step::Read), 1 => setting()];
+    (service(), vec(step, 0..12)).prop_map(|(service, steps)| Script {
+        service,
+        framing: Framing::Read,
+        steps,
+    })
+}
+
+/// A script as a person or a fuzzer might write it, mistakes and all.
+pub(crate) fn script_text() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        "(service|framing|room|clock|>|#)? ?(both|digit-sum|read|line|day|time|[0-9]{0,9})",
+        "> (day|[0-9]|\\\\[nrtx\\\\]?|[0-9a-f]| ){0,12}",
+        "(clock )?2026-1[0-9]-2[0-9] 23:59:[56][0-9](\\.[0-9]{0,10})?",
+        "\\PC{0,20}",
+    ];
+    let bytes = vec(any::<u8>(), 0..20);
+    let line = prop_oneof![4 => line.prop_map(String::into_bytes), 1 => bytes];
+    vec(line, 0..12).prop_map(|lines| lines.join(&b'\n'))
+}
+
+pub(crate) fn service() -> impl Strategy<Value = Service> {
+    select(vec![Service::Both, Service::DateTime, Service::DigitSum])
+}
+
+/// A setting that changes, or none, and then a read of at most so many bytes.
+type Piece = (Option<Step>, usize);
+
+fn piece() -> impl Strategy<Value = Piece> {
+    (option::weighted(0.3, setting()), piece_length())
+}
+
+fn piece_length() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => 1..=3_usize, 2 => 1..=20_usize, 1 => 1..=400_usize]
+}
+
+/// Lengths of the pieces that bytes are cut into.
+pub(crate) fn cuts() -> impl Strategy<Value = Vec<usize>> {
+    vec(piece_length(), 0..20)
+}
+
+/// A clock or a room that is set.
+fn setting() -> impl Strategy<Value = Step> {
+    let room = prop_oneof![2 => 1..=3_usize, 2 => 1..=40_usize, 1 => 1..=200_usize];
+    prop_oneof![instant().prop_map(Step::Clock), room.prop_map(Step::Room)]
+}
+
+fn cut(mut bytes: &[u8], pieces: Vec<Piece>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (setting, length) in pieces {
+        let (read, rest) = bytes.split_at(length.min(bytes.len()));
+        steps.extend(setting);
+        steps.extend((!read.is_empty()).then(|| Step::Read(read.to_vec())));
+        bytes = rest;
+    }
+    steps.extend((!bytes.is_empty()).then(|| Step::Read(bytes.to_vec())));
+    steps
+}
+
+/// The steps that read `bytes`, cut into pieces of these lengths.
+pub(crate) fn reads(bytes: &[u8], cuts: &[usize]) -> Vec<Step> {
+    cut(bytes, cuts.iter().map(|length| (None, *length)).collect())
+}
+
+/// What a client sends: lines, the last of which may lack its end.
+pub(crate) fn conversation() -> impl Strategy<Value = Vec<u8>> {
+    vec(line(), 0..10).prop_map(|lines| lines.concat())
+}
+
+/// A line with its end; now and then without, so that it is glued to the next.
+pub(crate) fn line() -> impl Strategy<Value = Vec<u8>> {
+    let blanks = || prop_oneof![6 => Just(String::new()), 1 => "[ \t]{1,3}"];
+    let ends = [
+        "\n", "\n", "\n", "\n", "\r\n", "\r\n", "\r\n", "\r\r\n", "\r \n", "\r", "",
+    ];
+    (blanks(), command(), blanks(), select(ends.to_vec())).prop_map(
+        |(before, command, after, end)| {
+            [
+                before.as_bytes(),
+                &command,
+                after.as_bytes(),
+                end.as_bytes(),
+            ]
+            .concat()
+        },
+    )
+}
+
+/// A command, or what nearly is one.
+fn command() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => named(&["day", "date", "time", "send time", "help"]),
+        1 => named(&["quit", "exit"]),
+        4 => digits().prop_map(String::into_bytes),
+        4 => near_miss(),
+        1 => vec(any::<u8>(), 0..12),
+    ]
+}
+
+/// One of these commands, in mixed case.
+fn named(names: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+    (select(names), any::<u16>()).prop_map(|(name, capitals)| {
+        let mut name = name.as_bytes().to_vec();
+        for (index, byte) in name.iter_mut().enumerate() {
+            if capitals >> index & 1 == 1 {
+                byte.make_ascii_uppercase();
+            }
+        }
+        name
+    })
+}
+
+/// Strings of digits: with leading zeros, and longer than the blocks they are summed in.
+pub(crate) fn digits() -> impl Strategy<Value = String> {
+    prop_oneof![4 => "[0-9]{1,12}", 2 => "0{0,20}[0-9]{1,20}", 1 => "[0-9]{1,200}", 1 => "9{1,99}"]
+}
+
+fn near_miss() -> impl Strategy<Value = Vec<u8>> {
+    let few: &[&[u8]] = &[
+        b"",
+        b" ",
+        b"\r",
+        b"\t\r",
+        b"1 2",
+        b"1\t2",
+        b"-5",
+        b"+5",
+        b"1.5",
+        b"1e3",
+        b"0x10",
+        b"day1",
+        b"1day",
+        b"quitt",
+        b"qui",
+        b"exit ?",
+        b"day\r\r",
+        b"da\ry",
+        b"d ay",
+        b"\rday",
+        b"day\0",
+        b"day\x0b",
+        b"sendtime",
+        b"send  time",
+        b"send\ttime",
+        b"send \ttime",
+        b"send time now",
+        b"send",
+        b"send ",
+        b"time send",
+        b"what?",
+        b"\xc2\xb2",
+        b"\xd9\xa1",
+        b"\xef\xbc\x91",
+        b"da\xff",
+        b"\xffday",
+        b"12\xff34",
+        b"he\xc5\x82p",
+        b"T\xc4\xb0ME",
+        b"0000000000000000x",
+        b"00000000000000000x",
+        b"123456789012345\r6",
+    ];
+    let long = "[a-z ]{8,40}".prop_map(String::into_bytes);
+    let spoilt = (digits(), any::<u8>(), digits())
+        .prop_map(|(before, byte, after)| [before.as_bytes(), &[byte], after.as_bytes()].concat());
+    prop_oneof![4 => select(few).prop_map(<[u8]>::to_vec), 1 => long, 2 => spoilt]
+}
+
+/// A datagram: a request, what nearly is one, or neither.
+pub(crate) fn datagram() -> impl Strategy<Value = Vec<u8>> {
+    let ends: &[&str] = &[
+        "", "", "\n", "\n", "\r\n", "\r\n", "\r", "\n\n", "\r\r\n", " ", "\0",
+    ];
+    let request = (named(&["day", "date", "time", "send time"]), select(ends))
+        .prop_map(|(command, end)| [command.as_slice(), end.as_bytes()].concat());
+    prop_oneof![4 => request, 1 => line(), 1 => server_bytes(), 1 => vec(any::<u8>(), 0..1500)]
+}
+
+/// What a hostile server may send: replies, what nearly is one, lines of about the greatest length.
+pub(crate) fn server_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        4 => reply().prop_map(|reply| reply.to_string().into_bytes()),
+        1 => (reply(), any::<u8>()).prop_map(|(reply, byte)| format!("{reply}{byte}").into_bytes()),
+        2 => "[0-9]{2}[-:][0-9]{2}[-:][0-9]{2}".prop_map(String::into_bytes),
+        1 => "[0-6][0-9]:[0-5][0-9]:(59|60|61)".prop_map(String::into_bytes),
+        1 => "[0-9]{4}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-6][0-9]\\.[0-9]{5,7}"
+            .prop_map(String::into_bytes),
+        1 => "[+0]?[0-9]{0,22}".prop_map(String::into_bytes),
+        1 => "(mon|Mon|monday|MONDAY|Monday )".prop_map(String::into_bytes),
+        2 => (72..=76_usize).prop_map(|length| vec![b'-'; length]),
+        1 => vec(any::<u8>(), 0..200),
+    ];
+    let end = select(vec!["\n", "\n", "\n", "\n", "\n", "\r\n", ""]);
+    let ended = (line, end).prop_map(|(line, end)| [line.as_slice(), end.as_bytes()].concat());
+    vec(ended, 0..8).prop_map(|lines| lines.concat())
+}
+
+/// Any reply.
+pub(crate) fn reply() -> impl Strategy<Value = Reply> {
+    let fixed = [
+        Reply::Welcome,
+        Reply::Full,
+        Reply::Help,
+        Reply::Farewell,
+        Reply::CommandError,
+        Reply::DigitError,
+    ];
+    prop_oneof![
+        select(fixed.to_vec()),
+        any::<u64>().prop_map(Reply::Sum),
+        (0..100_u64).prop_map(Reply::Sum),
+        (0..7_u8).prop_map(|day| Reply::Weekday(day.try_into().expect("a week has 7 days"))),
+        instant_of(1970..2070).prop_map(|instant| Reply::Date(instant.date())),
+        // On the wire a time of day has no fraction.
+        instant().prop_map(|instant| Reply::Time(whole_micros(instant, 1_000_000).time())),
+        instant_of(0..10_000).prop_map(|instant| Reply::DateTime(whole_micros(instant, 1))),
+    ]
+}
+
+/// The instant in whole multiples of so many microseconds.
+fn whole_micros(instant: NaiveDateTime, unit: u32) -> NaiveDateTime {
+    use chrono::Timelike;
+
+    let nanos = instant.nanosecond() / (1_000 * unit) * (1_000 * unit);
+    instant
+        .with_nanosecond(nanos)
+        .expect("fewer nanoseconds than there were")
+}
+
+/// Any instant that there is: most of our time, many on a boundary, leap seconds too.
+pub(crate) fn instant() -> impl Strategy<Value = NaiveDateTime> {
+    let years = prop_oneof![Just(1970..2070), Just(1..10_000), Just(-20_000..20_000)];
+    let ends = select(vec![NaiveDateTime::MIN, NaiveDateTime::MAX]);
+    prop_oneof![50 => years.prop_flat_map(instant_of), 1 => ends]
+}
+
+/// Any instant of these years.
+pub(crate) fn instant_of(years: std::ops::Range<i32>) -> impl Strategy<Value = NaiveDateTime> {
+    let date = (
+        years,
+        prop_oneof![3 => 1..=366_u32, 1 => select(vec![1, 59, 60, 365, 366])],
+    );
+    let date = date.prop_map(|(year, day)| {
+        let last = || NaiveDate::from_yo_opt(year, 365);
+        NaiveDate::from_yo_opt(year, day)
+            .or_else(last)
+            .expect("every year has 365 days")
+    });
+    let second = prop_oneof![3 => 0..86_400_u32, 1 => select(vec![0, 43_199, 43_200, 86_399])];
+    let nanos =
+        prop_oneof![3 => 0..1_000_000_000_u32, 1 => select(vec![0, 999, 1_000, 999_999_999])];
+    let time = (second, nanos, prop::bool::weighted(0.1)).prop_map(|(second, nanos, is_leap)| {
+        let time = match is_leap {
+            true => (second / 60 * 60 + 59, nanos + 1_000_000_000),
+            false => (second, nanos),
+        };
+        NaiveTime::from_num_seconds_from_midnight_opt(time.0, time.1).expect("a time of day")
+    });
+    (date, time).prop_map(|(date, time)| date.and_time(time))
+}

@@ -1,0 +1,82 @@
+//! The specification in examples: each rule as a transcript, byte for byte.
+
+mod commands;
+mod datagrams;
+mod framings;
+
+use chime_protocol::{Framing, Progress, Service, Session, Status};
+use chrono::{NaiveDate, NaiveDateTime};
+
+const COMMAND_ERROR: &str = "You entered an invalid command\n";
+const DIGIT_ERROR: &str = "Please enter a valid String of Digits or type 'quit' to exit.\n";
+const FAREWELL: &str = "Thank You .. See You soon !! \n";
+
+/// A server with room for any reply, and what it says when.
+struct Server {
+    session: Session,
+    now: NaiveDateTime,
+    is_closed: bool,
+}
+
+impl Server {
+    /// A server of framing `line` that has welcomed its client.
+    fn of(service: Service) -> Server {
+        let mut server = Server::new(Session::new(service, Framing::Line));
+        assert_eq!(server.read(""), "Welcome to the server\n");
+        server
+    }
+
+    /// A server of framing `read` that has welcomed its client.
+    fn by_reads(service: Service) -> Server {
+        let mut server = Server::new(Session::new(service, Framing::Read));
+        assert_eq!(server.read(""), "Welcome to the server");
+        server
+    }
+
+    fn new(session: Session) -> Server {
+        Server {
+            session,
+            now: at(2026, 11, 21, 6, 32, 6, 123_456),
+            is_closed: false,
+        }
+    }
+
+    /// What it says when a read returns these bytes.
+    fn read(&mut self, bytes: impl AsRef<[u8]>) -> String {
+        let mut output = vec![0; 10_000];
+        let progress = self.session.advance(bytes.as_ref(), &mut output, self.now);
+        self.said(&output, progress)
+    }
+
+    /// What it says when the client stops sending.
+    fn end(&mut self) -> String {
+        let mut output = vec![0; 10_000];
+        let progress = self.session.finish(&mut output, self.now);
+        let said = self.said(&output, progress);
+        assert!(
+            self.is_closed,
+            "a server closes when its client stops sending"
+        );
+        said
+    }
+
+    fn said(&mut self, output: &[u8], progress: Progress) -> String {
+        assert_ne!(progress.status, Status::OutputFull);
+        self.is_closed = progress.status == Status::Closed;
+        String::from_utf8(output[..progress.written].to_vec()).unwrap()
+    }
+}
+
+fn at(
+    year: i32,
+    month: u32,
+    day: u32,
+    hour: u32,
+    minute: u32,
+    second: u32,
+    micros: u32,
+) -> NaiveDateTime {
+    let date = NaiveDate::from_ymd_opt(year, month, day).unwrap();
+    date.and_hms_micro_opt(hour, minute, second, micros)
+        .unwrap()
+}
