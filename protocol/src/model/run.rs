@@ -94,11 +94,11 @@ impl<'a> Run<'a> {
                 true => self.session.finish(&mut self.output, self.now),
             };
             self.check_progress(input, progress);
-            self.sent.extend(&self.output[..progress.written]);
+            // What has been sent is the model's so far, which is finite: the loop ends.
+            let written = &self.output[..progress.written];
+            let is_due = self.model.sent[self.sent.len()..].starts_with(written);
+            self.sent.extend(written);
             input = &input[progress.read..];
-            // What has been sent so far is the model's, and so is finite: the loop ends.
-            let is_due = self.model.sent.starts_with(&self.sent[..start])
-                && self.model.sent[start..].starts_with(&self.sent[start..]);
             assert!(is_due, "{}", self.report("what was sent is wrong"));
             match progress.status {
                 Status::OutputFull => {}

@@ -25,14 +25,14 @@ fn day_date_and_time_are_told() {
         server.read("day\ndate\ntime\n"),
         "Saturday\n26-11-21\n06:32:06\n"
     );
-    server.now = at(2000, 2, 29, 23, 59, 59, 999_999);
+    server.now = at("2000-02-29 23:59:59.999999");
     assert_eq!(
         server.read("day\ndate\ntime\n"),
         "Tuesday\n00-02-29\n23:59:59\n"
     );
     let mut week = String::new();
     for day in 1..=7 {
-        server.now = at(2026, 6, day, 0, 0, 0, 0);
+        server.now = at(&format!("2026-06-0{day} 00:00:00"));
         week += &server.read("day\n");
     }
     assert_eq!(
@@ -46,7 +46,7 @@ fn day_date_and_time_are_told() {
 fn send_time_tells_microseconds() {
     let mut server = Server::of(Service::Both);
     assert_eq!(server.read("send time\n"), "2026-11-21 06:32:06.123456\n");
-    server.now = at(2021, 6, 11, 18, 45, 57, 0);
+    server.now = at("2021-06-11 18:45:57");
     assert_eq!(server.read("send time\n"), "2021-06-11 18:45:57.000000\n");
     for line in [
         "send  time\n",
@@ -174,15 +174,12 @@ fn the_service_digit_sum_sums_digits() {
 fn the_time_is_that_of_the_call_that_completes_the_command() {
     let mut server = Server::of(Service::Both);
     assert_eq!(server.read("ti"), "");
-    server.now = at(2026, 11, 21, 23, 59, 59, 0);
+    server.now = at("2026-11-21 23:59:59");
     assert_eq!(server.read("me\ntime\nda"), "23:59:59\n23:59:59\n");
-    server.now = at(2026, 11, 22, 0, 0, 0, 0);
+    server.now = at("2026-11-22 00:00:00");
     assert_eq!(server.end(), COMMAND_ERROR);
 
-    let (one, other) = (
-        at(2026, 11, 21, 6, 32, 6, 0),
-        at(1999, 12, 31, 23, 59, 59, 0),
-    );
+    let (one, other) = (at("2026-11-21 06:32:06"), at("1999-12-31 23:59:59"));
     let mut session = Session::new(Service::Both, Framing::Line);
     let mut output = [0; "Welcome to the server\n06".len()];
     let progress = session.advance(b"time\n", &mut output, one);
@@ -196,7 +193,7 @@ fn the_time_is_that_of_the_call_that_completes_the_command() {
 #[test]
 fn only_the_time_commands_depend_on_the_time() {
     let lines = "12345\nhelp\nwhat?\n\nquit\n";
-    let replies = [at(2026, 11, 21, 6, 32, 6, 0), NaiveDateTime::MAX].map(|now| {
+    let replies = [at("2026-11-21 06:32:06"), NaiveDateTime::MAX].map(|now| {
         let mut server = Server::of(Service::Both);
         server.now = now;
         server.read(lines)
@@ -209,22 +206,22 @@ fn only_the_time_commands_depend_on_the_time() {
 #[test]
 fn unusual_instants_are_told() {
     let mut server = Server::of(Service::Both);
-    server.now = at(12_026, 11, 21, 0, 0, 0, 0);
+    server.now = at("+12026-11-21 00:00:00");
     assert_eq!(
         server.read("date\nsend time\n"),
         "26-11-21\n2026-11-21 00:00:00.000000\n"
     );
-    server.now = at(-1, 11, 21, 0, 0, 0, 0);
+    server.now = at("-0001-11-21 00:00:00");
     assert_eq!(
         server.read("date\nsend time\n"),
         "01-11-21\n0001-11-21 00:00:00.000000\n"
     );
-    server.now = at(7, 1, 1, 0, 0, 0, 0);
+    server.now = at("0007-01-01 00:00:00");
     assert_eq!(
         server.read("date\nsend time\n"),
         "07-01-01\n0007-01-01 00:00:00.000000\n"
     );
-    server.now = at(2016, 12, 31, 23, 59, 59, 1_500_000);
+    server.now = at("2016-12-31 23:59:60.500");
     assert_eq!(
         server.read("time\nsend time\n"),
         "23:59:60\n2016-12-31 23:59:60.500000\n"

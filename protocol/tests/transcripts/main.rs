@@ -5,7 +5,7 @@ mod datagrams;
 mod framings;
 
 use chime_protocol::{Framing, Progress, Service, Session, Status};
-use chrono::{NaiveDate, NaiveDateTime};
+use chrono::NaiveDateTime;
 
 const COMMAND_ERROR: &str = "You entered an invalid command\n";
 const DIGIT_ERROR: &str = "Please enter a valid String of Digits or type 'quit' to exit.\n";
@@ -36,7 +36,7 @@ impl Server {
     fn new(session: Session) -> Server {
         Server {
             session,
-            now: at(2026, 11, 21, 6, 32, 6, 123_456),
+            now: at("2026-11-21 06:32:06.123456"),
             is_closed: false,
         }
     }
@@ -63,20 +63,11 @@ impl Server {
     fn said(&mut self, output: &[u8], progress: Progress) -> String {
         assert_ne!(progress.status, Status::OutputFull);
         self.is_closed = progress.status == Status::Closed;
-        String::from_utf8(output[..progress.written].to_vec()).unwrap()
+        String::from_utf8(output[..progress.written].to_vec()).expect("replies are ASCII")
     }
 }
 
-fn at(
-    year: i32,
-    month: u32,
-    day: u32,
-    hour: u32,
-    minute: u32,
-    second: u32,
-    micros: u32,
-) -> NaiveDateTime {
-    let date = NaiveDate::from_ymd_opt(year, month, day).unwrap();
-    date.and_hms_micro_opt(hour, minute, second, micros)
-        .unwrap()
+/// The instant that is written so.
+fn at(instant: &str) -> NaiveDateTime {
+    NaiveDateTime::parse_from_str(instant, "%Y-%m-%d %H:%M:%S%.f").expect("an instant")
 }

@@ -1,5 +1,7 @@
 //! Conversations over streams that read and write little, wait for no reason, and fail.
 
+use std::fs;
+
 use chime_protocol::Service;
 use chime_protocol::model::naive;
 use chime_server::model::{StreamPoll, StreamScript, check_converse, check_converse_against};
@@ -38,6 +40,19 @@ proptest! {
         let script = StreamScript::parse(format!("{polls}\n{lines}").as_bytes());
         prop_assert_eq!(StreamScript::parse(script.to_string().as_bytes()), script);
     }
+}
+
+#[test]
+fn every_seed_of_the_fuzzer_passes() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/converse");
+    let mut seed_count = 0;
+    for seed in fs::read_dir(folder).expect("a folder of seeds") {
+        let path = seed.expect("a seed").path();
+        println!("{}", path.display());
+        check_converse(&StreamScript::parse(&fs::read(path).expect("readable")));
+        seed_count += 1;
+    }
+    assert!(seed_count > 0, "no seeds");
 }
 
 #[test]
