@@ -1,0 +1,112 @@
+//! Why the program ends without the answer: the line that says so, and the exit code.
+
+use std::io;
+
+use chime_client::Error;
+
+use crate::network::Server;
+
+/// Why the program ends without the answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The server's name has no address.
+    Resolve(io::Error),
+    /// No address of the server could be connected to.
+    Connect(io::Error),
+    /// The conversation failed.
+    Conversation(Error),
+    /// The terminal could not be read.
+    Input(io::Error),
+    /// Standard output could not be written.
+    Output(io::Error),
+}
+
+impl Failure {
+    /// A socket for datagrams only fails when no one is there.
+    pub(crate) fn of_datagram(error: Error) -> Failure {
+        match error {
+            Error::Io(error) => Failure::Connect(error),
+            error => Failure::Conversation(error),
+        }
+    }
+
+    /// Whether there is nothing to say: whoever read the output has had enough.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The exit code, as documented by `--help`.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Resolve(error) | Failure::Connect(error) => match error.kind() {
+                io::ErrorKind::TimedOut => 4,
+                _ => 3,
+            },
+            Failure::Conversation(error) => match error {
+                Error::Full => 1,
+                Error::Input(_) => 2,
+                Error::Closed | Error::Io(_) => 3,
+                Error::TimedOut { .. } => 4,
+                Error::Unknown(_) | Error::Unexpected(_) => 5,
+            },
+            Failure::Output(_) if self.is_quiet() => 0,
+            Failure::Input(_) | Failure::Output(_) => 2,
+        }
+    }
+
+    /// What happened with `server` and what to try, in one line.
+    pub(crate) fn describe(&self, server: &Server) -> String {
+        match self {
+            Failure::Resolve(error) => {
+                let cause = cause(error);
+                format!("cannot find {server}: {cause}; is the name right?")
+            }
+            Failure::Connect(error) => {
+                let cause = cause(error);
+                format!("cannot connect to {server}: {cause}; is chime-server running there?")
+            }
+            Failure::Conversation(Error::Input(error)) | Failure::Input(error) => {
+                let cause = cause(error);
+                format!("cannot read standard input: {cause}; give it a file or a pipe")
+            }
+            Failure::Conversation(Error::Io(error)) => {
+                let cause = cause(error);
+                format!("the connection to {server} failed: {cause}; try again")
+            }
+            Failure::Conversation(error) => format!("{server}: {error}; {}", hint(error)),
+            Failure::Output(error) => {
+                let cause = cause(error);
+                format!("cannot write standard output: {cause}; is there room for it?")
+            }
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Conversation(error)
+    }
+}
+
+/// What to try after an error of a conversation.
+fn hint(error: &Error) -> &'static str {
+    match error {
+        Error::Full => "try again later",
+        Error::TimedOut { mid_line: true, .. } => "does it run with --framing read?",
+        Error::TimedOut { .. } => "is it a chime server? a longer --timeout may help",
+        Error::Unknown(_) | Error::Unexpected(_) => "is it a chime server?",
+        Error::Closed | Error::Io(_) | Error::Input(_) => "try again",
+    }
+}
+
+/// The text of an error, without its number and as the middle of a sentence.
+fn cause(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(number) = text.find(" (os error") {
+        text.truncate(number);
+    }
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    text
+}

@@ -1,0 +1,184 @@
+//! Where the server is, and the real sockets that lead there.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, UdpSocket, lookup_host};
+use tokio::time;
+
+use crate::failure::Failure;
+
+/// A server as the user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    host: String,
+    port: Option<u16>,
+}
+
+impl Server {
+    /// The server with `port`, if the user named none.
+    pub(crate) fn or_port(self, port: u16) -> Server {
+        Server {
+            port: self.port.or(Some(port)),
+            ..self
+        }
+    }
+}
+
+impl FromStr for Server {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Server, &'static str> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(text) => {
+                let (host, rest) = text.split_once(']').ok_or("a ']' is missing")?;
+                let port = match rest {
+                    "" => None,
+                    rest => Some(rest.strip_prefix(':').ok_or("after ']' comes :PORT")?),
+                };
+                (ipv6(host)?, port)
+            }
+            None => match text.split_once(':') {
+                Some((_, rest)) if rest.contains(':') => (ipv6(text)?, None),
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            },
+        };
+        if host.is_empty() {
+            return Err("the host is missing");
+        }
+        let port = match port.map(u16::from_str) {
+            None => None,
+            Some(Ok(port)) if port > 0 => Some(port),
+            Some(_) => return Err("a port is a number from 1 to 65535"),
+        };
+        Ok(Server {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]", self.host)?,
+            false => write!(f, "{}", self.host)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+/// The host if it is an IPv6 address, which may name its zone (`fe80::1%eth0`).
+fn ipv6(host: &str) -> Result<&str, &'static str> {
+    let (address, _) = host.split_once('%').unwrap_or((host, ""));
+    match address.parse::<Ipv6Addr>() {
+        Ok(_) => Ok(host),
+        Err(_) => Err("this is no IPv6 address"),
+    }
+}
+
+/// The kinds of addresses to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Any,
+    Ipv4,
+    Ipv6,
+}
+
+/// How to reach the server.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) server: Server,
+    pub(crate) family: Family,
+    /// The longest wait for each thing.
+    pub(crate) timeout: Duration,
+}
+
+impl Network {
+    /// Connects to the first address that lets us.
+    pub(crate) async fn connect(&self) -> Result<TcpStream, Failure> {
+        let connect = async |address| {
+            let stream = self.in_time(TcpStream::connect(address)).await?;
+            // A request is written whole: to hold it back would only make it late.
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        };
+        self.first(async |address| connect(address).await.map_err(Failure::Connect))
+            .await
+    }
+
+    /// Tries the addresses of the server in turn until one can be connected to.
+    pub(crate) async fn first<T>(
+        &self,
+        attempt: impl AsyncFn(SocketAddr) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let error = io::Error::other("it has no address of the kind that -4 or -6 asks for");
+        let mut failure = Failure::Resolve(error);
+        for address in self.resolve().await.map_err(Failure::Resolve)? {
+            match attempt(address).await {
+                Err(error @ Failure::Connect(_)) => failure = error,
+                result => return result,
+            }
+        }
+        Err(failure)
+    }
+
+    /// The addresses of the server, those of IPv4 first: servers are more often found there, and over
+    /// UDP it takes seconds to see that one is not.
+    async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let Server { host, port } = &self.server;
+        let lookup = lookup_host((host.as_str(), port.unwrap_or_default()));
+        let mut addresses: Vec<_> = self
+            .in_time(lookup)
+            .await?
+            .filter(|address| match self.family {
+                Family::Any => true,
+                Family::Ipv4 => address.is_ipv4(),
+                Family::Ipv6 => address.is_ipv6(),
+            })
+            .collect();
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        Ok(addresses)
+    }
+
+    async fn in_time<T>(&self, action: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let result = time::timeout(self.timeout, action).await;
+        result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// A fresh socket for datagrams to and from `server` alone.
+pub(crate) async fn udp_socket(server: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(server).await?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Server;
+
+    #[test]
+    fn a_server_may_be_named_with_or_without_its_port() {
+        for (text, server) in [
+            ("localhost", "localhost:9990"),
+            ("chime.example:1", "chime.example:1"),
+            ("127.0.0.1:65535", "127.0.0.1:65535"),
+            ("::1", "[::1]:9990"),
+            ("[::1]", "[::1]:9990"),
+            ("[::1]:80", "[::1]:80"),
+            ("[fe80::1%eth0]:80", "[fe80::1%eth0]:80"),
+        ] {
+            let parsed: Server = text.parse().unwrap();
+            assert_eq!(parsed.or_port(9990).to_string(), server);
+        }
+    }
+}

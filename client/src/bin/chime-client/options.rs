@@ -1,0 +1,177 @@
+//! The command line and the environment.
+
+use std::time::Duration;
+
+use chime_protocol::Command;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::network::{Family, Network, Server};
+
+const TCP_PORT: u16 = 9990;
+const UDP_PORT: u16 = 8089;
+
+const AFTER_HELP: &str = "\
+With no command, requests are read from standard input, a line each: at a prompt if it is a terminal, \
+else as they come, and their replies are printed in order.
+
+Exit codes:
+  0  answered
+  1  the server answered with an error, or is full
+  2  the command line is wrong, or standard input or output failed
+  3  cannot connect, or the connection was lost
+  4  no answer in time
+  5  what answered does not speak this protocol
+
+Examples:
+  chime-client day
+  chime-client --server '[::1]:9990' sum 12345
+  chime-client now --udp --timeout 2s
+  printf 'date\\ntime\\n' | chime-client
+  head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client";
+
+/// What there is to do.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Ask one command over UDP.
+    AskDatagram(Command),
+    /// Ask one request over TCP.
+    Ask(String),
+    /// Ask what comes through standard input.
+    Converse,
+}
+
+/// Asks a chime server for the day, the date, the time, or the sum of digits.
+#[derive(Debug, Parser)]
+#[command(version, disable_help_subcommand = true, after_help = AFTER_HELP)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    action: Option<Action>,
+
+    /// Ask over UDP, in up to three tries: day, date, time and now only
+    #[arg(long, global = true)]
+    udp: bool,
+
+    /// The server; the port is 9990, or 8089 with --udp, unless given
+    #[arg(
+        long,
+        global = true,
+        env = "CHIME_SERVER",
+        value_name = "HOST[:PORT]",
+        default_value = "127.0.0.1"
+    )]
+    server: Server,
+
+    /// The longest wait to connect, and for each answer, such as 500ms or 2s
+    #[arg(
+        long,
+        global = true,
+        env = "CHIME_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = timeout
+    )]
+    timeout: Duration,
+
+    /// Use IPv4 addresses only
+    #[arg(short = '4', global = true, conflicts_with = "ipv6")]
+    ipv4: bool,
+
+    /// Use IPv6 addresses only
+    #[arg(short = '6', global = true)]
+    ipv6: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print the weekday
+    Day,
+    /// Print the date, as 26-11-21
+    Date,
+    /// Print the time of day, as 06:32:06
+    Time,
+    /// Print date and time of day, with microseconds
+    Now,
+    /// Print the sum of the digits
+    Sum {
+        /// A string of digits; longer ones go through standard input
+        #[arg(value_parser = digits)]
+        digits: String,
+    },
+    /// Print the commands of the protocol, as the server tells them
+    Help,
+    /// Send one line as it is and print the reply
+    Send {
+        /// The line, without its end
+        #[arg(value_parser = line)]
+        text: String,
+    },
+}
+
+impl Options {
+    /// Reads the command line and the environment; ends the program if they are wrong.
+    pub(crate) fn read() -> (Task, Network) {
+        let options = Options::parse();
+        let Some(task) = options.task() else {
+            let error = "--udp is for the commands day, date, time and now";
+            Options::command()
+                .error(ErrorKind::ArgumentConflict, error)
+                .exit();
+        };
+        let network = Network {
+            server: options.server.or_port(match task {
+                Task::AskDatagram(_) => UDP_PORT,
+                Task::Ask(_) | Task::Converse => TCP_PORT,
+            }),
+            family: match (options.ipv4, options.ipv6) {
+                (true, _) => Family::Ipv4,
+                (_, true) => Family::Ipv6,
+                _ => Family::Any,
+            },
+            timeout: options.timeout,
+        };
+        (task, network)
+    }
+
+    /// The task, unless it is none for UDP.
+    fn task(&self) -> Option<Task> {
+        let command = match &self.action {
+            Some(Action::Day) => Command::Day,
+            Some(Action::Date) => Command::Date,
+            Some(Action::Time) => Command::Time,
+            Some(Action::Now) => Command::SendTime,
+            _ if self.udp => return None,
+            Some(Action::Help) => Command::Help,
+            Some(Action::Sum { digits: line } | Action::Send { text: line }) => {
+                return Some(Task::Ask(line.clone()));
+            }
+            None => return Some(Task::Converse),
+        };
+        Some(match self.udp {
+            true => Task::AskDatagram(command),
+            false => Task::Ask(command.name().to_owned()),
+        })
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("nothing can be answered in no time".to_owned()),
+        Ok(timeout) => Ok(timeout),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn digits(text: &str) -> Result<String, &'static str> {
+    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Ok(text.to_owned()),
+        false => Err("there must be digits, 0 to 9, and nothing else"),
+    }
+}
+
+fn line(text: &str) -> Result<String, &'static str> {
+    match text.contains('\n') {
+        true => Err("there is a line end in it; several lines go through standard input"),
+        false => Ok(text.to_owned()),
+    }
+}

@@ -1,0 +1,188 @@
+//! A conversation in which requests are sent as they come, ahead of their replies.
+
+use std::io;
+use std::ops::Range;
+use std::time::Duration;
+
+use chime_protocol::{Reply, Request, Requests};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time;
+
+use crate::error::Error;
+use crate::fit;
+use crate::incoming::Incoming;
+
+/// The most bytes taken from the input at once: what a pipe of Linux holds.
+const BLOCK_BYTES: usize = 65_536;
+
+/// A conversation in which requests are sent as they come, ahead of their replies.
+///
+/// It is driven by [`Pipe::next`] alone: replies are taken while requests are sent, so neither side
+/// waits for the other for ever. Lines of any length pass through, since a request is counted and not
+/// kept; for the same reason a reply is only checked to be due, not to be of the kind asked for.
+///
+/// The input ends where it ends or after a request to quit; then the client stops sending, and the
+/// conversation ends when the server has closed. After an error it is of no more use.
+#[derive(Debug)]
+pub struct Pipe<S, R> {
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    incoming: Incoming,
+    outgoing: Outgoing<R>,
+    timeout: Duration,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: AsyncRead + Unpin> Pipe<S, R> {
+    pub(crate) fn new(stream: S, incoming: Incoming, input: R, timeout: Duration) -> Pipe<S, R> {
+        let (reader, writer) = tokio::io::split(stream);
+        Pipe {
+            reader,
+            writer,
+            incoming,
+            outgoing: Outgoing::new(input),
+            timeout,
+        }
+    }
+
+    /// Sends what there is to send until a reply has come, and returns it; `None` when every request
+    /// has been answered and the server has closed.
+    ///
+    /// It times out when the server owes something (a reply, room for more requests, the close) and no
+    /// byte moves. It waits without limit for an input that has nothing to give. Nothing is lost when
+    /// the future is dropped, but the wait starts anew with the next one.
+    pub async fn next(&mut self) -> Result<Option<Reply>, Error> {
+        loop {
+            if let Some(reply) = self.incoming.next()? {
+                self.outgoing.due.settle(reply)?;
+                return Ok(Some(reply));
+            }
+            let is_server_awaited = self.outgoing.is_server_awaited();
+            tokio::select! {
+                biased;
+                is_open = self.incoming.fill(&mut self.reader) => {
+                    if !is_open? {
+                        return self.outgoing.closed();
+                    }
+                }
+                step = self.outgoing.step(&mut self.writer), if !self.outgoing.is_shut => step?,
+                () = time::sleep(self.timeout), if is_server_awaited => {
+                    return Err(self.incoming.timed_out(self.timeout));
+                }
+            }
+        }
+    }
+}
+
+/// The requests on their way from the input to the server.
+#[derive(Debug)]
+struct Outgoing<R> {
+    input: R,
+    block: Box<[u8]>,
+    /// The part of the block that has not been sent.
+    unsent: Range<usize>,
+    requests: Requests,
+    due: Due,
+    /// Whether nothing more will be taken from the input.
+    is_ended: bool,
+    /// Whether the server knows.
+    is_shut: bool,
+}
+
+impl<R: AsyncRead + Unpin> Outgoing<R> {
+    fn new(input: R) -> Outgoing<R> {
+        Outgoing {
+            input,
+            block: vec![0; BLOCK_BYTES].into(),
+            unsent: 0..0,
+            requests: Requests::new(),
+            due: Due::default(),
+            is_ended: false,
+            is_shut: false,
+        }
+    }
+
+    /// Does the one next thing: sends, takes more from the input, or stops sending.
+    ///
+    /// Nothing is lost when the future is dropped.
+    async fn step(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), Error> {
+        if !self.unsent.is_empty() {
+            match writer.write(&self.block[self.unsent.clone()]).await? {
+                0 => return Err(Error::Io(io::ErrorKind::WriteZero.into())),
+                length => self.unsent.start += length,
+            }
+            return Ok(());
+        }
+        writer.flush().await?;
+        if self.is_ended {
+            writer.shutdown().await?;
+            self.is_shut = true;
+            return Ok(());
+        }
+        let read = self.input.read(&mut self.block).await;
+        self.take(read.map_err(Error::Input)?);
+        Ok(())
+    }
+
+    /// Takes the first `length` bytes of the block to be sent, but none that follow a request to quit:
+    /// no one would read them, and a server that closes on unread bytes takes its last replies back.
+    fn take(&mut self, length: usize) {
+        let mut rest = &self.block[..length];
+        loop {
+            let request = match length {
+                0 => self.requests.finish(),
+                _ => self.requests.next(&mut rest),
+            };
+            let Some(request) = request else {
+                self.is_ended = length == 0;
+                break;
+            };
+            self.due.add(request);
+            if fit::is_quit(request) {
+                self.is_ended = true;
+                break;
+            }
+        }
+        self.unsent = 0..length - rest.len();
+    }
+
+    /// Whether it is for the server to do something: to take bytes, to answer, or to close.
+    fn is_server_awaited(&self) -> bool {
+        !self.unsent.is_empty() || self.due.replies > 0 || self.is_ended
+    }
+
+    /// What it means that the server has closed.
+    fn closed(&self) -> Result<Option<Reply>, Error> {
+        match self.is_ended && self.unsent.is_empty() && self.due.replies == 0 {
+            true => Ok(None),
+            false => Err(Error::Closed),
+        }
+    }
+}
+
+/// What the server has yet to say.
+#[derive(Debug, Default)]
+struct Due {
+    replies: u64,
+    /// After the replies, from some services.
+    farewell: bool,
+}
+
+impl Due {
+    fn add(&mut self, request: Request) {
+        match fit::is_quit(request) {
+            true => self.farewell = true,
+            false => self.replies += 1,
+        }
+    }
+
+    /// Counts a reply that has come, if it may come now.
+    fn settle(&mut self, reply: Reply) -> Result<(), Error> {
+        match reply {
+            Reply::Farewell if self.farewell && self.replies == 0 => self.farewell = false,
+            Reply::Farewell | Reply::Welcome | Reply::Full => return Err(Error::Unexpected(reply)),
+            _ if self.replies == 0 => return Err(Error::Unexpected(reply)),
+            _ => self.replies -= 1,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+use std::net::TcpListener;
+
+use chime_protocol::{Framing, Service, Session};
+
+use crate::stand_in::{Answers, chime, converse, udp};
+use crate::{Ended, client, run, run_with_input};
+
+#[test]
+fn each_command_prints_its_reply_alone() {
+    for (arguments, reply) in [
+        ("day", "Saturday\n"),
+        ("date", "26-11-21\n"),
+        ("time", "06:32:06\n"),
+        ("now", "2026-11-21 06:32:06.123456\n"),
+        ("sum 12345", "15\n"),
+        ("sum 007", "7\n"),
+        (
+            "help",
+            "Commands: day, date, time, send time, a string of digits, help, quit, exit\n",
+        ),
+        ("send day", "Saturday\n"),
+        ("send quit", "Thank You .. See You soon !! \n"),
+    ] {
+        let server = chime(Service::Both, Framing::Line);
+        let ended = run(&format!("--server {server} {arguments}"));
+        assert_eq!(ended, Ended::answered(reply), "{arguments}");
+    }
+}
+
+#[test]
+fn text_is_sent_as_it_is() {
+    let server = chime(Service::Both, Framing::Line);
+    let mut command = client(&format!("--server {server} send"));
+    let ended = run_with_input(command.arg("\tSend time "), "");
+    assert_eq!(ended, Ended::answered("2026-11-21 06:32:06.123456\n"));
+}
+
+#[test]
+fn an_error_of_the_server_is_a_reply_with_exit_code_1() {
+    for (service, arguments, reply) in [
+        (
+            Service::Both,
+            "send what?",
+            "You entered an invalid command\n",
+        ),
+        (
+            Service::DateTime,
+            "sum 1",
+            "You entered an invalid command\n",
+        ),
+        (
+            Service::DigitSum,
+            "day",
+            "Please enter a valid String of Digits or type 'quit' to exit.\n",
+        ),
+    ] {
+        let server = chime(service, Framing::Line);
+        let ended = run(&format!("--server {server} {arguments}"));
+        let exit_code = Some(1);
+        assert_eq!(
+            ended,
+            Ended {
+                exit_code,
+                ..Ended::answered(reply)
+            },
+            "{arguments}"
+        );
+    }
+}
+
+#[test]
+fn quit_may_be_answered_by_nothing() {
+    let server = chime(Service::DateTime, Framing::Line);
+    let ended = run(&format!("send quit --server {server}"));
+    assert_eq!(ended, Ended::answered(""));
+}
+
+#[test]
+fn the_time_commands_work_over_udp() {
+    const CASES: [(&str, &[Answers], &str); 6] = [
+        ("day", &[&[b"Saturday"]], "Saturday\n"),
+        ("date", &[&[b"26-11-21"]], "26-11-21\n"),
+        ("time", &[&[b"06:32:06"]], "06:32:06\n"),
+        (
+            "now",
+            &[&[b"2026-11-21 06:32:06.123456"]],
+            "2026-11-21 06:32:06.123456\n",
+        ),
+        // An empty datagram is no answer; what gets none is sent again.
+        ("day", &[&[b"", b"Saturday"]], "Saturday\n"),
+        ("day", &[&[], &[b"Saturday"]], "Saturday\n"),
+    ];
+    for (arguments, answers, reply) in CASES {
+        let server = udp(answers);
+        let ended = run(&format!("--udp --server {server} {arguments}"));
+        assert_eq!(ended, Ended::answered(reply), "{arguments}");
+    }
+}
+
+#[test]
+fn the_environment_names_the_server_and_the_timeout() {
+    let server = chime(Service::Both, Framing::Line);
+    let mut command = client("day");
+    let command = command
+        .env("CHIME_SERVER", server.to_string())
+        .env("CHIME_TIMEOUT", "1m");
+    assert_eq!(run_with_input(command, ""), Ended::answered("Saturday\n"));
+    let ended = run_with_input(client("day").env("CHIME_TIMEOUT", "soon"), "");
+    assert_eq!(ended.exit_code, Some(2));
+}
+
+#[test]
+fn the_name_of_a_server_is_resolved() {
+    let port = chime(Service::Both, Framing::Line).port();
+    let ended = run(&format!("-4 --server localhost:{port} day"));
+    assert_eq!(ended, Ended::answered("Saturday\n"));
+}
+
+#[test]
+fn a_server_may_have_an_ipv6_address() {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        return; // There is no IPv6 here.
+    };
+    let server = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        converse(stream, Session::new(Service::Both, Framing::Line));
+    });
+    let ended = run(&format!("-6 --server {server} day"));
+    assert_eq!(ended, Ended::answered("Saturday\n"));
+    thread.join().unwrap();
+}
+
+#[test]
+fn help_tells_the_exit_codes() {
+    let ended = run("--help");
+    assert_eq!(ended.exit_code, Some(0));
+    assert!(ended.stdout.contains("Exit codes:"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("Examples:"), "{}", ended.stdout);
+}

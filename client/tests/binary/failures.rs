@@ -1,0 +1,195 @@
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use chime_protocol::{Framing, Service, Session};
+
+use crate::stand_in::{WELCOME, answering, chime, converse, saying, tcp, udp};
+use crate::{Ended, client, run, run_with_input, wait};
+
+/// Asks the day, and sees it fail with one line that starts so.
+#[track_caller]
+fn assert_fails(server: SocketAddr, options: &str, exit_code: i32, start: &str) -> String {
+    let ended = run(&format!("day --server {server} {options}"));
+    assert_eq!(ended.exit_code, Some(exit_code), "{ended:?}");
+    assert_eq!(ended.stdout, "");
+    let line = ended.stderr.strip_suffix('\n').expect("an error is a line");
+    assert!(line.chars().all(|letter| !letter.is_control()), "{line:?}");
+    assert!(line.starts_with(start), "{line}");
+    line.to_owned()
+}
+
+#[test]
+fn a_full_server_says_so() {
+    let server = saying(b"The server is full, please try again later\n", true);
+    let start = format!("chime-client: {server}: the server is full; ");
+    assert_fails(server, "", 1, &start);
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for arguments in [
+        "sum",
+        "sum 12a",
+        "sum -5",
+        "send",
+        "send two words",
+        "what",
+        "--udp",
+        "--udp help",
+        "--udp sum 1",
+        "--udp send day",
+        "-4 -6 day",
+        "--timeout soon day",
+        "--timeout 0s day",
+        "--server :9990 day",
+        "--server 127.0.0.1:0 day",
+        "--server 127.0.0.1:65536 day",
+        "--server [::1 day",
+        "--server [::1]9990 day",
+        "--server [localhost]:9990 day",
+        "--server a:b:c day",
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.exit_code, Some(2), "{arguments}");
+        assert_eq!(ended.stdout, "", "{arguments}");
+        assert!(ended.stderr.starts_with("error: "), "{arguments}");
+    }
+    for [command, text] in [["send", "day\n"], ["sum", "1\n"], ["sum", ""], ["sum", "²"]] {
+        let ended = run_with_input(client("").args([command, text]), "");
+        assert_eq!(ended.exit_code, Some(2), "{command} {text:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let server = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let line = assert_fails(server, "", 3, "chime-client: cannot connect to ");
+    assert_eq!(
+        line,
+        format!(
+            "chime-client: cannot connect to {server}: connection refused; \
+             is chime-server running there?"
+        )
+    );
+}
+
+#[test]
+fn a_udp_server_that_is_not_there_is_named() {
+    let server = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let start = format!("chime-client: cannot connect to {server}: connection refused; ");
+    let asked = Instant::now();
+    assert_fails(server, "--udp --timeout 300ms", 3, &start);
+    assert!(asked.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
+fn the_port_of_the_service_is_the_default() {
+    // Nothing is asked: this address is not one of IPv6.
+    for (options, server) in [("", "127.0.0.1:9990"), ("--udp", "127.0.0.1:8089")] {
+        let ended = run(&format!("day -6 {options}"));
+        let start = format!("chime-client: cannot find {server}: ");
+        assert!(ended.stderr.starts_with(&start), "{ended:?}");
+    }
+}
+
+#[test]
+fn an_address_of_the_wrong_kind_is_not_used() {
+    let server = chime(Service::Both, Framing::Line);
+    let start = format!("chime-client: cannot find {server}: ");
+    assert_fails(server, "-6", 3, &start);
+}
+
+#[test]
+fn a_server_that_closes_is_lost() {
+    for server in [saying(b"", true), saying(WELCOME, true), tcp(drop)] {
+        let start = format!("chime-client: {server}: the server closed the connection; ");
+        assert_fails(server, "", 3, &start);
+    }
+}
+
+#[test]
+fn a_silent_server_times_out() {
+    for server in [saying(b"", false), saying(WELCOME, false)] {
+        let asked = Instant::now();
+        let start = format!("chime-client: {server}: no answer within 300ms; ");
+        assert_fails(server, "--timeout 300ms", 4, &start);
+        assert!(asked.elapsed() >= Duration::from_millis(300));
+    }
+    let server = udp(&[]);
+    let start = format!("chime-client: {server}: no answer within 300ms; ");
+    assert_fails(server, "--udp --timeout 300ms", 4, &start);
+}
+
+#[test]
+fn a_server_with_the_framing_read_is_recognised() {
+    let server = chime(Service::Both, Framing::Read);
+    let line = assert_fails(server, "--timeout 300ms", 4, "chime-client: ");
+    assert!(line.contains("--framing read"), "{line}");
+}
+
+#[test]
+fn a_server_of_another_protocol_is_recognised() {
+    static ENDLESS: [u8; 1 << 20] = [b'x'; 1 << 20];
+    for server in [
+        saying(
+            b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
+            true,
+        ),
+        saying(b"SSH-2.0-OpenSSH_10.0\r\n", false),
+        saying(b"15\n", false),
+        saying(b"\n", false),
+        saying(b"\xff\xfe\0\n", false),
+        saying(b"\x1b[2J\x1b]0;title\x07Welcome\x08\n", false),
+        answering(b"15\n"),
+        answering(b"\x1b[31mSaturday\n"),
+        answering(b"Saturday\r\n"),
+        answering(&ENDLESS),
+    ] {
+        let line = assert_fails(server, "", 5, &format!("chime-client: {server}: '"));
+        assert!(line.len() < 500, "{line}");
+    }
+    for server in [
+        udp(&[&[b"15"]]),
+        udp(&[&[b"\x1b[31m"]]),
+        udp(&[&[b"06:32:06"]]),
+    ] {
+        assert_fails(server, "--udp", 5, &format!("chime-client: {server}: '"));
+    }
+}
+
+#[test]
+fn an_output_that_nobody_reads_ends_it_quietly() {
+    let (sender, receiver) = mpsc::channel::<()>();
+    let server = tcp(move |stream| {
+        let _ = receiver.recv();
+        let session = Session::new(Service::Both, Framing::Line);
+        converse(stream, session);
+    });
+    let mut child = client(&format!("day --server {server}")).spawn().unwrap();
+    drop(child.stdout.take());
+    drop(sender);
+    assert_eq!(wait(child), Ended::answered(""));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_fails_is_named() {
+    let server = chime(Service::Both, Framing::Line);
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut command = client(&format!("day --server {server}"));
+    let ended = run_with_input(command.stdout(Stdio::from(full)), "");
+    assert_eq!(ended.exit_code, Some(2));
+    let start = "chime-client: cannot write standard output: no space left on device; ";
+    assert!(ended.stderr.starts_with(start), "{ended:?}");
+}

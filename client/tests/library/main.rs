@@ -1,0 +1,11 @@
+//! The library over streams and datagrams in memory, in virtual time.
+
+mod conversations;
+mod datagrams;
+mod pipes;
+mod stand_in;
+
+use std::time::Duration;
+
+/// The timeout of every client here.
+const TIMEOUT: Duration = Duration::from_secs(10);
