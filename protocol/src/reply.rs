@@ -154,8 +154,7 @@ impl Line<'_> {
 
     /// The date, with the last `year_digits` digits of its year.
     fn push_date(&mut self, date: NaiveDate, year_digits: u32) {
-        let year = date.year().unsigned_abs() % 10_000;
-        self.push_number(year.into(), year_digits);
+        self.push_number(date.year().unsigned_abs().into(), year_digits);
         self.push("-");
         self.push_number(date.month().into(), 2);
         self.push("-");

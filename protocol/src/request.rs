@@ -82,14 +82,17 @@ pub enum Request {
 }
 
 impl Request {
-    /// Recognises exactly these bytes, nothing trimmed, letter case ignored.
-    pub(crate) fn parse(text: &[u8]) -> Request {
+    /// Recognises exactly these bytes, nothing trimmed, letter case ignored. No bytes are no request.
+    pub(crate) fn parse(text: &[u8]) -> Option<Request> {
+        if text.is_empty() {
+            return None;
+        }
         if let Some(command) = Command::parse(text) {
-            return Request::Command(command);
+            return Some(Request::Command(command));
         }
         match digits::leading(text) {
-            (length, sum) if length > 0 && length == text.len() => Request::Digits(sum),
-            _ => Request::Invalid,
+            (length, sum) if length == text.len() => Some(Request::Digits(sum)),
+            _ => Some(Request::Invalid),
         }
     }
 }

@@ -161,8 +161,7 @@ impl Session {
     fn next_request(&mut self, input: &mut &[u8]) -> Option<Request> {
         match self.framing {
             Framing::Line => self.requests.next(input),
-            Framing::Read if input.is_empty() => None,
-            Framing::Read => Some(Request::parse(mem::take(input))),
+            Framing::Read => Request::parse(mem::take(input)),
         }
     }
 

@@ -101,6 +101,8 @@ fn every_byte_in_place_of_one_of_a_command_is_answered_as_the_model_answers_it()
         "quit",
         "exit",
         "12345",
+        // Longer than two of the blocks that digits are summed in.
+        "1234567890123456789012345678901234",
         "day\r",
     ] {
         for position in 0..command.len() {

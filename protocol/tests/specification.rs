@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// The rules that are defined: a name in bold, like **L2**, defines one.
+/// The rules that are defined: a name in bold defines one.
 fn defined_rules() -> BTreeSet<String> {
     let specification = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
     let text = fs::read_to_string(specification).expect("a source file");

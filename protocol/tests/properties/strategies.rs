@@ -191,7 +191,9 @@ fn near_miss() -> impl Strategy<Value = Vec<u8>> {
         b"123456789012345\r6",
     ];
     let long = "[a-z ]{8,40}".prop_map(String::into_bytes);
-    let spoilt = (digits(), any::<u8>(), digits())
+    // Next to the digits in ASCII, or anything.
+    let spoiler = prop_oneof![select(b"/:".to_vec()), any::<u8>()];
+    let spoilt = (digits(), spoiler, digits())
         .prop_map(|(before, byte, after)| [before.as_bytes(), &[byte], after.as_bytes()].concat());
     prop_oneof![4 => select(few).prop_map(<[u8]>::to_vec), 1 => long, 2 => spoilt]
 }
