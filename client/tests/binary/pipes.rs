@@ -1,12 +1,13 @@
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::sync::mpsc;
+use std::thread;
 
 use chime_protocol::{Framing, Service};
 
 use crate::stand_in::{WELCOME, answering, chime, saying, tcp};
-use crate::{Ended, client, run_with_input, wait};
+use crate::{Ended, PATIENCE, client, run_with_input, wait};
 
 /// What comes of piping `input` to a server of the protocol.
 fn pipe(service: Service, input: impl Into<Vec<u8>>) -> Ended {
@@ -67,15 +68,28 @@ fn many_requests_do_not_block_on_their_replies() {
 fn a_reply_is_shown_while_the_input_waits() {
     let server = chime(Service::Both, Framing::Line);
     let mut child = client(&format!("--server {server}")).spawn().unwrap();
-    let (mut stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.as_mut().unwrap());
+    let (mut stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (sender, replies) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines() {
+            sender.send(line.unwrap()).unwrap();
+        }
+    });
     for _ in 0..3 {
         stdin.write_all(b"12345\n").unwrap();
-        let mut reply = [0; 3];
-        stdout.read_exact(&mut reply).unwrap();
-        assert_eq!(reply, *b"15\n");
+        assert_eq!(replies.recv_timeout(PATIENCE).unwrap(), "15");
     }
     drop(stdin);
     assert_eq!(wait(child), Ended::answered(""));
+}
+
+#[test]
+fn a_server_that_closes_while_the_input_waits_is_lost() {
+    let server = saying(WELCOME, true);
+    let mut child = client(&format!("--server {server}")).spawn().unwrap();
+    let _stdin = child.stdin.take();
+    let ended = wait(child);
+    assert_eq!(ended.exit_code, Some(3), "{ended:?}");
 }
 
 #[test]
