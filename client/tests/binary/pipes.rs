@@ -84,12 +84,14 @@ fn a_reply_is_shown_while_the_input_waits() {
 }
 
 #[test]
-fn a_server_that_closes_while_the_input_waits_is_lost() {
-    let server = saying(WELCOME, true);
+fn a_failure_ends_it_while_the_input_waits() {
+    let server = answering(b"1\n2\n");
     let mut child = client(&format!("--server {server}")).spawn().unwrap();
-    let _stdin = child.stdin.take();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"1\n").unwrap();
     let ended = wait(child);
-    assert_eq!(ended.exit_code, Some(3), "{ended:?}");
+    assert_eq!(ended.exit_code, Some(5), "{ended:?}");
+    drop(stdin);
 }
 
 #[test]
