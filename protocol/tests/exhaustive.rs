@@ -1,7 +1,9 @@
 //! What is small enough to be tried in every way.
 
-use chime_protocol::model::{Script, Step, check_session};
+use chime_protocol::model::naive::{self, Answer};
+use chime_protocol::model::{Script, Step, check_session, check_session_against};
 use chime_protocol::{Framing, Service, Session, Status};
+use chrono::NaiveDateTime;
 
 /// Conversations of up to 20 bytes with something in them that a cut could split.
 const CONVERSATIONS: [&[u8]; 8] = [
@@ -74,13 +76,13 @@ fn every_small_output_gives_the_same_bytes() {
     }
 }
 
-#[test]
-fn every_short_input_is_answered_as_the_model_answers_it() {
+/// Every input of up to five bytes, of an alphabet in which each byte means something.
+fn check_short_inputs(model: Answer) {
     const ALPHABET: [u8; 9] = *b"day1 \t\r\nx";
     let mut inputs: Vec<Vec<u8>> = vec![vec![]];
     for _ in 0..=5 {
         for input in &inputs {
-            check_session(&script(Service::Both, Framing::Line, 64, &[input]));
+            check_session_against(model, &script(Service::Both, Framing::Line, 64, &[input]));
         }
         let longer = |input: &Vec<u8>| {
             let input = input.clone();
@@ -88,6 +90,26 @@ fn every_short_input_is_answered_as_the_model_answers_it() {
         };
         inputs = inputs.iter().flat_map(longer).collect();
     }
+}
+
+#[test]
+fn every_short_input_is_answered_as_the_model_answers_it() {
+    check_short_inputs(naive::answer);
+}
+
+#[test]
+#[should_panic(expected = "\n> 11\n")]
+fn a_wrong_model_is_caught() {
+    fn counts_no_digit_twice(
+        service: Service,
+        command: &[u8],
+        now: NaiveDateTime,
+    ) -> (Option<String>, bool) {
+        let mut digits = command.to_vec();
+        digits.dedup();
+        naive::answer(service, &digits, now)
+    }
+    check_short_inputs(counts_no_digit_twice);
 }
 
 #[test]
