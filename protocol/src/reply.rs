@@ -105,7 +105,7 @@ impl Reply {
                 line.push(" ");
                 line.push_time(instant.time());
                 line.push(".");
-                line.push_number(u64::from(instant.nanosecond() % 1_000_000_000 / 1_000), 6);
+                line.push_number(u64::from(instant.nanosecond() / 1_000), 6);
             }
             Reply::Sum(sum) => line.push_number(sum, sum.checked_ilog10().unwrap_or(0) + 1),
             Reply::Help => line.push(HELP),
