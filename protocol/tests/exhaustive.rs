@@ -17,6 +17,8 @@ const CONVERSATIONS: [&[u8]; 8] = [
     b"12345678901234567x\n",
 ];
 
+const SERVICES: [Service; 3] = [Service::Both, Service::DateTime, Service::DigitSum];
+
 /// What a session sends when `bytes` come cut after each byte whose bit is set in `cuts`.
 fn sent_when_cut(service: Service, bytes: &[u8], cuts: u32, sent: &mut Vec<u8>) {
     let now = Script::clock_at_start();
@@ -49,14 +51,15 @@ fn script(service: Service, framing: Framing, room: usize, reads: &[&[u8]]) -> S
 
 #[test]
 fn every_way_to_cut_a_conversation_gives_the_same_replies() {
+    let mut sent = Vec::new();
     for bytes in CONVERSATIONS {
         assert!(bytes.len() <= 20);
-        let service = Service::Both;
-        let expected = check_session(&script(service, Framing::Line, 256, &[bytes]));
-        let mut sent = Vec::new();
-        for cuts in 0..1 << (bytes.len() - 1) {
-            sent_when_cut(service, bytes, cuts, &mut sent);
-            assert!(sent == expected, "{} cut as {cuts:b}", bytes.escape_ascii());
+        for service in SERVICES {
+            let expected = check_session(&script(service, Framing::Line, 256, &[bytes]));
+            for cuts in 0..1 << (bytes.len() - 1) {
+                sent_when_cut(service, bytes, cuts, &mut sent);
+                assert!(sent == expected, "{} cut as {cuts:b}", bytes.escape_ascii());
+            }
         }
     }
 }
@@ -64,7 +67,7 @@ fn every_way_to_cut_a_conversation_gives_the_same_replies() {
 #[test]
 fn every_small_output_gives_the_same_bytes() {
     for bytes in CONVERSATIONS {
-        for service in [Service::Both, Service::DateTime, Service::DigitSum] {
+        for service in SERVICES {
             let expected = check_session(&script(service, Framing::Line, 4096, &[bytes]));
             for room in 1..=80 {
                 assert_eq!(
