@@ -1,3 +1,5 @@
+//! One request at a time.
+
 use std::error::Error as _;
 use std::io;
 

@@ -1,3 +1,5 @@
+//! Questions over datagrams that get lost, come late, or are not answers.
+
 use std::cell::{Cell, RefCell};
 use std::future;
 use std::io;

@@ -1,3 +1,5 @@
+//! Requests sent ahead of their replies.
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};

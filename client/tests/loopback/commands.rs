@@ -1,8 +1,10 @@
-use std::net::TcpListener;
+//! What the commands print, and how they end.
 
-use chime_protocol::{Framing, Service, Session};
+use std::net::Ipv6Addr;
 
-use crate::stand_in::{Answers, chime, converse, udp};
+use chime_protocol::{Framing, Service};
+
+use crate::stand_in::{Answers, chime, chime_at, udp};
 use crate::{Ended, client, run, run_with_input};
 
 #[test]
@@ -118,17 +120,12 @@ fn the_name_of_a_server_is_resolved() {
 
 #[test]
 fn a_server_may_have_an_ipv6_address() {
-    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+    let localhost = (Ipv6Addr::LOCALHOST, 0).into();
+    let Ok(server) = chime_at(localhost, Service::Both, Framing::Line) else {
         return; // There is no IPv6 here.
     };
-    let server = listener.local_addr().unwrap();
-    let thread = std::thread::spawn(move || {
-        let (stream, _) = listener.accept().unwrap();
-        converse(stream, Session::new(Service::Both, Framing::Line));
-    });
     let ended = run(&format!("-6 --server {server} day"));
     assert_eq!(ended, Ended::answered("Saturday\n"));
-    thread.join().unwrap();
 }
 
 #[test]

@@ -1,11 +1,14 @@
+//! Servers that fail, are not there, or are hostile.
+
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use chime_protocol::{Framing, Service, Session};
+use chime_protocol::{Framing, Service};
 
-use crate::stand_in::{WELCOME, answering, chime, converse, saying, tcp, udp};
+use crate::stand_in::{WELCOME, answering, chime, saying, tcp, udp};
 use crate::{Ended, client, run, run_with_input, wait};
 
 /// Asks the day, and sees it fail with one line that starts so.
@@ -168,10 +171,12 @@ fn a_server_of_another_protocol_is_recognised() {
 #[test]
 fn an_output_that_nobody_reads_ends_it_quietly() {
     let (sender, receiver) = mpsc::channel::<()>();
-    let server = tcp(move |stream| {
+    let server = tcp(move |mut stream| {
+        stream.write_all(WELCOME).unwrap();
+        stream.read_exact(&mut [0; 4]).unwrap();
         let _ = receiver.recv();
-        let session = Session::new(Service::Both, Framing::Line);
-        converse(stream, session);
+        stream.write_all(b"Saturday\n").unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
     });
     let mut child = client(&format!("day --server {server}")).spawn().unwrap();
     drop(child.stdout.take());

@@ -1,3 +1,5 @@
+//! Requests that come through standard input.
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;

@@ -1,11 +1,17 @@
-//! Servers that stand in for the real one. Each lives until its client has gone.
+//! A real server, and others that stand in for one and live until their client has gone.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::num::NonZero;
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use chime_protocol::{Framing, Service, Session, Status};
+use chime_protocol::{Framing, Service};
+use chime_server::{BindError, Options, Sockets};
 use chrono::{NaiveDate, NaiveDateTime};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) const WELCOME: &[u8] = b"Welcome to the server\n";
 
@@ -45,35 +51,32 @@ pub(crate) fn answering(text: &'static [u8]) -> SocketAddr {
     })
 }
 
-/// Serves one conversation by the protocol.
+/// A real server whose clock stands still. It lives for as long as the tests run.
 pub(crate) fn chime(service: Service, framing: Framing) -> SocketAddr {
-    tcp(move |stream| converse(stream, Session::new(service, framing)))
+    let localhost = (Ipv4Addr::LOCALHOST, 0).into();
+    chime_at(localhost, service, framing).expect("a free port")
 }
 
-/// Runs a session to its end. It reads nothing while a reply is on its way.
-pub(crate) fn converse(mut stream: TcpStream, mut session: Session) {
-    let (mut input, mut output) = (vec![0; 65536], [0; 4096]);
-    let mut unread = 0..0;
-    let mut is_ended = false;
-    loop {
-        let progress = match is_ended {
-            false => session.advance(&input[unread.clone()], &mut output, now()),
-            true => session.finish(&mut output, now()),
-        };
-        unread.start += progress.read;
-        if stream.write_all(&output[..progress.written]).is_err() {
-            return;
-        }
-        match progress.status {
-            Status::OutputFull => {}
-            Status::Closed => return,
-            Status::NeedInput => {
-                let length = stream.read(&mut input).unwrap_or(0);
-                unread = 0..length;
-                is_ended = length == 0;
-            }
-        }
-    }
+/// A real server at an address that this machine may not have.
+pub(crate) fn chime_at(
+    address: SocketAddr,
+    service: Service,
+    framing: Framing,
+) -> Result<SocketAddr, BindError> {
+    let sockets = Sockets::bind(&[address], &[])?;
+    let address = sockets.tcp_addresses().expect("they are bound")[0];
+    let options = Options {
+        service,
+        framing,
+        clock: now,
+        connections: Arc::new(Semaphore::new(10)),
+        idle_timeout: Duration::from_secs(60),
+        drain_timeout: Duration::from_secs(60),
+    };
+    thread::spawn(move || {
+        sockets.serve(NonZero::<usize>::MIN, &options, &CancellationToken::new())
+    });
+    Ok(address)
 }
 
 /// The datagrams that answer one request.
