@@ -160,8 +160,8 @@ fn read_line(mut stream: &TcpStream) -> String {
 /// Writes until the server has not read for a while, because nobody takes its replies, or all is
 /// written; returns how much was.
 fn write_until_stopped(stream: &mut TcpStream, bytes: &[u8]) -> usize {
-    let patience = Some(Duration::from_millis(500));
-    stream.set_write_timeout(patience).expect("set");
+    let a_while = Duration::from_secs(1);
+    stream.set_write_timeout(Some(a_while)).expect("set");
     let mut written = 0;
     while written < bytes.len() {
         match stream.write(&bytes[written..]) {
