@@ -126,8 +126,15 @@ impl<'a> Run<'a> {
             Framing::Line => progress.read <= input.len(),
             Framing::Read => [0, input.len()].contains(&progress.read),
         };
-        let report = format!("{progress:?} of {} and {}", input.len(), self.room());
-        assert!(is_so && is_whole, "{}", self.report(&report));
+        assert!(
+            is_so && is_whole,
+            "{}",
+            self.report(&format!(
+                "{progress:?} of {} and {}",
+                input.len(),
+                self.room()
+            ))
+        );
     }
 
     fn report(&self, what: &str) -> String {
