@@ -10,6 +10,7 @@ use std::thread;
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
@@ -58,25 +59,37 @@ impl Sockets {
     }
 
     /// Serves until `stop` is cancelled and every conversation has ended, with a thread for each worker.
+    ///
+    /// # Panics
+    ///
+    /// When a worker panics, once the others have stopped too.
     pub fn serve(
         self,
         workers: NonZero<usize>,
         options: &Options,
         stop: &CancellationToken,
     ) -> io::Result<Tally> {
-        let shares = (0..workers.get())
-            .map(|_| self.share())
+        let workers = (0..workers.get())
+            .map(|_| {
+                Ok((
+                    self.share()?,
+                    Builder::new_current_thread().enable_all().build()?,
+                ))
+            })
             .collect::<io::Result<Vec<_>>>()?;
         drop(self);
-        let threads: Vec<_> = shares
-            .into_iter()
-            .map(|sockets| {
-                let options = options.clone();
-                // A token of its own, so that workers do not wait for each other's locks.
-                let stop = stop.child_token();
-                thread::spawn(move || sockets.serve_here(options, stop))
+        let stop_all = stop.child_token();
+        let serve_on_thread = |(sockets, runtime): (Sockets, Runtime)| {
+            let options = options.clone();
+            // A token of its own, so that workers do not wait for each other's locks.
+            let stop = stop_all.child_token();
+            let stop_others = stop_all.clone().drop_guard();
+            thread::spawn(move || {
+                let _stop_others = stop_others;
+                LocalSet::new().block_on(&runtime, sockets.serve_here(options, stop))
             })
-            .collect();
+        };
+        let threads: Vec<_> = workers.into_iter().map(serve_on_thread).collect();
         let mut total = Tally::default();
         for thread in threads {
             total += thread
@@ -106,17 +119,12 @@ impl Sockets {
     }
 
     /// One worker.
-    fn serve_here(self, options: Options, stop: CancellationToken) -> io::Result<Tally> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        LocalSet::new().block_on(&runtime, async {
-            let tcp = self.tcp.into_iter().map(TcpListener::from_std);
-            let udp = self.udp.into_iter().map(DatagramSocket::new);
-            let tcp = tcp.collect::<io::Result<_>>()?;
-            let udp = udp.collect::<io::Result<_>>()?;
-            Ok(serve::<TcpListener, DatagramSocket>(tcp, udp, options, stop).await)
-        })
+    async fn serve_here(self, options: Options, stop: CancellationToken) -> io::Result<Tally> {
+        let tcp = self.tcp.into_iter().map(TcpListener::from_std);
+        let udp = self.udp.into_iter().map(DatagramSocket::new);
+        let tcp: Vec<_> = tcp.collect::<io::Result<_>>()?;
+        let udp: Vec<_> = udp.collect::<io::Result<_>>()?;
+        Ok(serve(tcp, udp, options, stop).await)
     }
 }
 
