@@ -189,15 +189,19 @@ fn a_client_that_closes_first_is_not_waited_for() {
     });
 }
 
-/// A client that sends empty lines and takes replies without end and without a pause.
-struct Flood;
+/// A client that sends so many blocks of empty lines, and takes replies, without a pause.
+struct Flood(u32);
 
 impl AsyncRead for Flood {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let Some(left) = self.0.checked_sub(1) else {
+            return Poll::Ready(Ok(()));
+        };
+        self.0 = left;
         buffer.initialize_unfilled().fill(b'\n');
         buffer.advance(buffer.remaining());
         Poll::Ready(Ok(()))
@@ -226,13 +230,14 @@ impl AsyncWrite for Flood {
 fn a_flood_leaves_others_their_turn() {
     run(async {
         let buffers = Rc::new(Buffers::default());
-        let flood = serve(Flood, Rc::clone(&buffers));
+        let flood = serve(Flood(10_000), Rc::clone(&buffers));
         let (mut client, server) = duplex(1024);
         let polite = serve(server, buffers);
         client.write_all(b"day\nquit\n").await.expect("sent");
         let mut text = String::new();
         client.read_to_string(&mut text).await.expect("ASCII");
         assert!(text.contains("Saturday"), "{text}");
+        assert!(!flood.task.is_finished(), "the flood was served first");
         drop(client);
         assert!(polite.task.await.unwrap().is_ok());
         flood.task.abort();
@@ -244,8 +249,9 @@ fn a_flood_that_goes_on_after_the_end_is_cut() {
     run(async {
         let session = Session::refused(Framing::Line);
         let (options, buffers, stop) = (options(), Buffers::default(), CancellationToken::new());
-        let refused =
-            spawn_local(async move { converse(Flood, session, &options, &buffers, &stop).await });
+        let refused = spawn_local(async move {
+            converse(Flood(u32::MAX), session, &options, &buffers, &stop).await
+        });
         while !refused.is_finished() {
             yield_now().await;
             advance(Duration::from_millis(10)).await;
