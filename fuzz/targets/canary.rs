@@ -16,6 +16,6 @@ fn minds_leading_zeros(
     }
 }
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    check_session_against(minds_leading_zeros, &Script::parse(input));
+libfuzzer_sys::fuzz_target!(|script: Script| {
+    check_session_against(minds_leading_zeros, &script);
 });

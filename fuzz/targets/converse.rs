@@ -3,4 +3,4 @@
 
 use chime_server::model::{StreamScript, check_converse};
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| check_converse(&StreamScript::parse(input)));
+libfuzzer_sys::fuzz_target!(|script: StreamScript| check_converse(&script));

@@ -1,4 +1,7 @@
 //! A script: reads, output buffers, times.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| chime_protocol::model::targets::operations(input));
+use chime_protocol::model::Script;
+use chime_protocol::model::targets::operations;
+
+libfuzzer_sys::fuzz_target!(|script: Script| operations(&script));

@@ -1,4 +1,7 @@
 //! A client and a server wired together.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| chime_protocol::model::targets::wired(input));
+use chime_protocol::model::Script;
+use chime_protocol::model::targets::wired;
+
+libfuzzer_sys::fuzz_target!(|script: Script| wired(&script));

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
+use arbitrary::{Arbitrary, Unstructured};
 use chime_protocol::model::{Script, Step, naive};
 use chime_protocol::{Framing, Session};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -80,6 +81,13 @@ impl fmt::Display for StreamScript {
             }
         }
         write!(f, "\n{}", self.script)
+    }
+}
+
+impl<'a> Arbitrary<'a> for StreamScript {
+    /// Reads the bytes of the fuzzer as text, as a [`Script`] does.
+    fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<StreamScript> {
+        input.bytes(input.len()).map(StreamScript::parse)
     }
 }
 

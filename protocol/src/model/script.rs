@@ -3,6 +3,7 @@
 use std::vec::Vec;
 use std::{fmt, write, writeln};
 
+use arbitrary::{Arbitrary, Unstructured};
 use chrono::{NaiveDate, NaiveDateTime};
 
 use crate::{Framing, Service};
@@ -90,6 +91,13 @@ impl fmt::Display for Script {
         };
         writeln!(f, "service {service}\nframing {framing}")?;
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+impl<'a> Arbitrary<'a> for Script {
+    /// Reads the bytes of the fuzzer as text: its inputs can be read and written by hand.
+    fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Script> {
+        input.bytes(input.len()).map(Script::parse)
     }
 }
 

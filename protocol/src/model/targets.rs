@@ -1,6 +1,6 @@
 //! What a fuzzer calls with its inputs, and the replay of seeds with theirs.
 //!
-//! Each takes any bytes. Where bytes of a network are wanted as they are, each `|` is a cut.
+//! Each takes a script, or any bytes. Where bytes of a network are wanted as they are, each `|` is a cut.
 
 use std::vec::Vec;
 
@@ -15,10 +15,10 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every target.
 pub const TARGETS: [Target; 5] = [
     ("session", session),
-    ("operations", operations),
+    ("operations", |input| operations(&Script::parse(input))),
     ("datagram", datagram),
     ("replies", replies),
-    ("wired", wired),
+    ("wired", |input| wired(&Script::parse(input))),
 ];
 
 /// The bytes of a client. The first chooses the server: `b`, `d` or `s` the service, a capital letter
@@ -51,10 +51,9 @@ pub fn session(input: &[u8]) {
 }
 
 /// A script: reads, output buffers and times of any kind.
-pub fn operations(input: &[u8]) {
-    let script = Script::parse(input);
-    check_session(&script);
-    check_refused(&script);
+pub fn operations(script: &Script) {
+    check_session(script);
+    check_refused(script);
 }
 
 /// A datagram.
@@ -70,6 +69,6 @@ pub fn replies(input: &[u8]) {
 }
 
 /// A script of a client that talks to a server.
-pub fn wired(input: &[u8]) {
-    check_wired(&Script::parse(input));
+pub fn wired(script: &Script) {
+    check_wired(script);
 }

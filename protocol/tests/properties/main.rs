@@ -7,6 +7,7 @@ mod strategies;
 
 use std::iter;
 
+use arbitrary::{Arbitrary, Unstructured};
 use chime_protocol::model::{
     Script, Step, check_datagram, check_interleaved, check_refused, check_replies, check_session,
     check_wired,
@@ -95,6 +96,8 @@ proptest! {
     fn any_bytes_are_a_script(text in script_text()) {
         let script = Script::parse(&text);
         prop_assert_eq!(&Script::parse(script.to_string().as_bytes()), &script);
+        let of_fuzzer = Script::arbitrary_take_rest(Unstructured::new(&text));
+        prop_assert_eq!(of_fuzzer.as_ref(), Ok(&script));
         check_session(&script);
         check_refused(&script);
         check_wired(&script);

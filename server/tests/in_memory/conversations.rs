@@ -230,7 +230,7 @@ impl AsyncWrite for Flood {
 fn a_flood_leaves_others_their_turn() {
     run(async {
         let buffers = Rc::new(Buffers::default());
-        let flood = serve(Flood(10_000), Rc::clone(&buffers));
+        let flood = serve(Flood(1_000), Rc::clone(&buffers));
         let (mut client, server) = duplex(1024);
         let polite = serve(server, buffers);
         client.write_all(b"day\nquit\n").await.expect("sent");
