@@ -67,7 +67,7 @@ pub async fn ask_datagram(
         }
         time_left -= wait;
         let end = Instant::now() + wait;
-        let mut buffer = [0; DATAGRAM_MAX + 1];
+        let mut buffer = [0; DATAGRAM_MAX];
         match time::timeout_at(end, exchange(socket, command, &mut buffer)).await {
             Ok(Ok(length)) => return recognise(&buffer[..length], command),
             Ok(Err(error)) => {
