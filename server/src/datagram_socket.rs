@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use chime_protocol::DATAGRAM_MAX;
 use nix::cmsg_space;
-use nix::libc::{in_pktinfo, in6_pktinfo};
+use nix::libc::in6_pktinfo;
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
@@ -92,12 +92,9 @@ fn exchange_one(
     };
     let sent = match asked {
         // The interface is left to the routes, which know the way back better.
-        Some(ControlMessageOwned::Ipv4PacketInfo(asked)) => {
-            let from = in_pktinfo {
-                ipi_ifindex: 0,
-                ..asked
-            };
-            send(&[ControlMessage::Ipv4PacketInfo(&from)])
+        Some(ControlMessageOwned::Ipv4PacketInfo(mut asked)) => {
+            asked.ipi_ifindex = 0;
+            send(&[ControlMessage::Ipv4PacketInfo(&asked)])
         }
         Some(ControlMessageOwned::Ipv6PacketInfo(asked)) => {
             send(&[ControlMessage::Ipv6PacketInfo(&asked)])
