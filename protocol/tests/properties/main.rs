@@ -26,8 +26,11 @@ use strategies::{
 fn cases(count: u32) -> ProptestConfig {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/properties/failures.txt");
     let default = ProptestConfig::default();
+    let cases = count * default.cases.div_ceil(256);
     ProptestConfig {
-        cases: count * default.cases.div_ceil(256),
+        cases,
+        // Cases that a test has no use for: a fixed number would be too few for many.
+        max_global_rejects: cases,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(path))),
         ..default
     }
