@@ -3,16 +3,13 @@
 use std::hint::black_box;
 
 use allocation_counter::measure;
+use chime_protocol::model::Script;
 use chime_protocol::{DATAGRAM_MAX, Framing, Replies, Requests, Service, Session, Status, answer};
-use chrono::NaiveDate;
 
 /// The allocations of a conversation, and of a client's reading of both sides of it.
 #[test]
 fn a_conversation_allocates_nothing() {
-    let now = NaiveDate::from_ymd_opt(2026, 11, 21)
-        .unwrap()
-        .and_hms_opt(6, 32, 6)
-        .unwrap();
+    let now = Script::clock_at_start();
     let mut bytes = b"day\r\ndate\ntime\nsend time\nhelp\nwhat?\n\n\xff\n".repeat(100);
     bytes.extend([b'9'; 10_000]);
     bytes.extend([b'x'; 10_000]);
@@ -54,10 +51,7 @@ fn a_conversation_allocates_nothing() {
 
 #[test]
 fn a_datagram_allocates_nothing() {
-    let now = NaiveDate::from_ymd_opt(2026, 11, 21)
-        .unwrap()
-        .and_hms_opt(6, 32, 6)
-        .unwrap();
+    let now = Script::clock_at_start();
     let mut answered = 0;
     let allocations = measure(|| {
         for request in ["day", "date\n", "time\r\n", "send time", "what?", ""] {

@@ -7,9 +7,9 @@ mod streams;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chime_protocol::model::Script;
 use chime_protocol::{Framing, Service};
 use chime_server::Options;
-use chrono::{NaiveDate, NaiveDateTime};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
@@ -20,16 +20,11 @@ fn options() -> Options {
     Options {
         service: Service::Both,
         framing: Framing::Line,
-        clock: saturday,
+        clock: Script::clock_at_start,
         connections: Arc::new(Semaphore::new(2)),
         idle_timeout: IDLE_TIMEOUT,
         drain_timeout: Duration::from_secs(10),
     }
-}
-
-fn saturday() -> NaiveDateTime {
-    let date = NaiveDate::from_ymd_opt(2026, 11, 21).expect("a date");
-    date.and_hms_opt(6, 32, 6).expect("a time")
 }
 
 /// Runs a test on one thread, in virtual time: when every task waits, the next deadline is now.

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use chime_protocol::DATAGRAM_MAX;
+use chime_protocol::model::Script;
 use chime_server::{Datagrams, Listener, Options, Tally, serve};
 use chrono::NaiveDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -15,7 +16,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{options, run, saturday};
+use crate::{options, run};
 
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 
@@ -193,7 +194,7 @@ fn fragile_clock() -> NaiveDateTime {
         !IS_CLOCK_BROKEN.get(),
         "the clock is broken, as the test wants it"
     );
-    saturday()
+    Script::clock_at_start()
 }
 
 #[test]
