@@ -23,6 +23,7 @@
 //! ```
 
 pub mod naive;
+pub mod strategies;
 pub mod targets;
 
 mod clients;

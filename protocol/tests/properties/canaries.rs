@@ -3,6 +3,9 @@
 use std::panic::RefUnwindSafe;
 
 use chime_protocol::model::naive::{self, Conversation};
+use chime_protocol::model::strategies::{
+    cuts, datagram, instant, line_script, script, server_bytes,
+};
 use chime_protocol::model::{
     check_datagram_against, check_interleaved_against, check_refused_against,
     check_replies_against, check_session_against, check_wired_against,
@@ -12,8 +15,6 @@ use chrono::{Days, NaiveDateTime};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
-
-use crate::strategies::{cuts, datagram, instant, line_script, script, server_bytes};
 
 /// The smallest case that `check` fails on: the test fails if there is none in as many as the
 /// properties try, the same each time.

@@ -3,11 +3,14 @@
 //! `PROPTEST_CASES=25600` tries a hundred times as many.
 
 mod canaries;
-mod strategies;
 
 use std::iter;
 
 use arbitrary::{Arbitrary, Unstructured};
+use chime_protocol::model::strategies::{
+    conversation, cuts, datagram, digits, instant, instant_of, line, line_script, reads, reply,
+    script, script_text, server_bytes, service,
+};
 use chime_protocol::model::{
     Script, Step, check_datagram, check_interleaved, check_refused, check_replies, check_session,
     check_wired,
@@ -16,11 +19,6 @@ use chime_protocol::{Command, DATAGRAM_MAX, Framing, Reply, Request, Requests, S
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-
-use strategies::{
-    conversation, cuts, datagram, digits, instant, instant_of, line, line_script, reads, reply,
-    script, script_text, server_bytes, service,
-};
 
 /// So many cases of each test, and a file for the seeds of those that fail.
 fn cases(count: u32) -> ProptestConfig {

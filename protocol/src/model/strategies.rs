@@ -1,22 +1,29 @@
-//! What is tried: conversations, datagrams and instants that are likely to find something.
+//! What property tests and simulations try: conversations, datagrams and instants that are likely to find
+//! something.
 //!
 //! All are built of parts, so that a failure shrinks to few steps, short reads and plain commands.
 
-use chime_protocol::model::{Script, Step};
-use chime_protocol::{Framing, Reply, Service};
+use std::ops::Range;
+use std::string::{String, ToString};
+use std::vec::Vec;
+use std::{format, vec};
+
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::script::{Script, Step};
+use crate::{Framing, Reply, Service};
+
 /// Any script: three in four with framing `line`.
-pub(crate) fn script() -> impl Strategy<Value = Script> {
+pub fn script() -> impl Strategy<Value = Script> {
     prop_oneof![3 => line_script(), 1 => read_script()]
 }
 
 /// A conversation of lines, cut and joined into reads with no regard to where the lines end.
-pub(crate) fn line_script() -> impl Strategy<Value = Script> {
+pub fn line_script() -> impl Strategy<Value = Script> {
     (service(), conversation(), vec(piece(), 0..20)).prop_map(|(service, bytes, pieces)| Script {
         service,
         framing: Framing::Line,
@@ -37,7 +44,7 @@ fn read_script() -> impl Strategy<Value = Script> {
 }
 
 /// A script as a person or a fuzzer might write it, mistakes and all.
-pub(crate) fn script_text() -> impl Strategy<Value = Vec<u8>> {
+pub fn script_text() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         "(service|framing|room|clock|>|#)? ?(both|digit-sum|read|line|day|time|[0-9]{0,9})",
         "> (day|[0-9]|\\\\[nrtx\\\\]?|[0-9a-f]| ){0,12}",
@@ -49,7 +56,8 @@ pub(crate) fn script_text() -> impl Strategy<Value = Vec<u8>> {
     vec(line, 0..12).prop_map(|lines| lines.join(&b'\n'))
 }
 
-pub(crate) fn service() -> impl Strategy<Value = Service> {
+/// One of the three services.
+pub fn service() -> impl Strategy<Value = Service> {
     select(vec![Service::Both, Service::DateTime, Service::DigitSum])
 }
 
@@ -65,7 +73,7 @@ fn piece_length() -> impl Strategy<Value = usize> {
 }
 
 /// Lengths of the pieces that bytes are cut into.
-pub(crate) fn cuts() -> impl Strategy<Value = Vec<usize>> {
+pub fn cuts() -> impl Strategy<Value = Vec<usize>> {
     vec(piece_length(), 0..20)
 }
 
@@ -88,17 +96,17 @@ fn cut(mut bytes: &[u8], pieces: Vec<Piece>) -> Vec<Step> {
 }
 
 /// The steps that read `bytes`, cut into pieces of these lengths.
-pub(crate) fn reads(bytes: &[u8], cuts: &[usize]) -> Vec<Step> {
+pub fn reads(bytes: &[u8], cuts: &[usize]) -> Vec<Step> {
     cut(bytes, cuts.iter().map(|length| (None, *length)).collect())
 }
 
 /// What a client sends: lines, the last of which may lack its end.
-pub(crate) fn conversation() -> impl Strategy<Value = Vec<u8>> {
+pub fn conversation() -> impl Strategy<Value = Vec<u8>> {
     vec(line(), 0..10).prop_map(|lines| lines.concat())
 }
 
 /// A line with its end; now and then without, so that it is glued to the next.
-pub(crate) fn line() -> impl Strategy<Value = Vec<u8>> {
+pub fn line() -> impl Strategy<Value = Vec<u8>> {
     let blanks = || prop_oneof![6 => Just(String::new()), 1 => "[ \t]{1,3}"];
     let ends = [
         "\n", "\n", "\n", "\n", "\r\n", "\r\n", "\r\n", "\r\r\n", "\r \n", "\r", "",
@@ -117,7 +125,7 @@ pub(crate) fn line() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// A command, or what nearly is one.
-fn command() -> impl Strategy<Value = Vec<u8>> {
+pub fn command() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => named(&["day", "date", "time", "send time", "help"]),
         1 => named(&["quit", "exit"]),
@@ -141,7 +149,7 @@ fn named(names: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Strings of digits: with leading zeros, and longer than the blocks they are summed in.
-pub(crate) fn digits() -> impl Strategy<Value = String> {
+pub fn digits() -> impl Strategy<Value = String> {
     prop_oneof![4 => "[0-9]{1,12}", 2 => "0{0,20}[0-9]{1,20}", 1 => "[0-9]{1,200}", 1 => "9{1,99}"]
 }
 
@@ -199,7 +207,7 @@ fn near_miss() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// A datagram: a request, what nearly is one, or neither.
-pub(crate) fn datagram() -> impl Strategy<Value = Vec<u8>> {
+pub fn datagram() -> impl Strategy<Value = Vec<u8>> {
     let ends: &[&str] = &[
         "", "", "\n", "\n", "\r\n", "\r\n", "\r", "\n\n", "\r\r\n", " ", "\0",
     ];
@@ -209,7 +217,7 @@ pub(crate) fn datagram() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What a hostile server may send: replies, what nearly is one, lines of about the greatest length.
-pub(crate) fn server_bytes() -> impl Strategy<Value = Vec<u8>> {
+pub fn server_bytes() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         4 => reply().prop_map(|reply| reply.to_string().into_bytes()),
         1 => (reply(), any::<u8>()).prop_map(|(reply, byte)| format!("{reply}{byte}").into_bytes()),
@@ -228,7 +236,7 @@ pub(crate) fn server_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Any reply.
-pub(crate) fn reply() -> impl Strategy<Value = Reply> {
+pub fn reply() -> impl Strategy<Value = Reply> {
     let fixed = [
         Reply::Welcome,
         Reply::Full,
@@ -260,14 +268,14 @@ fn whole_micros(instant: NaiveDateTime, unit: u32) -> NaiveDateTime {
 }
 
 /// Any instant that there is: most of our time, many on a boundary, leap seconds too.
-pub(crate) fn instant() -> impl Strategy<Value = NaiveDateTime> {
+pub fn instant() -> impl Strategy<Value = NaiveDateTime> {
     let years = prop_oneof![Just(1970..2070), Just(1..10_000), Just(-20_000..20_000)];
     let ends = select(vec![NaiveDateTime::MIN, NaiveDateTime::MAX]);
     prop_oneof![50 => years.prop_flat_map(instant_of), 1 => ends]
 }
 
 /// Any instant of these years.
-pub(crate) fn instant_of(years: std::ops::Range<i32>) -> impl Strategy<Value = NaiveDateTime> {
+pub fn instant_of(years: Range<i32>) -> impl Strategy<Value = NaiveDateTime> {
     let date = (
         years,
         prop_oneof![3 => 1..=366_u32, 1 => select(vec![1, 59, 60, 365, 366])],
