@@ -1,0 +1,307 @@
+//! The clients of a simulation, good and bad.
+
+use std::cell::Cell;
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use chime_client::{Connection, ask_datagram};
+use chime_protocol::{Command, Framing, Request, Requests};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, duplex, split};
+use tokio::time::{sleep, timeout};
+
+use crate::network::{Connected, DatagramSocket, Stream, connect, server_datagram_address};
+use crate::scenario::{Act, Behaviour, Ending, Reading, Source, Text};
+use crate::trace::ClientEvent;
+use crate::world::World;
+
+/// How long the clients that use the library wait for the server, and all of them for a connection.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often a client that asks connects, before the network heals.
+const ATTEMPTS: usize = 4;
+
+/// How long a client waits for replies to datagrams that are sent as they stand.
+const DATAGRAM_WAIT: Duration = Duration::from_millis(200);
+
+/// A client at work.
+pub(crate) struct Worker {
+    pub(crate) world: Rc<World>,
+    /// Its number.
+    pub(crate) client: usize,
+    /// The name of its host.
+    pub(crate) host: String,
+}
+
+impl Worker {
+    /// Does what there is to do.
+    pub(crate) async fn run(self, behaviour: Behaviour) {
+        match behaviour {
+            Behaviour::Ask { lines, pause_ms } => {
+                self.ask(&lines, millis(pause_ms), ATTEMPTS).await;
+            }
+            Behaviour::Pipe { chunks, pause_ms } => self.pipe(chunks, millis(pause_ms)).await,
+            Behaviour::AskDatagrams { commands, pause_ms } => {
+                for command in commands {
+                    self.ask_datagram(&command, TIMEOUT).await;
+                    sleep(millis(pause_ms)).await;
+                }
+            }
+            Behaviour::Write {
+                acts,
+                reading,
+                ending,
+            } => self.write(acts, reading, ending).await,
+            Behaviour::WriteDatagrams {
+                datagrams,
+                source,
+                pause_ms,
+            } => {
+                let written = self.write_datagrams(datagrams, source, millis(pause_ms));
+                self.tell(written.await);
+            }
+        }
+        self.record(ClientEvent::Done);
+    }
+
+    /// Tries the healed server until it serves a whole conversation and a datagram.
+    pub(crate) async fn try_out(self) {
+        const PAUSE: Duration = Duration::from_millis(50);
+        let framing = self.world.scenario.server.framing;
+        while !match framing {
+            Framing::Line => self.ask(&["day".into(), "quit".into()], PAUSE, 1).await,
+            Framing::Read => self.write_and_read("quit").await,
+        } {
+            sleep(PAUSE).await;
+        }
+        while !self.ask_datagram("send time", TIMEOUT).await {}
+        self.record(ClientEvent::Done);
+    }
+
+    fn record(&self, event: ClientEvent) {
+        self.world.record_client(self.client, event);
+    }
+
+    /// Records how it failed, if it did, and returns whether it did not.
+    fn tell<E: ToString>(&self, ended: Result<(), E>) -> bool {
+        if let Err(error) = &ended {
+            self.record(ClientEvent::Failed(error.to_string()));
+        }
+        ended.is_ok()
+    }
+
+    async fn connect(&self) -> io::Result<Stream> {
+        self.record(ClientEvent::Connects);
+        let (stream, connection) = timeout(TIMEOUT, connect(&self.world)).await??;
+        self.record(ClientEvent::Connected { connection });
+        Ok(stream)
+    }
+
+    /// Asks these lines in as many connections as it takes; returns whether all have been answered.
+    async fn ask(&self, lines: &[String], pause: Duration, attempts: usize) -> bool {
+        let mut lines = lines.iter().peekable();
+        for attempt in 0..attempts {
+            if attempt > 0 {
+                sleep(pause).await;
+            }
+            let asking = async {
+                let stream = self.connect().await?;
+                let mut connection = Connection::greet(stream, TIMEOUT).await?;
+                while let Some(line) = lines.peek() {
+                    let reply = connection.ask(line).await?;
+                    if let Some(reply) = reply {
+                        self.record(ClientEvent::Told(reply.to_string()));
+                    }
+                    let is_quit = is_quit(line);
+                    lines.next();
+                    if is_quit {
+                        break;
+                    }
+                    sleep(pause).await;
+                }
+                Ok::<_, chime_client::Error>(())
+            };
+            if self.tell(asking.await) {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn pipe(&self, chunks: Vec<Text>, pause: Duration) {
+        let (mut writer, input) = duplex(65_536);
+        let feed = async move {
+            for (index, chunk) in chunks.iter().enumerate() {
+                if index > 0 {
+                    sleep(pause).await;
+                }
+                // The pipe takes no more after a request to quit.
+                let _ = writer.write_all(chunk).await;
+            }
+        };
+        let converse = async {
+            let stream = self.connect().await?;
+            let mut pipe = Connection::greet(stream, TIMEOUT).await?.pipe(input);
+            while let Some(reply) = pipe.next().await? {
+                self.record(ClientEvent::Told(reply.to_string()));
+            }
+            Ok::<_, chime_client::Error>(())
+        };
+        let (converse, ()) = tokio::join!(biased; converse, feed);
+        self.tell(converse);
+    }
+
+    async fn ask_datagram(&self, command: &str, timeout: Duration) -> bool {
+        let Some(command) = Command::ALL.into_iter().find(|known| known.name() == command) else {
+            return self.tell(Err(format!("'{command}' is no command")));
+        };
+        let asking = async {
+            let socket = DatagramSocket::bind_client(&self.world, self.client).await?;
+            let socket = Connected::new(socket, &self.host)?;
+            ask_datagram(&socket, command, timeout).await
+        };
+        match asking.await {
+            Ok(reply) => {
+                self.record(ClientEvent::Told(reply.to_string()));
+                true
+            }
+            Err(error) => self.tell(Err(error)),
+        }
+    }
+
+    async fn write(&self, acts: Vec<Act>, reading: Reading, ending: Ending) {
+        let stream = match self.connect().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.tell(Err(error));
+                return;
+            }
+        };
+        let (mut reader, mut writer) = split(stream);
+        let has_sent = Cell::new(false);
+        let act = async {
+            let acted = timeout(self.patience(), act(acts, &mut writer)).await;
+            has_sent.set(true);
+            match acted {
+                Ok(Ok(())) => self.record(ClientEvent::Sent),
+                Ok(Err(error)) => {
+                    self.tell(Err(error));
+                }
+                Err(_) => {
+                    self.tell(Err("it can't send"));
+                }
+            }
+        };
+        let read = async {
+            while timeout(self.patience(), read(&mut reader, &reading))
+                .await
+                .unwrap_or(!has_sent.get())
+            {}
+        };
+        match ending {
+            Ending::Await => {
+                tokio::join!(biased; read, act);
+            }
+            Ending::Leave | Ending::Forget => tokio::select! {
+                biased;
+                () = act => {}
+                () = async { read.await; pending().await } => {}
+            },
+        }
+        if ending == Ending::Forget {
+            self.record(ClientEvent::Forgets);
+            let stream = reader.unsplit(writer);
+            self.world.forgotten.borrow_mut().push(Box::new(stream));
+        }
+    }
+
+    /// How long a client waits in vain before it leaves: by then a server that lives has closed.
+    fn patience(&self) -> Duration {
+        millis(self.world.scenario.server.idle_timeout_ms) + TIMEOUT
+    }
+
+    /// Sends a command and reads to the end; returns whether there was an answer.
+    async fn write_and_read(&self, command: &str) -> bool {
+        let exchange = async {
+            let mut stream = self.connect().await?;
+            let mut bytes = Vec::new();
+            // The command is taken whole, so it must not be sent together with another.
+            stream.write_all(command.as_bytes()).await?;
+            stream.read_to_end(&mut bytes).await?;
+            match bytes.is_empty() || bytes.starts_with(b"The server is full") {
+                true => Err(io::Error::other("not served")),
+                false => Ok(()),
+            }
+        };
+        let exchanged = timeout(self.patience(), exchange).await;
+        self.tell(exchanged.map_err(io::Error::from).flatten())
+    }
+
+    async fn write_datagrams(
+        &self,
+        datagrams: Vec<Text>,
+        source: Source,
+        pause: Duration,
+    ) -> io::Result<()> {
+        let socket = DatagramSocket::bind_client(&self.world, self.client).await?;
+        let here = socket.address(&self.host)?;
+        let server = server_datagram_address();
+        let from = match source {
+            Source::Sender => here,
+            Source::Server => server,
+            Source::Nobody => SocketAddr::new(here.ip(), 9),
+        };
+        for datagram in datagrams {
+            socket.send(&datagram, from, server).await?;
+            sleep(pause).await;
+        }
+        while let Ok(received) = timeout(DATAGRAM_WAIT, socket.receive()).await {
+            received?;
+        }
+        Ok(())
+    }
+}
+
+async fn act(acts: Vec<Act>, writer: &mut WriteHalf<Stream>) -> io::Result<()> {
+    for act in acts {
+        match act {
+            Act::Write(bytes) => writer.write_all(&bytes).await?,
+            Act::Pause(pause) => sleep(millis(pause)).await,
+            Act::Shut => writer.shutdown().await?,
+        }
+    }
+    Ok(())
+}
+
+/// Reads once; returns whether there may be more.
+async fn read(reader: &mut ReadHalf<Stream>, reading: &Reading) -> bool {
+    let mut buffer = [0; 1024];
+    let length = match *reading {
+        Reading::Eager => buffer.len(),
+        Reading::Slow { bytes, pause_ms } => {
+            sleep(millis(pause_ms)).await;
+            bytes.clamp(1, buffer.len())
+        }
+        Reading::Never => return pending().await,
+    };
+    reader
+        .read(&mut buffer[..length])
+        .await
+        .is_ok_and(|length| length > 0)
+}
+
+/// Whether the server closes after this line.
+fn is_quit(line: &str) -> bool {
+    let line = format!("{line}\n");
+    let request = Requests::new().next(&mut line.as_bytes());
+    matches!(
+        request,
+        Some(Request::Command(Command::Quit | Command::Exit))
+    )
+}
+
+fn millis(millis: u32) -> Duration {
+    Duration::from_millis(millis.into())
+}

@@ -1,0 +1,295 @@
+//! What happened in a simulation.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use chime_server::Tally;
+
+use crate::scenario::{FaultKind, Text};
+
+/// Everything that happened in a simulation, in order.
+///
+/// Its [`Display`](fmt::Display) has a line for each event; two runs of a scenario are compared by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// The events.
+    pub events: Vec<Event>,
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.events
+            .iter()
+            .try_for_each(|event| writeln!(f, "{event}"))
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When, in milliseconds since the start.
+    pub at_ms: u32,
+    /// What.
+    pub what: What,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>7} ms  {}", self.at_ms, self.what)
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Something went wrong.
+    FaultBegan(FaultKind),
+    /// It did for long enough.
+    FaultEnded(FaultKind),
+    /// From here on nothing goes wrong any more.
+    Healed,
+    /// Something happened to the server.
+    Server(ServerEvent),
+    /// A client did something, or something was done to it.
+    Client {
+        /// Which: those past the clients of the scenario are the ones that try the healed server.
+        client: usize,
+        /// What.
+        event: ClientEvent,
+    },
+    /// Something happened at one end of a connection.
+    Stream {
+        /// Which connection, counted as the server accepts them.
+        connection: usize,
+        /// At which end.
+        end: End,
+        /// What.
+        event: StreamEvent,
+    },
+    /// Something happened to a datagram.
+    Datagram {
+        /// Which, counted as they are sent.
+        datagram: usize,
+        /// What.
+        event: DatagramEvent,
+    },
+    /// Code of the server or of a client panicked.
+    Panicked(String),
+    /// Nothing more came of it: this is what was still going on.
+    Stuck(String),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::FaultBegan(kind) => write!(f, "{kind:?} begins"),
+            What::FaultEnded(kind) => write!(f, "{kind:?} ends"),
+            What::Healed => write!(f, "all heals"),
+            What::Server(event) => write!(f, "server {event:?}"),
+            What::Client { client, event } => write!(f, "client {client}: {event}"),
+            What::Stream {
+                connection,
+                end,
+                event,
+            } => write!(f, "connection {connection}, {end}: {event}"),
+            What::Datagram { datagram, event } => write!(f, "datagram {datagram}: {event}"),
+            What::Panicked(text) => write!(f, "panicked: {text}"),
+            What::Stuck(text) => write!(f, "stuck: {text}"),
+        }
+    }
+}
+
+/// Something that happened to the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerEvent {
+    /// It listens.
+    Started,
+    /// It was told to stop.
+    Stopping,
+    /// It has stopped.
+    Stopped {
+        /// What it did.
+        tally: Tally,
+        /// How many connections it has room for now.
+        permits: usize,
+    },
+    /// It was killed.
+    Killed,
+}
+
+/// Something that happened to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// It began to connect.
+    Connects,
+    /// It is connected.
+    Connected {
+        /// By which connection.
+        connection: usize,
+    },
+    /// It could not connect, or was not welcomed, or got no answer.
+    Failed(String),
+    /// The library that it uses gave it this reply.
+    Told(String),
+    /// It has sent all that it wanted to send.
+    Sent,
+    /// It is silent from here on.
+    Forgets,
+    /// It ended.
+    Done,
+}
+
+impl fmt::Display for ClientEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientEvent::Connects => write!(f, "connects"),
+            ClientEvent::Connected { connection } => write!(f, "has connection {connection}"),
+            ClientEvent::Failed(error) => write!(f, "fails: {error}"),
+            ClientEvent::Told(reply) => write!(f, "is told '{reply}'"),
+            ClientEvent::Sent => write!(f, "has sent all"),
+            ClientEvent::Forgets => write!(f, "forgets its connection"),
+            ClientEvent::Done => write!(f, "is done"),
+        }
+    }
+}
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client's.
+    Client,
+    /// The server's.
+    Server,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            End::Client => "client",
+            End::Server => "server",
+        })
+    }
+}
+
+/// Something that happened at one end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamEvent {
+    /// The server accepted it.
+    Accepted,
+    /// Bytes were written.
+    Wrote {
+        /// Which.
+        bytes: Text,
+        /// Whether there were more, which the stream did not take.
+        is_short: bool,
+    },
+    /// Bytes were read.
+    Read(Text),
+    /// A write has to wait until the other end has read.
+    Blocked,
+    /// It was closed for writing.
+    Shut,
+    /// The end was read.
+    ReadEnd,
+    /// A read or a write failed.
+    Failed {
+        /// How.
+        error: String,
+        /// Whether it was made to.
+        is_injected: bool,
+    },
+    /// The stream was dropped.
+    Dropped,
+}
+
+impl fmt::Display for StreamEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StreamEvent::Accepted => write!(f, "accepts"),
+            StreamEvent::Wrote { bytes, is_short } => {
+                let more = if *is_short { ", not all" } else { "" };
+                write!(f, "writes {bytes}{more}")
+            }
+            StreamEvent::Read(bytes) => write!(f, "reads {bytes}"),
+            StreamEvent::Blocked => write!(f, "waits to write"),
+            StreamEvent::Shut => write!(f, "stops writing"),
+            StreamEvent::ReadEnd => write!(f, "reads the end"),
+            StreamEvent::Failed { error, is_injected } => {
+                let cause = if *is_injected { ", injected" } else { "" };
+                write!(f, "fails: {error}{cause}")
+            }
+            StreamEvent::Dropped => write!(f, "drops it"),
+        }
+    }
+}
+
+/// Something that happened to a datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatagramEvent {
+    /// It was sent.
+    Sent {
+        /// Who sent it.
+        by: Peer,
+        /// Where it claims to be from.
+        from: SocketAddr,
+        /// Where to.
+        to: SocketAddr,
+        /// What is in it.
+        bytes: Text,
+    },
+    /// It was made to get lost.
+    Lost,
+    /// It arrives with other bytes than were sent.
+    Corrupted(Text),
+    /// It was sent once more, as this datagram.
+    Duplicated {
+        /// Which.
+        duplicate: usize,
+    },
+    /// It was received.
+    Received {
+        /// By whom.
+        by: Peer,
+        /// Where it claims to be from.
+        from: SocketAddr,
+        /// What was in it.
+        bytes: Text,
+    },
+}
+
+impl fmt::Display for DatagramEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DatagramEvent::Sent {
+                by,
+                from,
+                to,
+                bytes,
+            } => write!(f, "{by} sends {bytes} from {from} to {to}"),
+            DatagramEvent::Lost => write!(f, "gets lost"),
+            DatagramEvent::Corrupted(bytes) => write!(f, "becomes {bytes}"),
+            DatagramEvent::Duplicated { duplicate } => write!(f, "is sent as {duplicate} too"),
+            DatagramEvent::Received { by, from, bytes } => {
+                write!(f, "{by} receives {bytes} from {from}")
+            }
+        }
+    }
+}
+
+/// Who sends or receives a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The server.
+    Server,
+    /// A client.
+    Client(usize),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Server => write!(f, "server"),
+            Peer::Client(client) => write!(f, "client {client}"),
+        }
+    }
+}
