@@ -157,6 +157,7 @@ impl Worker {
         let Some(command) = Command::ALL.into_iter().find(|known| known.name() == command) else {
             return self.tell(Err(format!("'{command}' is no command")));
         };
+        self.record(ClientEvent::AsksByDatagram);
         let asking = async {
             let socket = DatagramSocket::bind_client(&self.world, self.client).await?;
             let socket = Connected::new(socket, &self.host)?;
@@ -245,6 +246,7 @@ impl Worker {
         source: Source,
         pause: Duration,
     ) -> io::Result<()> {
+        self.record(ClientEvent::AsksByDatagram);
         let socket = DatagramSocket::bind_client(&self.world, self.client).await?;
         let here = socket.address(&self.host)?;
         let server = server_datagram_address();

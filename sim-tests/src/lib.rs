@@ -4,9 +4,12 @@ mod check;
 mod clients;
 mod network;
 mod run;
+mod situation;
+mod swarm;
 pub mod scenario;
 pub mod trace;
 mod world;
 
-pub use check::Failure;
+pub use check::{Failure, check, check_against};
 pub use run::run;
+pub use situation::Situation;

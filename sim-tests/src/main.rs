@@ -1,22 +1,27 @@
 //! sim
-use chime_sim_tests::scenario::*;
+use chime_sim_tests::*;
+use chime_sim_tests::scenario::Scenario;
 fn main() {
-    let client = |host, start_ms, behaviour| Client { host, start_ms, behaviour };
-    let s = Scenario {
-        heal_ms: 500,
-        network: Network { latency_max_ms: 20, cut_percent: 20, glue_percent: 30, loss_percent: 30, ..Network::default() },
-        clients: vec![
-            client(0, 5, Behaviour::Ask { lines: vec!["day".into(), "123".into(), "quit".into()], pause_ms: 100 }),
-            client(1, 5, Behaviour::Pipe { chunks: vec!["day\n12".into(), "3\r\ntime\n".into(), "quit\n".into()], pause_ms: 100 }),
-            client(1, 15, Behaviour::AskDatagrams { commands: vec!["day".into(), "send time".into()], pause_ms: 100 }),
-            client(1, 15, Behaviour::WriteDatagrams { datagrams: vec!["day".into(), "send time".into()], source: Source::Server, pause_ms: 100 }),
-            client(0, 15, Behaviour::Write { acts: vec![Act::Write("day\r".into()), Act::Pause(20), Act::Write("\n55".into()), Act::Shut], reading: Reading::Eager, ending: Ending::Await }),
-        ],
-        faults: vec![Fault { at_ms: 250, for_ms: 50, kind: FaultKind::Crash }],
-        ..Scenario::calm()
-    };
-    let start = std::time::Instant::now();
-    let t = chime_sim_tests::run(&s);
-    eprintln!("{:?}", start.elapsed());
-    print!("{t}");
+    let mut args = std::env::args().skip(1).map(|a| a.parse::<u64>().unwrap());
+    let (start, count) = (args.next().unwrap(), args.next().unwrap());
+    let mut reached = std::collections::BTreeMap::new();
+    let mut failures = 0;
+    let begin = std::time::Instant::now();
+    let mut ms = 0u64;
+    for seed in start..start + count {
+        let scenario = Scenario::from(seed);
+        let trace = run(&scenario);
+        ms += u64::from(trace.events.last().unwrap().at_ms);
+        match check(&scenario, &trace) {
+            Ok(r) => for x in r { *reached.entry(x).or_insert(0) += 1; },
+            Err(f) => {
+                failures += 1;
+                if count == 1 { println!("{scenario}\n{trace}"); }
+                println!("seed {seed}: {f} (event {})", f.event);
+                if failures > 30 { break; }
+            }
+        }
+    }
+    for s in Situation::ALL { println!("{s:?} {}", reached.get(&s).copied().unwrap_or(0)); }
+    println!("{:?}, {} s simulated, failures {failures}", begin.elapsed(), ms/1000);
 }

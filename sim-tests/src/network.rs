@@ -11,14 +11,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream, UdpSocket};
 
 use crate::scenario::Text;
-use crate::trace::{DatagramEvent, End, Peer, StreamEvent, What};
+use crate::trace::{DatagramEvent, End, Peer, ServerEvent, StreamEvent, What};
 use crate::world::{Connection, World};
 
 /// The name of the server's host.
 pub(crate) const SERVER: &str = "server";
 
 const TCP_PORT: u16 = 9990;
-const UDP_PORT: u16 = 8089;
+pub(crate) const UDP_PORT: u16 = 8089;
 
 /// The most bytes that a cut read or write moves.
 const CUT_MAX: usize = 8;
@@ -51,6 +51,7 @@ impl chime_server::Listener for Listener {
 
     async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
         if self.world.happens(self.world.network().accept_error_percent) {
+            self.world.record(What::Server(ServerEvent::CannotAccept));
             return Err(match self.world.below(2) {
                 0 => io::ErrorKind::ConnectionAborted.into(),
                 _ => io::Error::other("too many open files"),
@@ -362,6 +363,7 @@ impl chime_server::Datagrams for DatagramSocket {
         A: FnMut(&[u8], &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
     {
         if self.world.happens(self.world.network().datagram_error_percent) {
+            self.world.record(What::Server(ServerEvent::CannotReceive));
             return Err(io::Error::other("no buffer space available"));
         }
         let here = server_datagram_address();

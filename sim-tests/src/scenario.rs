@@ -41,10 +41,12 @@ impl Scenario {
         }
     }
 
-    /// How many hosts with clients there are.
+    /// How many hosts there are besides the server's. Time for them grows with the cube of it: many
+    /// clients share a host.
     pub fn host_count(&self) -> usize {
-        let last = self.clients.iter().map(|client| client.host).max();
-        last.map_or(1, |host| host + 1)
+        let of_clients = self.clients.iter().map(|client| client.host);
+        let of_faults = self.faults.iter().filter_map(|fault| fault.kind.host());
+        of_clients.chain(of_faults).max().map_or(1, |host| host + 1)
     }
 }
 

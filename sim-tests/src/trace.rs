@@ -104,6 +104,10 @@ impl fmt::Display for What {
 pub enum ServerEvent {
     /// It listens.
     Started,
+    /// It could not accept a connection, by order.
+    CannotAccept,
+    /// It could not receive a datagram, by order.
+    CannotReceive,
     /// It was told to stop.
     Stopping,
     /// It has stopped.
@@ -127,6 +131,8 @@ pub enum ClientEvent {
         /// By which connection.
         connection: usize,
     },
+    /// It began to send datagrams: to ask one question, or all that it has to send as it stands.
+    AsksByDatagram,
     /// It could not connect, or was not welcomed, or got no answer.
     Failed(String),
     /// The library that it uses gave it this reply.
@@ -144,6 +150,7 @@ impl fmt::Display for ClientEvent {
         match self {
             ClientEvent::Connects => write!(f, "connects"),
             ClientEvent::Connected { connection } => write!(f, "has connection {connection}"),
+            ClientEvent::AsksByDatagram => write!(f, "asks by datagram"),
             ClientEvent::Failed(error) => write!(f, "fails: {error}"),
             ClientEvent::Told(reply) => write!(f, "is told '{reply}'"),
             ClientEvent::Sent => write!(f, "has sent all"),

@@ -1,0 +1,296 @@
+//! Datagrams: each is answered as the model answers it, and none gets lost without a cause.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use chime_protocol::DATAGRAM_MAX;
+use chime_protocol::model::naive;
+
+use super::history::{Attempt, Client, History};
+use super::{Failure, failure};
+
+use crate::situation::Situation;
+use crate::trace::{DatagramEvent, Peer, What};
+
+/// How long the server waits, and a little more, after it could not receive.
+const RECEIVE_PAUSE_MS: u32 = 105;
+
+/// A datagram from when it was sent.
+struct Datagram<'a> {
+    sent_ms: u32,
+    by: Peer,
+    from: SocketAddr,
+    to: SocketAddr,
+    /// What arrives, if it does.
+    bytes: &'a [u8],
+    is_duplicate: bool,
+    is_corrupted: bool,
+    is_lost: bool,
+    received: Option<(u32, usize)>,
+}
+
+/// Checks every datagram.
+pub(super) fn check(
+    model: naive::Answer,
+    history: &History<'_>,
+    reached: &mut BTreeSet<Situation>,
+) -> Result<(), Failure> {
+    let datagrams = collect(history)?;
+    check_answers(model, history, &datagrams)?;
+    check_arrivals(history, &datagrams)?;
+    for (index, client) in history.clients.iter().enumerate() {
+        for attempt in client.attempts.iter().filter(|attempt| attempt.is_by_datagram) {
+            check_question(history, &datagrams, client, index, attempt, reached)?;
+        }
+    }
+    note(history, &datagrams, reached);
+    Ok(())
+}
+
+/// How many requests the server has answered, and how many datagrams it has ignored, in this time.
+pub(super) fn counts(history: &History<'_>, begin_ms: u32, end_ms: u32) -> (usize, usize) {
+    let datagrams = collect(history).expect("they have been checked");
+    let here = |at_ms: u32| (begin_ms..=end_ms).contains(&at_ms);
+    let answered = datagrams.iter().filter(|datagram| {
+        datagram.by == Peer::Server && !datagram.is_duplicate && here(datagram.sent_ms)
+    });
+    let received = datagrams.iter().filter(|datagram| {
+        is_to_server(datagram) && datagram.received.is_some_and(|(at_ms, _)| here(at_ms))
+    });
+    let answered = answered.count();
+    (answered, received.count() - answered)
+}
+
+fn is_to_server(datagram: &Datagram<'_>) -> bool {
+    datagram.to.port() == crate::network::UDP_PORT
+}
+
+/// Follows each datagram: what is received was sent, so, and once.
+fn collect<'a>(history: &History<'a>) -> Result<Vec<Datagram<'a>>, Failure> {
+    let mut datagrams: Vec<Datagram<'a>> = Vec::new();
+    for (index, event) in history.trace.events.iter().enumerate() {
+        let What::Datagram { datagram, event: what } = &event.what else {
+            continue;
+        };
+        match what {
+            DatagramEvent::Sent { by, from, to, bytes } => datagrams.push(Datagram {
+                sent_ms: event.at_ms,
+                by: *by,
+                from: *from,
+                to: *to,
+                bytes,
+                is_duplicate: false,
+                is_corrupted: false,
+                is_lost: false,
+                received: None,
+            }),
+            DatagramEvent::Lost => datagrams[*datagram].is_lost = true,
+            DatagramEvent::Corrupted(bytes) => {
+                datagrams[*datagram].bytes = bytes;
+                datagrams[*datagram].is_corrupted = true;
+            }
+            DatagramEvent::Duplicated { duplicate } => {
+                datagrams[*duplicate].is_duplicate = true;
+                datagrams[*duplicate].is_corrupted = datagrams[*datagram].is_corrupted;
+            }
+            DatagramEvent::Received { from, bytes, .. } => {
+                let sent = &mut datagrams[*datagram];
+                let is_so = sent.bytes.starts_with(bytes) && sent.from == *from && !sent.is_lost;
+                if !is_so || sent.received.is_some() {
+                    let what = format!("datagram {datagram} is received, but not as it was sent");
+                    return Err(failure(what, index));
+                }
+                sent.received = Some((event.at_ms, index));
+            }
+        }
+    }
+    Ok(datagrams)
+}
+
+/// After each request that it received the server sends the model's reply, and nothing otherwise.
+fn check_answers(
+    model: naive::Answer,
+    history: &History<'_>,
+    datagrams: &[Datagram<'_>],
+) -> Result<(), Failure> {
+    let mut due: Option<(SocketAddr, Vec<u8>)> = None;
+    for (index, event) in history.trace.events.iter().enumerate() {
+        let What::Datagram { datagram, event: what } = &event.what else {
+            continue;
+        };
+        match what {
+            DatagramEvent::Sent { by: Peer::Server, to, bytes, .. }
+                if !datagrams[*datagram].is_duplicate =>
+            {
+                if due.take() != Some((*to, bytes.to_vec())) {
+                    let what = format!("datagram {datagram} is not the answer to what came before");
+                    return Err(failure(what, index));
+                }
+            }
+            DatagramEvent::Received { by: Peer::Server, from, bytes } => {
+                if due.is_some() {
+                    return Err(failure("a request over datagrams is not answered".into(), index));
+                }
+                let reply = naive::datagram(model, bytes, history.clock(event.at_ms));
+                due = reply.map(|reply| (*from, reply));
+            }
+            _ => {}
+        }
+    }
+    match due {
+        Some(_) => Err(failure(
+            "the last request over datagrams is not answered".into(),
+            history.trace.events.len() - 1,
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What was sent to the server and met with nothing on its way has been received.
+fn check_arrivals(history: &History<'_>, datagrams: &[Datagram<'_>]) -> Result<(), Failure> {
+    let to_server = datagrams.iter().filter(|datagram| is_to_server(datagram));
+    // Its queue may be full only if so many came.
+    let may_overflow = to_server.clone().count() > history.scenario.network.datagrams_max;
+    for datagram in to_server {
+        let by_ms = datagram.sent_ms + history.latency_max_ms() + RECEIVE_PAUSE_MS;
+        let has_link_fault = match datagram.by {
+            Peer::Server => false,
+            Peer::Client(client) => {
+                let host = history.clients[client].host;
+                let mut faults = history.faults_in(datagram.sent_ms, by_ms);
+                faults.any(|kind| kind.host() == Some(host))
+            }
+        };
+        let is_excused = datagram.is_lost
+            || datagram.received.is_some()
+            || may_overflow
+            || has_link_fault
+            || !history.is_up(datagram.sent_ms, by_ms)
+            // It tries again to receive, which may fail again.
+            || history.scenario.network.datagram_error_percent > 0;
+        if !is_excused {
+            let what = format!("a datagram was sent at {} ms and never came", datagram.sent_ms);
+            return Err(failure(what, history.trace.events.len() - 1));
+        }
+    }
+    Ok(())
+}
+
+/// A client was told what had come to it, or nothing, and then for a reason.
+fn check_question(
+    history: &History<'_>,
+    datagrams: &[Datagram<'_>],
+    client: &Client<'_>,
+    index: usize,
+    attempt: &Attempt<'_>,
+    reached: &mut BTreeSet<Situation>,
+) -> Result<(), Failure> {
+    let within = |at_ms: u32| (attempt.begin_ms..=attempt.end_ms).contains(&at_ms);
+    let by_client = datagrams
+        .iter()
+        .filter(|datagram| datagram.by == Peer::Client(index) && within(datagram.sent_ms));
+    let asked = by_client.filter(|datagram| !datagram.is_duplicate).count();
+    for (event, reply) in &attempt.told {
+        let has_come = datagrams.iter().any(|datagram| {
+            datagram.by == Peer::Server
+                && datagram.bytes == reply.as_bytes()
+                && datagram.received.is_some_and(|(at_ms, by)| within(at_ms) && by < *event)
+        });
+        if !has_come {
+            let what = format!("client {index} is told '{reply}', which never came");
+            return Err(failure(what, *event));
+        }
+        if asked > 1 {
+            reached.insert(Situation::DatagramRetried);
+        }
+    }
+    let Some((event, error)) = attempt.failed else {
+        return Ok(());
+    };
+    let network = &history.scenario.network;
+    let is_rough = network.loss_percent > 0
+        || network.corruption_percent > 0
+        || network.datagram_error_percent > 0
+        || datagrams.len() > network.datagrams_max;
+    let mut faults = history.faults_in(attempt.begin_ms, attempt.end_ms);
+    let is_cut = faults.any(|kind| kind.host() == Some(client.host));
+    let is_excused = is_rough && attempt.begin_ms < history.healed_ms
+        || is_cut
+        || !history.is_up(attempt.begin_ms, attempt.end_ms);
+    if !is_excused {
+        let what = format!("client {index} gets no answer by datagram for no reason: {error}");
+        return Err(failure(what, event));
+    }
+    Ok(())
+}
+
+fn note(
+    history: &History<'_>,
+    datagrams: &[Datagram<'_>],
+    reached: &mut BTreeSet<Situation>,
+) {
+    let to_server = || datagrams.iter().filter(|datagram| is_to_server(datagram));
+    let is_received = |datagram: &Datagram<'_>| datagram.received.is_some();
+    let arrivals: Vec<usize> = to_server()
+        .filter_map(|datagram| datagram.received.map(|(_, event)| event))
+        .collect();
+    let is_link_whole = history.faults.iter().all(|span| span.kind.host().is_none());
+    let is_up = |datagram: &Datagram<'_>| {
+        history.is_up(datagram.sent_ms, datagram.sent_ms + history.latency_max_ms() + 1)
+    };
+    let is_ignored = |datagram: &Datagram<'_>| {
+        let at = datagram.received.map(|(_, event)| event + 1);
+        let next = at.and_then(|at| history.trace.events.get(at));
+        !next.is_some_and(|next| {
+            matches!(
+                next.what,
+                What::Datagram { event: DatagramEvent::Sent { by: Peer::Server, .. }, .. }
+            )
+        })
+    };
+    let seen = [
+        (Situation::DatagramLost, datagrams.iter().any(|datagram| datagram.is_lost)),
+        (
+            Situation::RequestDuplicated,
+            to_server().any(|datagram| datagram.is_duplicate && is_received(datagram)),
+        ),
+        (
+            Situation::ReplyDuplicated,
+            datagrams
+                .iter()
+                .any(|datagram| datagram.by == Peer::Server && datagram.is_duplicate),
+        ),
+        (
+            Situation::DatagramOvertook,
+            arrivals.windows(2).any(|pair| pair[1] < pair[0]),
+        ),
+        (
+            Situation::CorruptedIgnored,
+            to_server().any(|datagram| {
+                datagram.is_corrupted && is_received(datagram) && is_ignored(datagram)
+            }),
+        ),
+        (
+            Situation::EmptyDatagram,
+            to_server().any(|datagram| datagram.bytes.is_empty() && is_received(datagram)),
+        ),
+        (
+            Situation::HugeDatagram,
+            to_server().any(|datagram| datagram.bytes.len() > DATAGRAM_MAX && is_received(datagram)),
+        ),
+        (
+            Situation::SpoofedServer,
+            to_server().any(|datagram| {
+                datagram.from == datagram.to && is_received(datagram) && !is_ignored(datagram)
+            }),
+        ),
+        (
+            Situation::QueueOverflow,
+            is_link_whole
+                && to_server().any(|datagram| {
+                    !datagram.is_lost && !is_received(datagram) && is_up(datagram)
+                }),
+        ),
+    ];
+    reached.extend(seen.iter().filter(|(_, is_seen)| *is_seen).map(|(situation, _)| *situation));
+}

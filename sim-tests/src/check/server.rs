@@ -1,0 +1,83 @@
+//! The server: it keeps its limits, and tells the truth about what it did.
+
+use std::collections::BTreeSet;
+
+use super::history::{Connection, History, Life};
+use super::{Failure, datagrams, failure};
+use crate::situation::Situation;
+use crate::trace::{ServerEvent, What};
+
+/// How long the server waits at most for a client to close, after it has closed itself.
+const LINGER_MS: u32 = 1_000;
+
+const SLACK_MS: u32 = 5;
+
+/// Checks the server.
+pub(super) fn check(
+    history: &History<'_>,
+    reached: &mut BTreeSet<Situation>,
+) -> Result<(), Failure> {
+    let lives = history.lives.iter().enumerate();
+    lives.clone().try_for_each(|(index, life)| check_tally(history, index, life))?;
+    history.connections.iter().try_for_each(|connection| check_idle(history, connection))?;
+    for event in &history.trace.events {
+        match event.what {
+            What::Server(ServerEvent::CannotAccept) => reached.insert(Situation::AcceptFailed),
+            What::Server(ServerEvent::CannotReceive) => reached.insert(Situation::ReceiveFailed),
+            _ => false,
+        };
+    }
+    Ok(())
+}
+
+/// No connection is kept for longer than the idle timeout in which no byte moves.
+fn check_idle(history: &History<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
+    let side = &connection.server_side;
+    let Some((dropped_ms, dropped)) = side.dropped else {
+        let what = "a connection was kept to the end".to_string();
+        return Err(failure(what, history.trace.events.len() - 1));
+    };
+    let idle_ms = history.scenario.server.idle_timeout_ms;
+    let mut moves: Vec<u32> = side.wrote.iter().chain(&side.read).map(|piece| piece.at_ms).collect();
+    moves.push(connection.accepted_ms);
+    moves.sort_unstable();
+    let last_ms = *moves.last().expect("it was accepted");
+    let longest_ms = moves.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+    if longest_ms > idle_ms + SLACK_MS || dropped_ms - last_ms > idle_ms + LINGER_MS + SLACK_MS {
+        let what = format!("a connection was idle for more than {idle_ms} ms");
+        return Err(failure(what, dropped));
+    }
+    Ok(())
+}
+
+/// What the server counted is what happened, and all its room is free again.
+fn check_tally(history: &History<'_>, index: usize, life: &Life) -> Result<(), Failure> {
+    let Some((stopped_ms, Some((tally, permits)))) = life.end else {
+        return Ok(());
+    };
+    let last = history.trace.events.len() - 1;
+    let accepted = history.connections.iter();
+    let accepted = accepted.filter(|connection| connection.life == index);
+    let (refused, served): (Vec<_>, Vec<_>) =
+        accepted.partition(|connection| connection.is_refused);
+    let (answered, ignored) = datagrams::counts(history, life.started_ms, stopped_ms);
+    let counted = [
+        ("served", tally.connections_served, served.len()),
+        ("refused", tally.connections_refused, refused.len()),
+        ("panicked", tally.connections_panicked, 0),
+        ("answered datagrams", tally.datagrams_answered, answered),
+        ("ignored datagrams", tally.datagrams_ignored, ignored),
+    ];
+    for (what, counted, happened) in counted {
+        if counted != happened as u64 {
+            let what = format!("the server counts {counted} {what}, not {happened}");
+            return Err(failure(what, last));
+        }
+    }
+    let connections_max = history.scenario.server.connections_max;
+    if permits != connections_max {
+        let what = format!("there is room for {permits} at the end, not for {connections_max}");
+        return Err(failure(what, last));
+    }
+    Ok(())
+}

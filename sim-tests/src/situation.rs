@@ -1,0 +1,123 @@
+//! What a campaign has to have seen.
+
+/// Something that has to happen now and then, or the simulations prove less than they seem to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Situation {
+    /// The server read a CR, and its LF with the next read.
+    CrAndLfInDifferentReads,
+    /// The server read several lines at once.
+    LinesInOneRead,
+    /// A client sent more after a request to quit.
+    MoreAfterQuit,
+    /// A last line without its end was answered when the client had stopped sending.
+    LastLineWithoutEnd,
+    /// A write of the server moved only some of the bytes.
+    ShortWrite,
+    /// The server had to wait for a client to read.
+    ServerBlocked,
+    /// A client that read slowly got everything.
+    SlowReaderServed,
+    /// A stream was made to fail.
+    StreamFailed,
+    /// A stream was reset because bytes were not read.
+    Reset,
+    /// A client was told that the server is full.
+    Refused,
+    /// The server could not accept connections for a while.
+    AcceptFailed,
+    /// An idle connection was closed.
+    IdleClosed,
+    /// The connection of a client that had gone without a word was closed.
+    ForgottenClosed,
+    /// A conversation was cut by the end of the server.
+    Killed,
+    /// A client connected anew after a failure, and was served.
+    ServedAnew,
+    /// An order to stop came in the middle of a line.
+    StoppedInMidLine,
+    /// Requests that had been sent before an order to stop were answered after it.
+    AnsweredAfterStop,
+    /// A conversation was cut when the drain timeout was over.
+    DrainTimedOut,
+    /// A conversation died of a partition.
+    Partitioned,
+    /// A conversation died although only one direction was cut.
+    PartitionedOneWay,
+    /// A conversation went on after its messages had been held.
+    ServedAfterHold,
+    /// Two replies of a conversation were given on different days.
+    MidnightBetweenReplies,
+    /// Two replies of a conversation were given in different years.
+    NewYearBetweenReplies,
+    /// A reply was given on 29 February.
+    LeapDay,
+    /// The clock was set back between two replies of a conversation.
+    ClockSetBack,
+    /// A datagram got lost.
+    DatagramLost,
+    /// A question over datagrams was answered at the second try or later.
+    DatagramRetried,
+    /// A request came twice.
+    RequestDuplicated,
+    /// A reply came twice.
+    ReplyDuplicated,
+    /// A datagram overtook another.
+    DatagramOvertook,
+    /// A changed request was ignored.
+    CorruptedIgnored,
+    /// The server received an empty datagram.
+    EmptyDatagram,
+    /// The server received a datagram that is longer than any request.
+    HugeDatagram,
+    /// The server answered a datagram that claimed to be from itself.
+    SpoofedServer,
+    /// A datagram found the queue of the server full.
+    QueueOverflow,
+    /// The server could not receive datagrams for a while.
+    ReceiveFailed,
+}
+
+impl Situation {
+    /// Every situation.
+    pub const ALL: [Situation; 36] = {
+        use Situation::*;
+        [
+            CrAndLfInDifferentReads,
+            LinesInOneRead,
+            MoreAfterQuit,
+            LastLineWithoutEnd,
+            ShortWrite,
+            ServerBlocked,
+            SlowReaderServed,
+            StreamFailed,
+            Reset,
+            Refused,
+            AcceptFailed,
+            IdleClosed,
+            ForgottenClosed,
+            Killed,
+            ServedAnew,
+            StoppedInMidLine,
+            AnsweredAfterStop,
+            DrainTimedOut,
+            Partitioned,
+            PartitionedOneWay,
+            ServedAfterHold,
+            MidnightBetweenReplies,
+            NewYearBetweenReplies,
+            LeapDay,
+            ClockSetBack,
+            DatagramLost,
+            DatagramRetried,
+            RequestDuplicated,
+            ReplyDuplicated,
+            DatagramOvertook,
+            CorruptedIgnored,
+            EmptyDatagram,
+            HugeDatagram,
+            SpoofedServer,
+            QueueOverflow,
+            ReceiveFailed,
+        ]
+    };
+}
