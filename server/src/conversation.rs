@@ -1,7 +1,7 @@
 //! One conversation with one client, over any stream.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
 use std::pin::{Pin, pin};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chime_protocol::{Session, Status};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, sink};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -111,6 +112,8 @@ enum Input {
     Open,
     /// What has arrived is read, and then nothing more.
     Stopping,
+    /// As it seems, all that has arrived is read.
+    Drained,
     /// The client has stopped sending.
     Ended,
 }
@@ -129,8 +132,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                 Status::OutputFull => &kept,
                 Status::NeedInput => match self.poll_receive(cx, input)? {
                     Poll::Ready(bytes) => bytes,
+                    // What has arrived may not be known here until the runtime has asked the system.
+                    Poll::Pending if self.input == Input::Stopping => {
+                        self.input = Input::Drained;
+                        return pin!(yield_now()).poll(cx).map(Ok);
+                    }
                     // Half a line is no request: nothing that was asked is left unanswered.
-                    Poll::Pending if self.input == Input::Stopping => return Poll::Ready(Ok(())),
+                    Poll::Pending if self.input == Input::Drained => return Poll::Ready(Ok(())),
                     Poll::Pending => return Poll::Pending,
                 },
                 Status::Closed => return Poll::Ready(Ok(())),
@@ -138,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
             let now = (self.clock)();
             let progress = match self.input {
                 Input::Ended => self.session.finish(output, now),
-                Input::Open | Input::Stopping => self.session.advance(bytes, output, now),
+                _ => self.session.advance(bytes, output, now),
             };
             self.status = progress.status;
             self.unread = bytes[progress.read..].to_vec();
@@ -159,6 +167,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
         if buffer.filled().is_empty() {
             self.input = Input::Ended;
+        } else if self.input == Input::Drained {
+            self.input = Input::Stopping;
         }
         self.last_moved = Instant::now();
         let length = buffer.filled().len();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chime_protocol::Session;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -70,13 +70,19 @@ pub(crate) async fn serve<L: Listener>(
             },
         }
     }
-    // Whoever was connected before the stop is served too.
-    while let Some((stream, peer)) = tokio::select! {
+    // Whoever was connected before the stop is served too. Who waits may not be known here until the
+    // runtime has asked the system.
+    yield_now().await;
+    while let Some(accepted) = tokio::select! {
         biased;
-        accepted = listener.accept() => accepted.ok(),
+        accepted = listener.accept() => Some(accepted),
         () = ready(()) => None,
     } {
-        conversations.start(stream, peer);
+        match accepted {
+            Ok((stream, peer)) => conversations.start(stream, peer),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => break,
+        }
     }
     drop(listener);
     if timeout(drain_timeout, conversations.join_all())

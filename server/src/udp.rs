@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use chime_protocol::{DATAGRAM_MAX, answer};
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -13,6 +14,9 @@ use crate::{Clock, Tally};
 
 /// How long to wait when the socket fails.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
+
+/// Batches taken after the stop: a flood must not put it off.
+const LAST_BATCHES: usize = 64;
 
 /// Where datagrams come from and go to.
 pub trait Datagrams {
@@ -53,11 +57,18 @@ pub(crate) async fn serve<D: Datagrams>(
             }
         }
     }
-    // What was asked before the stop is answered too.
-    tokio::select! {
-        biased;
-        _ = socket.exchange(&mut reply) => {}
-        () = ready(()) => {}
+    // What was asked before the stop is answered too. It may not be known here until the runtime has
+    // asked the system.
+    yield_now().await;
+    for _ in 0..LAST_BATCHES {
+        let is_exchanged = tokio::select! {
+            biased;
+            exchanged = socket.exchange(&mut reply) => exchanged.is_ok(),
+            () = ready(()) => false,
+        };
+        if !is_exchanged {
+            break;
+        }
     }
     tally
 }

@@ -3,6 +3,7 @@
 mod check;
 mod clients;
 mod network;
+mod picture;
 mod run;
 mod situation;
 mod swarm;
@@ -11,5 +12,6 @@ pub mod trace;
 mod world;
 
 pub use check::{Failure, check, check_against};
+pub use picture::draw;
 pub use run::run;
 pub use situation::Situation;

@@ -82,6 +82,8 @@ pub(crate) struct Stream {
     connection: Rc<Connection>,
     world: Rc<World>,
     has_failed: bool,
+    /// Whether it has just made someone wait for no reason, which it does not do twice in a row.
+    has_waited: bool,
 }
 
 impl Stream {
@@ -92,6 +94,7 @@ impl Stream {
             connection,
             world: Rc::clone(world),
             has_failed: false,
+            has_waited: false,
         }
     }
 
@@ -110,7 +113,8 @@ impl Stream {
             let error = io::Error::from(io::ErrorKind::ConnectionReset);
             return Poll::Ready(Err(self.failed(error, true)));
         }
-        if self.world.happens(network.pending_percent) {
+        self.has_waited = !self.has_waited && self.world.happens(network.pending_percent);
+        if self.has_waited {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -311,6 +315,13 @@ impl DatagramSocket {
         Ok(self.received(&buffer[..length]))
     }
 
+    /// A datagram that has come, if there is one.
+    fn take_waiting(&self) -> Option<(Vec<u8>, SocketAddr)> {
+        let mut buffer = [0; PACKET_MAX];
+        let (length, _) = self.inner.try_recv_from(&mut buffer).ok()?;
+        Some(self.received(&buffer[..length]))
+    }
+
     fn number(&self, bytes: &[u8], from: SocketAddr, to: SocketAddr) -> usize {
         let datagram = self.world.next_datagram();
         let (by, bytes) = (self.owner, bytes.into());
@@ -367,17 +378,15 @@ impl chime_server::Datagrams for DatagramSocket {
             return Err(io::Error::other("no buffer space available"));
         }
         let here = server_datagram_address();
-        let (mut request, mut from) = self.receive().await?;
-        for _ in 0..BATCH {
+        let mut taken = Some(self.receive().await?);
+        let mut count = 0;
+        while let Some((request, from)) = taken {
             let mut reply = [0; DATAGRAM_MAX];
             if let Some(length) = answer(&request, &mut reply) {
                 self.send(&reply[..length], here, from).await?;
             }
-            let mut buffer = [0; PACKET_MAX];
-            let Ok((length, _)) = self.inner.try_recv_from(&mut buffer) else {
-                break;
-            };
-            (request, from) = self.received(&buffer[..length]);
+            count += 1;
+            taken = if count < BATCH { self.take_waiting() } else { None };
         }
         Ok(())
     }

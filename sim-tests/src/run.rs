@@ -65,9 +65,10 @@ pub fn run(scenario: &Scenario) -> Trace {
             world.stop_server();
         }
     }
+    let trace = world.take_trace();
     drop(sim);
     world.forgotten.take();
-    world.take_trace()
+    trace
 }
 
 fn simulation<'a>(scenario: &Scenario) -> Sim<'a> {

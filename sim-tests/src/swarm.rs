@@ -35,11 +35,12 @@ pub(crate) fn draw(mut runner: TestRunner) -> Scenario {
     let server = dice.roll(server());
     let heal_ms = dice.roll(100..1_500_u32);
     let host_count = dice.roll(1..=3_usize);
+    let clients = dice.roll(vec(client(server.framing, host_count, heal_ms), 1..8));
     Scenario {
         seed: dice.roll(any::<u64>()),
         network: dice.roll(network()),
-        clients: dice.roll(vec(client(server.framing, host_count, heal_ms), 1..8)),
-        faults: dice.roll(faults(host_count, heal_ms)),
+        faults: dice.roll(faults(&clients, host_count, heal_ms)),
+        clients,
         server,
         heal_ms,
     }
@@ -117,7 +118,8 @@ fn network() -> impl Strategy<Value = Network> {
         pending_percent: streams.2,
         stream_error_percent: streams.3,
         accept_error_percent: streams.4,
-        window_bytes: streams.5,
+        // A narrow and long link would try the patience of the clients.
+        window_bytes: streams.5.max(2 * (latency.0 + latency.1) as usize),
         loss_percent: datagrams.0,
         duplication_percent: datagrams.1,
         corruption_percent: datagrams.2,
@@ -167,7 +169,7 @@ fn pipe() -> impl Strategy<Value = Behaviour> {
 fn line_chunks() -> BoxedStrategy<Vec<Text>> {
     let conversation = prop_oneof![
         6 => strategies::conversation(),
-        1 => (strategies::line(), 2..200_usize).prop_map(|(line, count)| line.repeat(count)),
+        3 => (strategies::line(), 2..200_usize).prop_map(|(line, count)| line.repeat(count)),
     ];
     (conversation, strategies::cuts())
         .prop_map(|(bytes, cuts)| {
@@ -198,7 +200,7 @@ fn read_chunks() -> BoxedStrategy<Vec<Text>> {
 fn write(chunks: BoxedStrategy<Vec<Text>>) -> impl Strategy<Value = Behaviour> {
     let reading = prop_oneof![
         4 => Just(Reading::Eager),
-        2 => (1..200_usize, 1..30_u32).prop_map(|(bytes, pause_ms)| Reading::Slow { bytes, pause_ms }),
+        2 => (16..200_usize, 1..15_u32).prop_map(|(bytes, pause_ms)| Reading::Slow { bytes, pause_ms }),
         1 => Just(Reading::Never),
     ];
     let ending = prop_oneof![
@@ -244,7 +246,15 @@ fn write_datagrams() -> impl Strategy<Value = Behaviour> {
     )
 }
 
-fn faults(host_count: usize, heal_ms: u32) -> impl Strategy<Value = Vec<Fault>> {
+fn faults(
+    clients: &[Client],
+    host_count: usize,
+    heal_ms: u32,
+) -> impl Strategy<Value = Vec<Fault>> {
+    // Most conversations are short, and many faults should strike one.
+    let starts: Vec<u32> = clients.iter().map(|client| client.start_ms).collect();
+    let after_a_start = (select(starts), 0..60_u32).prop_map(|(start, after)| start + after);
+    let time = prop_oneof![3 => after_a_start, 1 => 0..heal_ms].boxed();
     let hosts = move || 0..host_count;
     let kinds = [
         hosts().prop_map(|host| FaultKind::Hold { host }).boxed(),
@@ -259,7 +269,7 @@ fn faults(host_count: usize, heal_ms: u32) -> impl Strategy<Value = Vec<Fault>> 
             .boxed(),
     ];
     let of_kind = kinds.map(|kind| {
-        let fault = (0..heal_ms, 1..300_u32, kind);
+        let fault = (time.clone(), 1..300_u32, kind);
         let fault = fault.prop_map(|(at_ms, for_ms, kind)| Fault {
             at_ms,
             for_ms,

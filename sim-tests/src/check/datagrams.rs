@@ -12,8 +12,8 @@ use super::{Failure, failure};
 use crate::situation::Situation;
 use crate::trace::{DatagramEvent, Peer, What};
 
-/// How long the server waits, and a little more, after it could not receive.
-const RECEIVE_PAUSE_MS: u32 = 105;
+/// How much later than expected a datagram may be received.
+const SLACK_MS: u32 = 3;
 
 /// A datagram from when it was sent.
 struct Datagram<'a> {
@@ -148,11 +148,9 @@ fn check_answers(
 
 /// What was sent to the server and met with nothing on its way has been received.
 fn check_arrivals(history: &History<'_>, datagrams: &[Datagram<'_>]) -> Result<(), Failure> {
-    let to_server = datagrams.iter().filter(|datagram| is_to_server(datagram));
-    // Its queue may be full only if so many came.
-    let may_overflow = to_server.clone().count() > history.scenario.network.datagrams_max;
-    for datagram in to_server {
-        let by_ms = datagram.sent_ms + history.latency_max_ms() + RECEIVE_PAUSE_MS;
+    let may_overflow = may_overflow(history, datagrams);
+    for datagram in datagrams.iter().filter(|datagram| is_to_server(datagram)) {
+        let by_ms = datagram.sent_ms + history.latency_max_ms() + SLACK_MS;
         let has_link_fault = match datagram.by {
             Peer::Server => false,
             Peer::Client(client) => {
@@ -166,7 +164,7 @@ fn check_arrivals(history: &History<'_>, datagrams: &[Datagram<'_>]) -> Result<(
             || may_overflow
             || has_link_fault
             || !history.is_up(datagram.sent_ms, by_ms)
-            // It tries again to receive, which may fail again.
+            // It waits a while before it tries again, and may then be told to stop.
             || history.scenario.network.datagram_error_percent > 0;
         if !is_excused {
             let what = format!("a datagram was sent at {} ms and never came", datagram.sent_ms);
@@ -174,6 +172,12 @@ fn check_arrivals(history: &History<'_>, datagrams: &[Datagram<'_>]) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Whether so many datagrams were sent to the server that its queue may have been full.
+fn may_overflow(history: &History<'_>, datagrams: &[Datagram<'_>]) -> bool {
+    let to_server = datagrams.iter().filter(|datagram| is_to_server(datagram));
+    to_server.count() > history.scenario.network.datagrams_max
 }
 
 /// A client was told what had come to it, or nothing, and then for a reason.
@@ -210,11 +214,11 @@ fn check_question(
     let network = &history.scenario.network;
     let is_rough = network.loss_percent > 0
         || network.corruption_percent > 0
-        || network.datagram_error_percent > 0
-        || datagrams.len() > network.datagrams_max;
+        || network.datagram_error_percent > 0;
     let mut faults = history.faults_in(attempt.begin_ms, attempt.end_ms);
     let is_cut = faults.any(|kind| kind.host() == Some(client.host));
     let is_excused = is_rough && attempt.begin_ms < history.healed_ms
+        || may_overflow(history, datagrams)
         || is_cut
         || !history.is_up(attempt.begin_ms, attempt.end_ms);
     if !is_excused {

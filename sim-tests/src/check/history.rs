@@ -304,7 +304,7 @@ impl<'a> History<'a> {
         self.lives.iter().any(|life| {
             let end = life.end.map_or(u32::MAX, |(at_ms, _)| at_ms);
             let end = end.min(life.stopping_ms.unwrap_or(u32::MAX));
-            life.started_ms <= begin_ms && end_ms < end
+            life.started_ms < begin_ms && end_ms < end
         })
     }
 

@@ -38,13 +38,18 @@ fn check_idle(history: &History<'_>, connection: &Connection<'_>) -> Result<(), 
         return Err(failure(what, history.trace.events.len() - 1));
     };
     let idle_ms = history.scenario.server.idle_timeout_ms;
-    let mut moves: Vec<u32> = side.wrote.iter().chain(&side.read).map(|piece| piece.at_ms).collect();
-    moves.push(connection.accepted_ms);
+    let closed_ms = side.shut_ms.unwrap_or(dropped_ms);
+    let pieces = side.wrote.iter().chain(&side.read);
+    let mut moves: Vec<u32> = pieces.map(|piece| piece.at_ms).collect();
+    moves.retain(|at_ms| *at_ms < closed_ms);
+    moves.extend([connection.accepted_ms, closed_ms]);
     moves.sort_unstable();
-    let last_ms = *moves.last().expect("it was accepted");
-    let longest_ms = moves.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-    if longest_ms > idle_ms + SLACK_MS || dropped_ms - last_ms > idle_ms + LINGER_MS + SLACK_MS {
+    if moves.windows(2).any(|pair| pair[1] - pair[0] > idle_ms + SLACK_MS) {
         let what = format!("a connection was idle for more than {idle_ms} ms");
+        return Err(failure(what, dropped));
+    }
+    if dropped_ms - closed_ms > LINGER_MS + SLACK_MS {
+        let what = format!("a closed connection was kept for more than {LINGER_MS} ms");
         return Err(failure(what, dropped));
     }
     Ok(())

@@ -1,0 +1,196 @@
+//! What is written next to an event.
+
+use crate::picture::markup::{first_bytes, last_bytes, shortened};
+use crate::picture::story::Story;
+use crate::scenario::{FaultKind, Text};
+use crate::trace::{ClientEvent, DatagramEvent, Event, ServerEvent, StreamEvent, What};
+
+/// How many characters of bytes are shown.
+const BYTES_MAX: usize = 40;
+
+/// How many characters of other text are shown.
+const WORDS_MAX: usize = 60;
+
+/// A piece of a label, and its style.
+pub(super) struct Span {
+    pub(super) class: &'static str,
+    pub(super) text: String,
+}
+
+/// The label of an event; nothing if what arrives there has been written where it was sent.
+pub(super) fn label(story: &Story<'_>, index: usize) -> Vec<Span> {
+    match &story.trace.events[index].what {
+        What::FaultBegan(kind) => vec![trouble(format!("{} begins", fault(kind)))],
+        What::FaultEnded(kind) => vec![trouble(format!("{} ends", fault(kind)))],
+        What::Healed => vec![Span::new("healed", "all heals")],
+        What::Server(event) => vec![server(event)],
+        What::Client { event, .. } => client(event),
+        What::Stream {
+            connection, event, ..
+        } => stream(*connection, event, story.plain_reads.contains(&index)),
+        What::Datagram { datagram, event } => {
+            let notes = story.notes.get(datagram).map_or(&[][..], Vec::as_slice);
+            datagram_label(event, notes, story.plain_reads.contains(&index))
+        }
+        What::Panicked(text) => vec![wrong(format!("panicked: {text}"))],
+        What::Stuck(text) => vec![wrong(format!("stuck: {text}"))],
+    }
+}
+
+/// The label of the event by which a failure shows, with the first wrong byte marked.
+pub(super) fn failure_label(event: &Event, right_bytes: Option<usize>) -> Vec<Span> {
+    let (Some((verb, bytes)), Some(right_bytes)) = (bytes(&event.what), right_bytes) else {
+        return vec![wrong(event.what.to_string())];
+    };
+    let (right, rest) = bytes.split_at(right_bytes.min(bytes.len()));
+    let mut spans = vec![quiet(format!("{verb} \""))];
+    if !right.is_empty() {
+        spans.push(Span::new("bytes right", last_bytes(right, BYTES_MAX)));
+    }
+    if let Some((first, rest)) = rest.split_at_checked(1) {
+        spans.push(Span::new(
+            "bytes first-wrong",
+            first_bytes(first, BYTES_MAX),
+        ));
+        spans.push(Span::new("bytes wrong", first_bytes(rest, BYTES_MAX)));
+        spans.push(quiet("\""));
+    } else {
+        spans.push(quiet("\""));
+        spans.push(Span::new("first-wrong", " and no more"));
+    }
+    spans
+}
+
+/// What is done with bytes in an event, and with which.
+fn bytes(what: &What) -> Option<(&'static str, &[u8])> {
+    match what {
+        What::Client {
+            event: ClientEvent::Told(reply),
+            ..
+        } => Some(("is told", reply.as_bytes())),
+        What::Stream { event, .. } => match event {
+            StreamEvent::Wrote { bytes, .. } => Some(("writes", bytes)),
+            StreamEvent::Read(bytes) => Some(("reads", bytes)),
+            _ => None,
+        },
+        What::Datagram { event, .. } => match event {
+            DatagramEvent::Sent { bytes, .. } => Some(("sends", bytes)),
+            DatagramEvent::Corrupted(bytes) => Some(("becomes", bytes)),
+            DatagramEvent::Received { bytes, .. } => Some(("receives", bytes)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn fault(kind: &FaultKind) -> String {
+    let name = kind.name();
+    let name = match kind {
+        FaultKind::Slow { latency_ms, .. } => format!("{name} ({latency_ms} ms)"),
+        FaultKind::ClockStep { seconds } => format!("{name} ({seconds:+} s)"),
+        _ => name.into(),
+    };
+    match kind.host() {
+        Some(host) => format!("host {host}: {name}"),
+        None => name,
+    }
+}
+
+fn server(event: &ServerEvent) -> Span {
+    match event {
+        ServerEvent::Started => Span::new("server-word", "server starts"),
+        ServerEvent::Stopping => Span::new("server-word", "server is told to stop"),
+        ServerEvent::Stopped { tally, .. } => {
+            let connections = tally.connections_served;
+            let datagrams = tally.datagrams_answered;
+            let text = format!(
+                "server has stopped: {connections} connections, {datagrams} datagrams served"
+            );
+            Span::new("server-word", text)
+        }
+        ServerEvent::Killed => trouble("server is killed"),
+        ServerEvent::CannotAccept => trouble("server cannot accept (injected)"),
+        ServerEvent::CannotReceive => trouble("server cannot receive (injected)"),
+    }
+}
+
+fn client(event: &ClientEvent) -> Vec<Span> {
+    match event {
+        ClientEvent::Told(reply) => vec![quiet("is told "), Span::new("told", reply.as_str())],
+        ClientEvent::Failed(_) => vec![trouble(event.to_string())],
+        ClientEvent::Forgets => vec![trouble(event.to_string())],
+        _ => vec![quiet(event.to_string())],
+    }
+}
+
+fn stream(connection: usize, event: &StreamEvent, is_plain: bool) -> Vec<Span> {
+    match event {
+        StreamEvent::Wrote { bytes, is_short } => {
+            let mut spans = vec![quoted(bytes)];
+            if *is_short {
+                spans.push(quiet(" cut off"));
+            }
+            spans
+        }
+        StreamEvent::Read(_) | StreamEvent::ReadEnd if is_plain => Vec::new(),
+        StreamEvent::Read(bytes) => vec![quiet("reads "), quoted(bytes)],
+        StreamEvent::Blocked => vec![trouble(event.to_string())],
+        StreamEvent::Failed { error, is_injected } => {
+            let cause = if *is_injected { " (injected)" } else { "" };
+            vec![trouble(format!(
+                "connection {connection} fails{cause}: {error}"
+            ))]
+        }
+        StreamEvent::Accepted | StreamEvent::Dropped => {
+            let verb = if *event == StreamEvent::Accepted {
+                "accepts"
+            } else {
+                "drops"
+            };
+            vec![quiet(format!("{verb} connection {connection}"))]
+        }
+        StreamEvent::Shut | StreamEvent::ReadEnd => vec![quiet(event.to_string())],
+    }
+}
+
+fn datagram_label(event: &DatagramEvent, notes: &[String], is_plain: bool) -> Vec<Span> {
+    match event {
+        DatagramEvent::Sent { bytes, .. } => {
+            let mut spans = vec![quoted(bytes)];
+            if !notes.is_empty() {
+                spans.push(trouble(format!(" {}", notes.join(", "))));
+            }
+            spans
+        }
+        DatagramEvent::Received { bytes, .. } if !is_plain => {
+            vec![quiet("receives "), quoted(bytes)]
+        }
+        // These are notes next to the bytes that were sent.
+        _ => Vec::new(),
+    }
+}
+
+impl Span {
+    fn new(class: &'static str, text: impl Into<String>) -> Span {
+        Span {
+            class,
+            text: text.into(),
+        }
+    }
+}
+
+fn quoted(bytes: &Text) -> Span {
+    Span::new("bytes", format!("\"{}\"", first_bytes(bytes, BYTES_MAX)))
+}
+
+fn quiet(text: impl Into<String>) -> Span {
+    Span::new("quiet", text)
+}
+
+fn trouble(text: impl Into<String>) -> Span {
+    Span::new("trouble", shortened(&text.into(), WORDS_MAX))
+}
+
+fn wrong(text: impl Into<String>) -> Span {
+    Span::new("wrong", shortened(&text.into(), WORDS_MAX))
+}

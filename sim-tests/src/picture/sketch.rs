@@ -1,0 +1,308 @@
+//! The picture itself, one layer over the other.
+
+use std::ops::Range;
+
+use crate::Failure;
+use crate::picture::labels::{Span, failure_label, label};
+use crate::picture::lanes::{AXIS, Lanes, SERVER_HALF, Side};
+use crate::picture::markup::{Escaped, shortened};
+use crate::picture::rows::{ROW_FAILURE, ROW_LABEL, ROW_QUIET, Rows};
+use crate::picture::story::{Cargo, Journey, Story};
+use crate::trace::{ClientEvent, DatagramEvent, Peer, ServerEvent, StreamEvent, Trace, What};
+
+/// How many colours clients have.
+pub(super) const COLOURS: usize = 6;
+
+/// How many characters of a failure stand next to the event.
+const FAILURE_MAX: usize = 120;
+
+/// Draws the events of a window.
+pub(super) fn svg(
+    trace: &Trace,
+    lanes: &Lanes,
+    window: Range<usize>,
+    failure: Option<&Failure>,
+) -> String {
+    let story = Story::new(trace);
+    let labels: Vec<_> = window
+        .clone()
+        .map(|index| match failure {
+            Some(failure) if failure.event == index => {
+                failure_label(&trace.events[index], failure.right_bytes)
+            }
+            _ => label(&story, index),
+        })
+        .collect();
+    let start = window.start;
+    let rows = Rows::new(&trace.events, window, |index| {
+        let is_failure = failure.is_some_and(|failure| failure.event == index);
+        match &trace.events[index].what {
+            _ if is_failure => ROW_FAILURE,
+            _ if !labels[index - start].is_empty() => ROW_LABEL,
+            What::Datagram { event, .. } if !matches!(event, DatagramEvent::Received { .. }) => 0,
+            _ => ROW_QUIET,
+        }
+    });
+    let mut sketch = Sketch {
+        story,
+        lanes,
+        rows,
+        svg: String::new(),
+    };
+    sketch.draw_backdrop(failure);
+    sketch.draw_journeys();
+    for (index, spans) in sketch.rows.window.clone().zip(labels) {
+        sketch.draw_event(index, &spans);
+    }
+    if let Some(failure) = failure {
+        sketch.draw_failure(failure);
+    }
+    sketch.finish()
+}
+
+/// The picture as far as it is drawn.
+pub(super) struct Sketch<'a> {
+    pub(super) story: Story<'a>,
+    pub(super) lanes: &'a Lanes,
+    pub(super) rows: Rows,
+    pub(super) svg: String,
+}
+
+impl Sketch<'_> {
+    fn draw_journeys(&mut self) {
+        let journeys = std::mem::take(&mut self.story.journeys);
+        for journey in &journeys {
+            let last = journey.to.unwrap_or(journey.from);
+            if journey.from < self.rows.window.end && last >= self.rows.window.start {
+                self.draw_journey(journey);
+            }
+        }
+    }
+
+    fn draw_journey(&mut self, journey: &Journey) {
+        let client = journey.client();
+        let from_x = self.edge(journey.source, client);
+        let to_x = self.edge(journey.target, client);
+        let from_y = self.rows.y(journey.from);
+        // Where most labels have ended.
+        let (lost_x, lost_y) = (from_x + (to_x - from_x) * 3 / 4, from_y + 3);
+        let class = cargo_class(journey.cargo);
+        let colour = colour(client);
+        let path = match journey.to.map(|to| self.rows.y(to)) {
+            Some(to_y) if from_x == to_x => {
+                let out = match self.lanes.own_side {
+                    Side::Left => from_x - 26,
+                    Side::Right => from_x + 26,
+                };
+                format!("M{from_x} {from_y} C{out} {from_y} {out} {to_y} {to_x} {to_y}")
+            }
+            Some(to_y) => format!("M{from_x} {from_y} L{to_x} {to_y}"),
+            None => format!("M{from_x} {from_y} L{lost_x} {lost_y}"),
+        };
+        let title = self.title([Some(journey.from), journey.to]);
+        let head = match journey.cargo {
+            Cargo::PartOfBytes => "",
+            _ if journey.to.is_none() => "",
+            _ => &format!(" marker-end=\"url(#head-{colour})\""),
+        };
+        self.svg += &format!(
+            "<g class=\"{class} {colour}\"><title>{title}</title><path d=\"{path}\"{head}/>"
+        );
+        if journey.to.is_none() {
+            self.svg += &cross(lost_x, lost_y);
+        }
+        self.svg += "</g>\n";
+    }
+
+    /// Where arrows begin and end at someone's line, on the side of the server where the client is.
+    fn edge(&self, peer: Option<Peer>, client: Option<usize>) -> i32 {
+        let x = self.lanes.x(peer);
+        match (peer, self.lanes.side(client)) {
+            (None, _) => x,
+            (Some(Peer::Server), Side::Left) => x - SERVER_HALF,
+            (Some(Peer::Server), Side::Right) => x + SERVER_HALF,
+            (Some(Peer::Client(_)), Side::Left) => x + 4,
+            (Some(Peer::Client(_)), Side::Right) => x - 4,
+        }
+    }
+
+    fn draw_event(&mut self, index: usize, spans: &[Span]) {
+        if spans.is_empty() {
+            return;
+        }
+        let y = self.rows.y(index);
+        let what = &self.story.trace.events[index].what;
+        let subject = self.story.subject(index);
+        let client = subject.as_ref().and_then(|subject| subject.client);
+        let (label_x, direction) = match (&subject, what) {
+            (Some(subject), _) if subject.place == Some(Peer::Server) => {
+                self.lanes.label_at_server(self.lanes.side(client))
+            }
+            (Some(_), _) => self.lanes.label_at_hosts(self.lanes.side(client)),
+            (None, What::FaultBegan(kind) | What::FaultEnded(kind)) => {
+                match kind.host().and_then(|host| self.lanes.hosts.get(host)) {
+                    Some(lane) => self.lanes.label_at_hosts(lane.side),
+                    None => self.lanes.label_at_server(self.lanes.own_side),
+                }
+            }
+            (None, _) => self.lanes.label_at_hosts(Side::Left),
+        };
+        let title = self.title([Some(index), None]);
+        self.svg += &format!("<g class=\"{}\"><title>{title}</title>", colour(client));
+        if let Some(subject) = &subject {
+            self.svg += &mark(what, self.edge(subject.place, client), y);
+        } else if let Some(class) = across(what) {
+            let right = self.lanes.width;
+            self.svg += &format!("<path class=\"{class}\" d=\"M{AXIS} {y} H{right}\"/>");
+        }
+        self.svg += &label_markup(label_x, y - 5, direction, client, spans);
+        self.svg += "</g>\n";
+    }
+
+    /// Writes the failure above its event, and draws a ring around where that happened.
+    fn draw_failure(&mut self, failure: &Failure) {
+        let y = self.rows.y(failure.event);
+        if let Some(subject) = self.story.subject(failure.event) {
+            let x = self.edge(subject.place, subject.client);
+            self.svg += &format!("<circle class=\"ring\" cx=\"{x}\" cy=\"{y}\" r=\"8\"/>");
+        }
+        let baseline = y - ROW_FAILURE + 23;
+        let what = shortened(&failure.what, FAILURE_MAX);
+        self.svg += &format!(
+            "<text class=\"label failure-text\" x=\"{AXIS}\" y=\"{baseline}\">{}</text>\n",
+            Escaped(&what)
+        );
+    }
+
+    /// The full text of some events.
+    fn title(&self, events: [Option<usize>; 2]) -> String {
+        let lines = events.into_iter().flatten();
+        let lines: Vec<_> = lines
+            .map(|index| Escaped(self.story.trace.events[index].to_string().trim()).to_string())
+            .collect();
+        lines.join("\n")
+    }
+
+    fn finish(self) -> String {
+        let (width, height) = (self.lanes.width, self.rows.height);
+        let heads: String = (0..COLOURS)
+            .map(Some)
+            .chain([None])
+            .map(arrow_head)
+            .collect();
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+             viewBox=\"0 0 {width} {height}\">\n<defs>\n{heads}</defs>\n{}</svg>\n",
+            self.svg
+        )
+    }
+}
+
+fn arrow_head(client: Option<usize>) -> String {
+    let colour = colour(client);
+    format!(
+        "<marker id=\"head-{colour}\" class=\"head {colour}\" viewBox=\"0 0 10 10\" refX=\"9\" \
+         refY=\"5\" markerWidth=\"9\" markerHeight=\"9\" markerUnits=\"userSpaceOnUse\" \
+         orient=\"auto\"><path d=\"M0 1 L10 5 L0 9 z\"/></marker>\n"
+    )
+}
+
+/// The class with the colour of a client.
+pub(super) fn colour(client: Option<usize>) -> String {
+    client.map_or("nobody".into(), |client| {
+        format!("client-{}", client % COLOURS)
+    })
+}
+
+fn cargo_class(cargo: Cargo) -> &'static str {
+    match cargo {
+        Cargo::Connection => "connection",
+        Cargo::Bytes => "stream",
+        Cargo::PartOfBytes => "part",
+        Cargo::End => "end",
+        Cargo::Datagram => "datagram",
+    }
+}
+
+/// The class of the line that an event draws across all lanes.
+fn across(what: &What) -> Option<&'static str> {
+    match what {
+        What::Healed => Some("line-healed"),
+        What::Panicked(_) | What::Stuck(_) => Some("line-wrong"),
+        _ => None,
+    }
+}
+
+/// What marks an event on the line of where it happened.
+fn mark(what: &What, x: i32, y: i32) -> String {
+    match what {
+        What::Stream {
+            event: StreamEvent::Failed { .. },
+            ..
+        }
+        | What::Client {
+            event: ClientEvent::Failed(_),
+            ..
+        }
+        | What::Server(
+            ServerEvent::Killed | ServerEvent::CannotAccept | ServerEvent::CannotReceive,
+        ) => cross(x, y),
+        What::Stream {
+            event: StreamEvent::Dropped,
+            ..
+        } => format!(
+            "<rect class=\"dropped\" x=\"{}\" y=\"{}\" width=\"6\" height=\"6\"/>",
+            x - 3,
+            y - 3
+        ),
+        _ => format!("<circle class=\"dot\" cx=\"{x}\" cy=\"{y}\" r=\"2.5\"/>"),
+    }
+}
+
+fn cross(x: i32, y: i32) -> String {
+    let (left, right, top, bottom) = (x - 4, x + 4, y - 4, y + 4);
+    format!(
+        "<path class=\"cross\" \
+         d=\"M{left} {top} L{right} {bottom} M{left} {bottom} L{right} {top}\"/>"
+    )
+}
+
+fn label_markup(
+    x: i32,
+    baseline: i32,
+    direction: Side,
+    client: Option<usize>,
+    spans: &[Span],
+) -> String {
+    let mut markup = String::new();
+    let mut text_x = x;
+    if let Some(client) = client {
+        let number = client.to_string();
+        let width = 9 + 7 * number.len() as i32;
+        let left = match direction {
+            Side::Left => x - width,
+            Side::Right => x,
+        };
+        text_x = match direction {
+            Side::Left => left - 5,
+            Side::Right => left + width + 5,
+        };
+        let (top, middle) = (baseline - 11, left + width / 2);
+        let number_y = baseline - 1;
+        markup += &format!(
+            "<rect class=\"badge\" x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"14\" \
+             rx=\"7\"/><text class=\"number\" x=\"{middle}\" y=\"{number_y}\" \
+             text-anchor=\"middle\">{number}</text>"
+        );
+    }
+    let anchor = match direction {
+        Side::Left => "end",
+        Side::Right => "start",
+    };
+    markup +=
+        &format!("<text class=\"label\" x=\"{text_x}\" y=\"{baseline}\" text-anchor=\"{anchor}\">");
+    for Span { class, text } in spans {
+        markup += &format!("<tspan class=\"{class}\">{}</tspan>", Escaped(text));
+    }
+    markup + "</text>"
+}
