@@ -154,7 +154,10 @@ impl Worker {
     }
 
     async fn ask_datagram(&self, command: &str, timeout: Duration) -> bool {
-        let Some(command) = Command::ALL.into_iter().find(|known| known.name() == command) else {
+        let Some(command) = Command::ALL
+            .into_iter()
+            .find(|known| known.name() == command)
+        else {
             return self.tell(Err(format!("'{command}' is no command")));
         };
         self.record(ClientEvent::AsksByDatagram);
@@ -237,7 +240,7 @@ impl Worker {
             }
         };
         let exchanged = timeout(self.patience(), exchange).await;
-        self.tell(exchanged.map_err(io::Error::from).flatten())
+        self.tell(exchanged.unwrap_or_else(|elapsed| Err(elapsed.into())))
     }
 
     async fn write_datagrams(

@@ -50,7 +50,10 @@ impl chime_server::Listener for Listener {
     type Stream = Stream;
 
     async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
-        if self.world.happens(self.world.network().accept_error_percent) {
+        if self
+            .world
+            .happens(self.world.network().accept_error_percent)
+        {
             self.world.record(What::Server(ServerEvent::CannotAccept));
             return Err(match self.world.below(2) {
                 0 => io::ErrorKind::ConnectionAborted.into(),
@@ -62,7 +65,10 @@ impl chime_server::Listener for Listener {
         self.world
             .record_stream(&connection, End::Server, StreamEvent::Accepted);
         self.world.server_streams.update(|count| count + 1);
-        Ok((Stream::new(inner, End::Server, connection, &self.world), client))
+        Ok((
+            Stream::new(inner, End::Server, connection, &self.world),
+            client,
+        ))
     }
 }
 
@@ -299,11 +305,15 @@ impl DatagramSocket {
             }
             self.record(datagram, DatagramEvent::Corrupted(Text(arriving.clone())));
         }
-        self.inner.send_to(&packet(datagram, from, &arriving), to).await?;
+        self.inner
+            .send_to(&packet(datagram, from, &arriving), to)
+            .await?;
         if self.world.happens(network.duplication_percent) {
             let duplicate = self.number(&arriving, from, to);
             self.record(datagram, DatagramEvent::Duplicated { duplicate });
-            self.inner.send_to(&packet(duplicate, from, &arriving), to).await?;
+            self.inner
+                .send_to(&packet(duplicate, from, &arriving), to)
+                .await?;
         }
         Ok(())
     }
@@ -325,7 +335,15 @@ impl DatagramSocket {
     fn number(&self, bytes: &[u8], from: SocketAddr, to: SocketAddr) -> usize {
         let datagram = self.world.next_datagram();
         let (by, bytes) = (self.owner, bytes.into());
-        self.record(datagram, DatagramEvent::Sent { by, from, to, bytes });
+        self.record(
+            datagram,
+            DatagramEvent::Sent {
+                by,
+                from,
+                to,
+                bytes,
+            },
+        );
         datagram
     }
 
@@ -373,7 +391,10 @@ impl chime_server::Datagrams for DatagramSocket {
     where
         A: FnMut(&[u8], &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
     {
-        if self.world.happens(self.world.network().datagram_error_percent) {
+        if self
+            .world
+            .happens(self.world.network().datagram_error_percent)
+        {
             self.world.record(What::Server(ServerEvent::CannotReceive));
             return Err(io::Error::other("no buffer space available"));
         }
@@ -386,7 +407,11 @@ impl chime_server::Datagrams for DatagramSocket {
                 self.send(&reply[..length], here, from).await?;
             }
             count += 1;
-            taken = if count < BATCH { self.take_waiting() } else { None };
+            taken = if count < BATCH {
+                self.take_waiting()
+            } else {
+                None
+            };
         }
         Ok(())
     }

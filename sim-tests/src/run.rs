@@ -314,7 +314,10 @@ impl Faults {
                 *link = wanted;
             }
             for kind in &self.active {
-                if let FaultKind::Slow { host: slow, latency_ms } = kind
+                if let FaultKind::Slow {
+                    host: slow,
+                    latency_ms,
+                } = kind
                     && *slow == host
                 {
                     let latency = Duration::from_millis((*latency_ms).into());

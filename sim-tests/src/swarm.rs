@@ -3,13 +3,14 @@
 //! Each kind of fault is on with probability one half, so that some scenarios are calm but for one fault:
 //! where everything fails at once, one fault hides the other.
 
+use arbitrary::{Arbitrary, Unstructured};
 use chime_protocol::model::strategies;
 use chime_protocol::{Framing, Service};
 use chrono::{NaiveDate, NaiveDateTime};
 use proptest::bool;
 use proptest::collection::vec;
 use proptest::option;
-use proptest::prelude::*;
+use proptest::prelude::{BoxedStrategy, Just, ProptestConfig, Strategy, any, prop_oneof};
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
@@ -29,8 +30,19 @@ impl From<u64> for Scenario {
     }
 }
 
-/// Draws a scenario with the dice of `runner`.
-pub(crate) fn draw(mut runner: TestRunner) -> Scenario {
+impl<'a> Arbitrary<'a> for Scenario {
+    /// Takes the bytes of the fuzzer for the dice.
+    fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Scenario> {
+        let dice = input.bytes(input.len())?;
+        let rng = TestRng::from_seed(RngAlgorithm::PassThrough, dice);
+        Ok(draw(TestRunner::new_with_rng(
+            ProptestConfig::default(),
+            rng,
+        )))
+    }
+}
+
+fn draw(mut runner: TestRunner) -> Scenario {
     let mut dice = Dice(&mut runner);
     let server = dice.roll(server());
     let heal_ms = dice.roll(100..1_500_u32);
@@ -51,7 +63,8 @@ struct Dice<'a>(&'a mut TestRunner);
 impl Dice<'_> {
     fn roll<S: Strategy>(&mut self, strategy: S) -> S::Value {
         let tree = strategy.new_tree(self.0);
-        tree.expect("no strategy here rejects what it draws").current()
+        tree.expect("no strategy here rejects what it draws")
+            .current()
     }
 }
 
@@ -85,7 +98,13 @@ fn server() -> impl Strategy<Value = Server> {
 
 /// Some instant of our time: many are soon followed by another day, month or year.
 fn clock() -> impl Strategy<Value = NaiveDateTime> {
-    let last_days = [(2026, 12, 31), (2028, 2, 28), (2028, 2, 29), (2026, 2, 28), (1999, 12, 31)];
+    let last_days = [
+        (2026, 12, 31),
+        (2028, 2, 28),
+        (2028, 2, 29),
+        (2026, 2, 28),
+        (1999, 12, 31),
+    ];
     let last_second = (select(last_days.to_vec()), 0..1_000_u32).prop_map(|((y, m, d), milli)| {
         let date = NaiveDate::from_ymd_opt(y, m, d).expect("a date");
         date.and_hms_milli_opt(23, 59, 59, milli).expect("a time")
@@ -200,7 +219,7 @@ fn read_chunks() -> BoxedStrategy<Vec<Text>> {
 fn write(chunks: BoxedStrategy<Vec<Text>>) -> impl Strategy<Value = Behaviour> {
     let reading = prop_oneof![
         4 => Just(Reading::Eager),
-        2 => (16..200_usize, 1..15_u32).prop_map(|(bytes, pause_ms)| Reading::Slow { bytes, pause_ms }),
+        3 => (16..200_usize, 1..15_u32).prop_map(|(bytes, pause_ms)| Reading::Slow { bytes, pause_ms }),
         1 => Just(Reading::Never),
     ];
     let ending = prop_oneof![
@@ -228,15 +247,19 @@ fn write(chunks: BoxedStrategy<Vec<Text>>) -> impl Strategy<Value = Behaviour> {
 
 fn ask_datagrams() -> impl Strategy<Value = Behaviour> {
     let commands = ["day", "date", "time", "send time"].map(String::from);
-    (vec(select(commands.to_vec()), 1..5), pause()).prop_map(|(commands, pause_ms)| {
-        Behaviour::AskDatagrams { commands, pause_ms }
-    })
+    (vec(select(commands.to_vec()), 1..5), pause())
+        .prop_map(|(commands, pause_ms)| Behaviour::AskDatagrams { commands, pause_ms })
 }
 
 fn write_datagrams() -> impl Strategy<Value = Behaviour> {
     let huge = (1_000..65_000_usize).prop_map(|length| vec![b'd'; length]);
     let datagram = prop_oneof![8 => strategies::datagram(), 1 => Just(Vec::new()), 1 => huge];
-    let source = select(vec![Source::Sender, Source::Sender, Source::Server, Source::Nobody]);
+    let source = select(vec![
+        Source::Sender,
+        Source::Sender,
+        Source::Server,
+        Source::Nobody,
+    ]);
     (vec(datagram.prop_map(Text), 1..12), source, pause()).prop_map(
         |(datagrams, source, pause_ms)| Behaviour::WriteDatagrams {
             datagrams,
@@ -258,10 +281,18 @@ fn faults(
     let hosts = move || 0..host_count;
     let kinds = [
         hosts().prop_map(|host| FaultKind::Hold { host }).boxed(),
-        hosts().prop_map(|host| FaultKind::Partition { host }).boxed(),
-        hosts().prop_map(|host| FaultKind::PartitionToServer { host }).boxed(),
-        hosts().prop_map(|host| FaultKind::PartitionFromServer { host }).boxed(),
-        (hosts(), 0..500_u32).prop_map(|(host, latency_ms)| FaultKind::Slow { host, latency_ms }).boxed(),
+        hosts()
+            .prop_map(|host| FaultKind::Partition { host })
+            .boxed(),
+        hosts()
+            .prop_map(|host| FaultKind::PartitionToServer { host })
+            .boxed(),
+        hosts()
+            .prop_map(|host| FaultKind::PartitionFromServer { host })
+            .boxed(),
+        (hosts(), 0..500_u32)
+            .prop_map(|(host, latency_ms)| FaultKind::Slow { host, latency_ms })
+            .boxed(),
         Just(FaultKind::Crash).boxed(),
         Just(FaultKind::Stop).boxed(),
         prop_oneof![-4_000..4_000_i64, Just(-3_600), Just(3_600), Just(86_400)]
@@ -269,7 +300,7 @@ fn faults(
             .boxed(),
     ];
     let of_kind = kinds.map(|kind| {
-        let fault = (time.clone(), 1..300_u32, kind);
+        let fault = (time.clone(), 1..400_u32, kind);
         let fault = fault.prop_map(|(at_ms, for_ms, kind)| Fault {
             at_ms,
             for_ms,

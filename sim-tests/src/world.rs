@@ -216,7 +216,9 @@ impl World {
     /// The server accepts a connection from `client`.
     pub(crate) fn accept(&self, client: SocketAddr) -> Rc<Connection> {
         let connection = Rc::new(Connection {
-            index: self.connection_count.replace(self.connection_count.get() + 1),
+            index: self
+                .connection_count
+                .replace(self.connection_count.get() + 1),
             to_server: Flow::default(),
             to_client: Flow::default(),
         });

@@ -113,8 +113,13 @@ impl<'a> Case<'a> {
             is_closed: false,
             asked: Vec::new(),
         };
-        for request in [None].into_iter().chain(self.requests().into_iter().map(Some)) {
-            let at_ms = request.as_ref().map_or(earliest_ms, |request| request.at_ms);
+        for request in [None]
+            .into_iter()
+            .chain(self.requests().into_iter().map(Some))
+        {
+            let at_ms = request
+                .as_ref()
+                .map_or(earliest_ms, |request| request.at_ms);
             earliest_ms = earliest_ms.max(at_ms);
             let latest_ms = self.arrived_ms(position).max(earliest_ms);
             let mut best = 0;
@@ -236,7 +241,10 @@ impl<'a> Case<'a> {
         ];
         let reason = reasons.into_iter().flatten().next();
         if reason.is_none() {
-            let missing = transcript.asked.iter().filter(|asked| asked.answered_ms.is_none());
+            let missing = transcript
+                .asked
+                .iter()
+                .filter(|asked| asked.answered_ms.is_none());
             let what = format!(
                 "connection {}: the conversation ends early, {} replies are missing, and nothing explains it",
                 self.index,
@@ -270,7 +278,9 @@ impl<'a> Case<'a> {
 
     fn stream_failed(&self) -> Option<Reason> {
         let sides = [&self.connection.client_side, &self.connection.server_side];
-        let is_injected = sides.iter().any(|side| side.failed.is_some_and(|(_, by)| by));
+        let is_injected = sides
+            .iter()
+            .any(|side| side.failed.is_some_and(|(_, by)| by));
         is_injected.then_some(Reason::StreamFailed)
     }
 
@@ -418,13 +428,21 @@ impl<'a> Case<'a> {
         let behaviour = self.client.behaviour;
         let is_slow = matches!(
             behaviour,
-            Some(Behaviour::Write { reading: Reading::Slow { .. }, .. })
+            Some(Behaviour::Write {
+                reading: Reading::Slow { .. },
+                ..
+            })
         );
         let life = &self.history.lives[self.connection.life];
         let has_stopped = |at_ms: u32| life.stopping_ms.is_some_and(|stop_ms| stop_ms < at_ms);
-        let quits = asked.iter().position(|asked| !asked.has_reply && asked.answered_ms.is_some());
+        let quits = asked
+            .iter()
+            .position(|asked| !asked.has_reply && asked.answered_ms.is_some());
         let is_reset = |side: &super::history::Side<'_>| side.failed.is_some_and(|(_, by)| !by);
-        let unfinished = server_side.bytes_read().last().is_some_and(|byte| *byte != b'\n');
+        let unfinished = server_side
+            .bytes_read()
+            .last()
+            .is_some_and(|byte| *byte != b'\n');
         let holds = |span: &Span<'_>| matches!(span.kind, FaultKind::Hold { .. });
         let one_way = |span: &Span<'_>| {
             matches!(
@@ -434,7 +452,10 @@ impl<'a> Case<'a> {
         };
         let seen = [
             (Situation::CrAndLfInDifferentReads, cr_then_lf),
-            (Situation::LinesInOneRead, read().any(|piece| lines(piece) > 2)),
+            (
+                Situation::LinesInOneRead,
+                read().any(|piece| lines(piece) > 2),
+            ),
             (
                 Situation::MoreAfterQuit,
                 quits.is_some_and(|quit| quit + 1 < asked.len() && is_served),
@@ -455,7 +476,10 @@ impl<'a> Case<'a> {
                 Situation::SlowReaderServed,
                 is_slow && is_served && server_side.blocked_ms.is_some(),
             ),
-            (Situation::StreamFailed, reason == Some(Reason::StreamFailed)),
+            (
+                Situation::StreamFailed,
+                reason == Some(Reason::StreamFailed),
+            ),
             (
                 Situation::Reset,
                 is_reset(&self.connection.client_side) || is_reset(server_side),
@@ -464,8 +488,13 @@ impl<'a> Case<'a> {
             (Situation::IdleClosed, reason == Some(Reason::Idle)),
             (
                 Situation::ForgottenClosed,
-                matches!(behaviour, Some(Behaviour::Write { ending: Ending::Forget, .. }))
-                    && self.connection.client_side.dropped.is_none()
+                matches!(
+                    behaviour,
+                    Some(Behaviour::Write {
+                        ending: Ending::Forget,
+                        ..
+                    })
+                ) && self.connection.client_side.dropped.is_none()
                     && server_side.dropped.is_some(),
             ),
             (Situation::Killed, reason == Some(Reason::Killed)),
@@ -475,7 +504,9 @@ impl<'a> Case<'a> {
             ),
             (
                 Situation::AnsweredAfterStop,
-                asked.iter().any(|asked| asked.answered_ms.is_some_and(has_stopped) && asked.has_reply),
+                asked
+                    .iter()
+                    .any(|asked| asked.answered_ms.is_some_and(has_stopped) && asked.has_reply),
             ),
             (Situation::DrainTimedOut, self.drained().is_some()),
             (Situation::Partitioned, reason == Some(Reason::Partition)),
@@ -497,11 +528,20 @@ impl<'a> Case<'a> {
             ),
             (
                 Situation::LeapDay,
-                instants.iter().any(|instant| (instant.month(), instant.day()) == (2, 29)),
+                instants
+                    .iter()
+                    .any(|instant| (instant.month(), instant.day()) == (2, 29)),
             ),
-            (Situation::ClockSetBack, turns().any(|(one, next)| next < one)),
+            (
+                Situation::ClockSetBack,
+                turns().any(|(one, next)| next < one),
+            ),
         ];
-        reached.extend(seen.iter().filter(|(_, is_seen)| *is_seen).map(|(situation, _)| *situation));
+        reached.extend(
+            seen.iter()
+                .filter(|(_, is_seen)| *is_seen)
+                .map(|(situation, _)| *situation),
+        );
     }
 }
 
@@ -540,12 +580,13 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
 }
 
 /// Who could not connect had a reason, and who tried the healed server was served soon.
-fn check_attempts(
-    history: &History<'_>,
-    reached: &mut BTreeSet<Situation>,
-) -> Result<(), Failure> {
+fn check_attempts(history: &History<'_>, reached: &mut BTreeSet<Situation>) -> Result<(), Failure> {
     for client in &history.clients {
-        for attempt in client.attempts.iter().filter(|attempt| !attempt.is_by_datagram) {
+        for attempt in client
+            .attempts
+            .iter()
+            .filter(|attempt| !attempt.is_by_datagram)
+        {
             let Some((event, error)) = attempt.failed else {
                 continue;
             };
@@ -563,8 +604,14 @@ fn check_attempts(
             }
         }
         let is_ask = matches!(client.behaviour, Some(Behaviour::Ask { .. }));
-        let has_failed = client.attempts.iter().any(|attempt| attempt.failed.is_some());
-        let is_served = client.attempts.last().is_some_and(|last| last.failed.is_none());
+        let has_failed = client
+            .attempts
+            .iter()
+            .any(|attempt| attempt.failed.is_some());
+        let is_served = client
+            .attempts
+            .last()
+            .is_some_and(|last| last.failed.is_none());
         if is_ask && has_failed && is_served {
             reached.insert(Situation::ServedAnew);
         }
@@ -574,7 +621,12 @@ fn check_attempts(
             let server = &history.scenario.server;
             // A round of refusals, then a conversation and a datagram.
             let soon_ms = server.idle_timeout_ms + 5_000 + 20 * history.latency_max_ms();
-            if done_ms > history.healed_ms + soon_ms {
+            let others = history
+                .clients
+                .iter()
+                .filter(|other| other.behaviour.is_some());
+            let room_ms = others.filter_map(|other| other.done_ms).max().unwrap_or(0);
+            if done_ms > history.healed_ms.max(room_ms) + soon_ms {
                 let what = "a client was not served soon after all had healed".to_string();
                 return Err(failure(what, history.trace.events.len() - 1));
             }

@@ -39,7 +39,11 @@ pub(super) fn check(
     check_answers(model, history, &datagrams)?;
     check_arrivals(history, &datagrams)?;
     for (index, client) in history.clients.iter().enumerate() {
-        for attempt in client.attempts.iter().filter(|attempt| attempt.is_by_datagram) {
+        for attempt in client
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.is_by_datagram)
+        {
             check_question(history, &datagrams, client, index, attempt, reached)?;
         }
     }
@@ -69,11 +73,20 @@ fn is_to_server(datagram: &Datagram<'_>) -> bool {
 fn collect<'a>(history: &History<'a>) -> Result<Vec<Datagram<'a>>, Failure> {
     let mut datagrams: Vec<Datagram<'a>> = Vec::new();
     for (index, event) in history.trace.events.iter().enumerate() {
-        let What::Datagram { datagram, event: what } = &event.what else {
+        let What::Datagram {
+            datagram,
+            event: what,
+        } = &event.what
+        else {
             continue;
         };
         match what {
-            DatagramEvent::Sent { by, from, to, bytes } => datagrams.push(Datagram {
+            DatagramEvent::Sent {
+                by,
+                from,
+                to,
+                bytes,
+            } => datagrams.push(Datagram {
                 sent_ms: event.at_ms,
                 by: *by,
                 from: *from,
@@ -115,21 +128,35 @@ fn check_answers(
 ) -> Result<(), Failure> {
     let mut due: Option<(SocketAddr, Vec<u8>)> = None;
     for (index, event) in history.trace.events.iter().enumerate() {
-        let What::Datagram { datagram, event: what } = &event.what else {
+        let What::Datagram {
+            datagram,
+            event: what,
+        } = &event.what
+        else {
             continue;
         };
         match what {
-            DatagramEvent::Sent { by: Peer::Server, to, bytes, .. }
-                if !datagrams[*datagram].is_duplicate =>
-            {
+            DatagramEvent::Sent {
+                by: Peer::Server,
+                to,
+                bytes,
+                ..
+            } if !datagrams[*datagram].is_duplicate => {
                 if due.take() != Some((*to, bytes.to_vec())) {
                     let what = format!("datagram {datagram} is not the answer to what came before");
                     return Err(failure(what, index));
                 }
             }
-            DatagramEvent::Received { by: Peer::Server, from, bytes } => {
+            DatagramEvent::Received {
+                by: Peer::Server,
+                from,
+                bytes,
+            } => {
                 if due.is_some() {
-                    return Err(failure("a request over datagrams is not answered".into(), index));
+                    return Err(failure(
+                        "a request over datagrams is not answered".into(),
+                        index,
+                    ));
                 }
                 let reply = naive::datagram(model, bytes, history.clock(event.at_ms));
                 due = reply.map(|reply| (*from, reply));
@@ -167,7 +194,10 @@ fn check_arrivals(history: &History<'_>, datagrams: &[Datagram<'_>]) -> Result<(
             // It waits a while before it tries again, and may then be told to stop.
             || history.scenario.network.datagram_error_percent > 0;
         if !is_excused {
-            let what = format!("a datagram was sent at {} ms and never came", datagram.sent_ms);
+            let what = format!(
+                "a datagram was sent at {} ms and never came",
+                datagram.sent_ms
+            );
             return Err(failure(what, history.trace.events.len() - 1));
         }
     }
@@ -198,7 +228,9 @@ fn check_question(
         let has_come = datagrams.iter().any(|datagram| {
             datagram.by == Peer::Server
                 && datagram.bytes == reply.as_bytes()
-                && datagram.received.is_some_and(|(at_ms, by)| within(at_ms) && by < *event)
+                && datagram
+                    .received
+                    .is_some_and(|(at_ms, by)| within(at_ms) && by < *event)
         });
         if !has_come {
             let what = format!("client {index} is told '{reply}', which never came");
@@ -228,11 +260,7 @@ fn check_question(
     Ok(())
 }
 
-fn note(
-    history: &History<'_>,
-    datagrams: &[Datagram<'_>],
-    reached: &mut BTreeSet<Situation>,
-) {
+fn note(history: &History<'_>, datagrams: &[Datagram<'_>], reached: &mut BTreeSet<Situation>) {
     let to_server = || datagrams.iter().filter(|datagram| is_to_server(datagram));
     let is_received = |datagram: &Datagram<'_>| datagram.received.is_some();
     let arrivals: Vec<usize> = to_server()
@@ -240,7 +268,10 @@ fn note(
         .collect();
     let is_link_whole = history.faults.iter().all(|span| span.kind.host().is_none());
     let is_up = |datagram: &Datagram<'_>| {
-        history.is_up(datagram.sent_ms, datagram.sent_ms + history.latency_max_ms() + 1)
+        history.is_up(
+            datagram.sent_ms,
+            datagram.sent_ms + history.latency_max_ms() + 1,
+        )
     };
     let is_ignored = |datagram: &Datagram<'_>| {
         let at = datagram.received.map(|(_, event)| event + 1);
@@ -248,12 +279,21 @@ fn note(
         !next.is_some_and(|next| {
             matches!(
                 next.what,
-                What::Datagram { event: DatagramEvent::Sent { by: Peer::Server, .. }, .. }
+                What::Datagram {
+                    event: DatagramEvent::Sent {
+                        by: Peer::Server,
+                        ..
+                    },
+                    ..
+                }
             )
         })
     };
     let seen = [
-        (Situation::DatagramLost, datagrams.iter().any(|datagram| datagram.is_lost)),
+        (
+            Situation::DatagramLost,
+            datagrams.iter().any(|datagram| datagram.is_lost),
+        ),
         (
             Situation::RequestDuplicated,
             to_server().any(|datagram| datagram.is_duplicate && is_received(datagram)),
@@ -280,7 +320,8 @@ fn note(
         ),
         (
             Situation::HugeDatagram,
-            to_server().any(|datagram| datagram.bytes.len() > DATAGRAM_MAX && is_received(datagram)),
+            to_server()
+                .any(|datagram| datagram.bytes.len() > DATAGRAM_MAX && is_received(datagram)),
         ),
         (
             Situation::SpoofedServer,
@@ -291,10 +332,13 @@ fn note(
         (
             Situation::QueueOverflow,
             is_link_whole
-                && to_server().any(|datagram| {
-                    !datagram.is_lost && !is_received(datagram) && is_up(datagram)
-                }),
+                && to_server()
+                    .any(|datagram| !datagram.is_lost && !is_received(datagram) && is_up(datagram)),
         ),
     ];
-    reached.extend(seen.iter().filter(|(_, is_seen)| *is_seen).map(|(situation, _)| *situation));
+    reached.extend(
+        seen.iter()
+            .filter(|(_, is_seen)| *is_seen)
+            .map(|(situation, _)| *situation),
+    );
 }

@@ -44,13 +44,20 @@ pub(super) struct Piece<'a> {
 
 impl Side<'_> {
     pub(super) fn bytes_read(&self) -> Vec<u8> {
-        self.read.iter().flat_map(|piece| piece.bytes).copied().collect()
+        self.read
+            .iter()
+            .flat_map(|piece| piece.bytes)
+            .copied()
+            .collect()
     }
 
     /// When the last byte moved here.
     pub(super) fn last_moved_ms(&self) -> Option<u32> {
         let pieces = self.wrote.iter().chain(&self.read);
-        pieces.map(|piece| piece.at_ms).chain(self.read_end_ms).max()
+        pieces
+            .map(|piece| piece.at_ms)
+            .chain(self.read_end_ms)
+            .max()
     }
 }
 

@@ -18,8 +18,13 @@ pub(super) fn check(
     reached: &mut BTreeSet<Situation>,
 ) -> Result<(), Failure> {
     let lives = history.lives.iter().enumerate();
-    lives.clone().try_for_each(|(index, life)| check_tally(history, index, life))?;
-    history.connections.iter().try_for_each(|connection| check_idle(history, connection))?;
+    lives
+        .clone()
+        .try_for_each(|(index, life)| check_tally(history, index, life))?;
+    history
+        .connections
+        .iter()
+        .try_for_each(|connection| check_idle(history, connection))?;
     for event in &history.trace.events {
         match event.what {
             What::Server(ServerEvent::CannotAccept) => reached.insert(Situation::AcceptFailed),
@@ -44,7 +49,10 @@ fn check_idle(history: &History<'_>, connection: &Connection<'_>) -> Result<(), 
     moves.retain(|at_ms| *at_ms < closed_ms);
     moves.extend([connection.accepted_ms, closed_ms]);
     moves.sort_unstable();
-    if moves.windows(2).any(|pair| pair[1] - pair[0] > idle_ms + SLACK_MS) {
+    if moves
+        .windows(2)
+        .any(|pair| pair[1] - pair[0] > idle_ms + SLACK_MS)
+    {
         let what = format!("a connection was idle for more than {idle_ms} ms");
         return Err(failure(what, dropped));
     }

@@ -94,7 +94,7 @@ impl Sketch<'_> {
     fn draw_failure_row(&mut self, failure: &Failure) {
         let (top, height) = (
             self.rows.y(failure.event) - ROW_FAILURE + 6,
-            ROW_FAILURE - 3,
+            ROW_FAILURE + 4,
         );
         let width = self.lanes.width - 8;
         let what = Escaped(&failure.what);

@@ -8,6 +8,9 @@ use crate::trace::{ClientEvent, DatagramEvent, Event, ServerEvent, StreamEvent, 
 /// How many characters of bytes are shown.
 const BYTES_MAX: usize = 40;
 
+/// How many characters of bytes are shown where more is to be said.
+const NOTED_BYTES_MAX: usize = 24;
+
 /// How many characters of other text are shown.
 const WORDS_MAX: usize = 60;
 
@@ -126,14 +129,14 @@ fn client(event: &ClientEvent) -> Vec<Span> {
 fn stream(connection: usize, event: &StreamEvent, is_plain: bool) -> Vec<Span> {
     match event {
         StreamEvent::Wrote { bytes, is_short } => {
-            let mut spans = vec![quoted(bytes)];
+            let mut spans = vec![quoted(bytes, BYTES_MAX)];
             if *is_short {
                 spans.push(quiet(" cut off"));
             }
             spans
         }
         StreamEvent::Read(_) | StreamEvent::ReadEnd if is_plain => Vec::new(),
-        StreamEvent::Read(bytes) => vec![quiet("reads "), quoted(bytes)],
+        StreamEvent::Read(bytes) => vec![quiet("reads "), quoted(bytes, BYTES_MAX)],
         StreamEvent::Blocked => vec![trouble(event.to_string())],
         StreamEvent::Failed { error, is_injected } => {
             let cause = if *is_injected { " (injected)" } else { "" };
@@ -156,14 +159,14 @@ fn stream(connection: usize, event: &StreamEvent, is_plain: bool) -> Vec<Span> {
 fn datagram_label(event: &DatagramEvent, notes: &[String], is_plain: bool) -> Vec<Span> {
     match event {
         DatagramEvent::Sent { bytes, .. } => {
-            let mut spans = vec![quoted(bytes)];
-            if !notes.is_empty() {
-                spans.push(trouble(format!(" {}", notes.join(", "))));
+            if notes.is_empty() {
+                return vec![quoted(bytes, BYTES_MAX)];
             }
-            spans
+            let notes = trouble(format!(" {}", notes.join(", ")));
+            vec![quoted(bytes, NOTED_BYTES_MAX), notes]
         }
         DatagramEvent::Received { bytes, .. } if !is_plain => {
-            vec![quiet("receives "), quoted(bytes)]
+            vec![quiet("receives "), quoted(bytes, BYTES_MAX)]
         }
         // These are notes next to the bytes that were sent.
         _ => Vec::new(),
@@ -179,8 +182,8 @@ impl Span {
     }
 }
 
-fn quoted(bytes: &Text) -> Span {
-    Span::new("bytes", format!("\"{}\"", first_bytes(bytes, BYTES_MAX)))
+fn quoted(bytes: &Text, length_max: usize) -> Span {
+    Span::new("bytes", format!("\"{}\"", first_bytes(bytes, length_max)))
 }
 
 fn quiet(text: impl Into<String>) -> Span {

@@ -33,16 +33,7 @@ pub(super) fn svg(
             _ => label(&story, index),
         })
         .collect();
-    let start = window.start;
-    let rows = Rows::new(&trace.events, window, |index| {
-        let is_failure = failure.is_some_and(|failure| failure.event == index);
-        match &trace.events[index].what {
-            _ if is_failure => ROW_FAILURE,
-            _ if !labels[index - start].is_empty() => ROW_LABEL,
-            What::Datagram { event, .. } if !matches!(event, DatagramEvent::Received { .. }) => 0,
-            _ => ROW_QUIET,
-        }
-    });
+    let rows = rows(trace, window, &labels, failure);
     let mut sketch = Sketch {
         story,
         lanes,
@@ -58,6 +49,27 @@ pub(super) fn svg(
         sketch.draw_failure(failure);
     }
     sketch.finish()
+}
+
+/// Rows as high as what stands in them.
+fn rows(
+    trace: &Trace,
+    window: Range<usize>,
+    labels: &[Vec<Span>],
+    failure: Option<&Failure>,
+) -> Rows {
+    let start = window.start;
+    let is_failure = |index| failure.is_some_and(|failure| failure.event == index);
+    Rows::new(&trace.events, window, |index| {
+        let height = match &trace.events[index].what {
+            _ if is_failure(index) => ROW_FAILURE,
+            _ if !labels[index - start].is_empty() => ROW_LABEL,
+            What::Datagram { event, .. } if !matches!(event, DatagramEvent::Received { .. }) => 0,
+            _ => ROW_QUIET,
+        };
+        let is_after_failure = index > start && is_failure(index - 1);
+        height + if is_after_failure { ROW_QUIET } else { 0 }
+    })
 }
 
 /// The picture as far as it is drawn.
@@ -169,7 +181,7 @@ impl Sketch<'_> {
         let baseline = y - ROW_FAILURE + 23;
         let what = shortened(&failure.what, FAILURE_MAX);
         self.svg += &format!(
-            "<text class=\"label failure-text\" x=\"{AXIS}\" y=\"{baseline}\">{}</text>\n",
+            "<text class=\"failure-text\" x=\"{AXIS}\" y=\"{baseline}\">{}</text>\n",
             Escaped(&what)
         );
     }
@@ -267,6 +279,7 @@ fn cross(x: i32, y: i32) -> String {
     )
 }
 
+/// A label, after the badge of its client.
 fn label_markup(
     x: i32,
     baseline: i32,
@@ -274,35 +287,40 @@ fn label_markup(
     client: Option<usize>,
     spans: &[Span],
 ) -> String {
-    let mut markup = String::new();
-    let mut text_x = x;
-    if let Some(client) = client {
-        let number = client.to_string();
-        let width = 9 + 7 * number.len() as i32;
-        let left = match direction {
-            Side::Left => x - width,
-            Side::Right => x,
-        };
-        text_x = match direction {
-            Side::Left => left - 5,
-            Side::Right => left + width + 5,
-        };
-        let (top, middle) = (baseline - 11, left + width / 2);
-        let number_y = baseline - 1;
+    let (mut markup, badge_width) = client.map_or_else(Default::default, |client| {
+        badge(x, baseline, direction, client)
+    });
+    let (text_x, anchor) = match direction {
+        Side::Left => (x - badge_width, "end"),
+        Side::Right => (x + badge_width, "start"),
+    };
+    let pieces: String = spans
+        .iter()
+        .map(|Span { class, text }| format!("<tspan class=\"{class}\">{}</tspan>", Escaped(text)))
+        .collect();
+    // The halo keeps lines away; as a part of the label it would cover the pieces next to it.
+    for class in ["halo", "label"] {
         markup += &format!(
-            "<rect class=\"badge\" x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"14\" \
-             rx=\"7\"/><text class=\"number\" x=\"{middle}\" y=\"{number_y}\" \
-             text-anchor=\"middle\">{number}</text>"
+            "<text class=\"{class}\" x=\"{text_x}\" y=\"{baseline}\" \
+             text-anchor=\"{anchor}\">{pieces}</text>"
         );
     }
-    let anchor = match direction {
-        Side::Left => "end",
-        Side::Right => "start",
+    markup
+}
+
+/// The number of a client, and how much room it takes.
+fn badge(x: i32, baseline: i32, direction: Side, client: usize) -> (String, i32) {
+    let number = client.to_string();
+    let width = 9 + 7 * number.len() as i32;
+    let left = match direction {
+        Side::Left => x - width,
+        Side::Right => x,
     };
-    markup +=
-        &format!("<text class=\"label\" x=\"{text_x}\" y=\"{baseline}\" text-anchor=\"{anchor}\">");
-    for Span { class, text } in spans {
-        markup += &format!("<tspan class=\"{class}\">{}</tspan>", Escaped(text));
-    }
-    markup + "</text>"
+    let (top, middle, number_y) = (baseline - 11, left + width / 2, baseline - 1);
+    let markup = format!(
+        "<rect class=\"badge\" x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"14\" \
+         rx=\"7\"/><text class=\"number\" x=\"{middle}\" y=\"{number_y}\" \
+         text-anchor=\"middle\">{number}</text>"
+    );
+    (markup, width + 5)
 }

@@ -181,15 +181,7 @@ impl<'a> Story<'a> {
                 }
                 StreamEvent::Read(bytes) => {
                     let flow = flows.entry(key(other(*end))).or_default();
-                    let parts = flow.read(bytes.len());
-                    if let [(_, Cargo::Bytes, length)] = parts[..]
-                        && length == bytes.len()
-                    {
-                        self.plain_reads.insert(index);
-                    }
-                    for (from, cargo, _) in parts {
-                        self.add_stream(*connection, other(*end), from, Some(index), cargo);
-                    }
+                    self.follow_read(*connection, other(*end), index, bytes.len(), flow);
                 }
                 StreamEvent::Shut | StreamEvent::Dropped => {
                     let flow = flows.entry(key(*end)).or_default();
@@ -213,6 +205,26 @@ impl<'a> Story<'a> {
             for (from, ..) in flow.unread {
                 self.add_stream(connection, writer, from, None, Cargo::Bytes);
             }
+        }
+    }
+
+    /// Lets a read take bytes of what `writer` has written.
+    fn follow_read(
+        &mut self,
+        connection: usize,
+        writer: End,
+        index: usize,
+        length: usize,
+        flow: &mut Flow,
+    ) {
+        let parts = flow.read(length);
+        if let [(_, Cargo::Bytes, written)] = parts[..]
+            && written == length
+        {
+            self.plain_reads.insert(index);
+        }
+        for (from, cargo, _) in parts {
+            self.add_stream(connection, writer, from, Some(index), cargo);
         }
     }
 
