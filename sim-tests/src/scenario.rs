@@ -7,12 +7,14 @@ use chime_protocol::model::Script;
 use chime_protocol::{Framing, Service};
 use chrono::NaiveDateTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 /// A simulation before it is run: one server, some hosts with clients, a network and what goes wrong.
 ///
-/// As JSON it can be kept, read and written by hand. Times are in milliseconds since the start.
+/// As JSON it can be kept, read and written by hand; what is left out is as by default. Times are in
+/// milliseconds since the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Scenario {
     /// Decides what the percentages of the network leave open.
     pub seed: u64,
@@ -28,9 +30,9 @@ pub struct Scenario {
     pub heal_ms: u32,
 }
 
-impl Scenario {
-    /// One server on a network without a fault, and no clients.
-    pub fn calm() -> Scenario {
+impl Default for Scenario {
+    /// One server on a network that does nothing wrong, and no clients.
+    fn default() -> Scenario {
         Scenario {
             seed: 0,
             server: Server::default(),
@@ -40,7 +42,9 @@ impl Scenario {
             heal_ms: 0,
         }
     }
+}
 
+impl Scenario {
     /// How many hosts there are besides the server's. Time for them grows with the cube of it: many
     /// clients share a host.
     pub fn host_count(&self) -> usize {
@@ -51,15 +55,28 @@ impl Scenario {
 }
 
 impl fmt::Display for Scenario {
-    /// Writes JSON.
+    /// Writes JSON, without what is as by default.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&serde_json::to_string_pretty(self).expect("a scenario is plain data"))
+        let [mut scenario, default] = [self, &Scenario::default()]
+            .map(|scenario| serde_json::to_value(scenario).expect("a scenario is plain data"));
+        leave_out(&mut scenario, &default);
+        write!(f, "{scenario:#}")
+    }
+}
+
+/// Leaves out of an object what is as in another.
+fn leave_out(value: &mut Value, default: &Value) {
+    if let (Value::Object(fields), Value::Object(defaults)) = (value, default) {
+        fields.retain(|name, field| defaults.get(name) != Some(field));
+        for (name, field) in fields {
+            leave_out(field, &defaults[name]);
+        }
     }
 }
 
 /// The server of a simulation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// Which commands it offers over TCP.
     #[serde(with = "ServiceName")]
@@ -107,7 +124,7 @@ enum FramingName {
 
 /// What the network does all the time until it heals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Network {
     /// The least time that a message takes.
     pub latency_min_ms: u32,

@@ -274,7 +274,7 @@ fn what_makes_no_sense_is_drawn_all_the_same() {
         },
         Trace::default(),
     ] {
-        assert_is_balanced(&draw(&Scenario::calm(), &trace, Some(&failure)));
+        assert_is_balanced(&draw(&Scenario::default(), &trace, Some(&failure)));
     }
 }
 
@@ -283,7 +283,7 @@ fn one_client() -> Scenario {
     let behaviour = Behaviour::Ask { lines, pause_ms: 0 };
     Scenario {
         clients: vec![at(0, 0, behaviour)],
-        ..Scenario::calm()
+        ..Scenario::default()
     }
 }
 
@@ -375,7 +375,7 @@ fn troubled() -> Scenario {
             fault(30, FaultKind::Hold { host: 1 }),
             fault(250, FaultKind::Crash),
         ],
-        ..Scenario::calm()
+        ..Scenario::default()
     }
 }
 

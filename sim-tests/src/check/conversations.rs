@@ -357,7 +357,7 @@ impl<'a> Case<'a> {
     fn stopped(&self, transcript: &Transcript) -> Option<Reason> {
         let stopping_ms = self.history.lives[self.connection.life].stopping_ms?;
         let closed_ms = self.closed_ms()?;
-        let is_after = stopping_ms <= closed_ms + SLACK_MS;
+        let is_after = stopping_ms <= closed_ms;
         (is_after && self.is_answered(transcript, stopping_ms.min(closed_ms)))
             .then_some(Reason::Stop)
     }
@@ -439,10 +439,11 @@ impl<'a> Case<'a> {
             .iter()
             .position(|asked| !asked.has_reply && asked.answered_ms.is_some());
         let is_reset = |side: &super::history::Side<'_>| side.failed.is_some_and(|(_, by)| !by);
-        let unfinished = server_side
-            .bytes_read()
+        let closed_ms = self.closed_ms().unwrap_or(u32::MAX);
+        let unfinished = read()
+            .take_while(|piece| piece.at_ms <= closed_ms)
             .last()
-            .is_some_and(|byte| *byte != b'\n');
+            .is_some_and(|piece| !piece.bytes.ends_with(b"\n"));
         let holds = |span: &Span<'_>| matches!(span.kind, FaultKind::Hold { .. });
         let one_way = |span: &Span<'_>| {
             matches!(

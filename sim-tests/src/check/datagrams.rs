@@ -141,9 +141,10 @@ fn check_answers(
                 to,
                 bytes,
                 ..
-            } if !datagrams[*datagram].is_duplicate => {
-                if due.take() != Some((*to, bytes.to_vec())) {
-                    let what = format!("datagram {datagram} is not the answer to what came before");
+            } => {
+                let is_duplicate = datagrams[*datagram].is_duplicate;
+                if !is_duplicate && due.take() != Some((*to, bytes.to_vec())) {
+                    let what = format!("datagram {datagram} does not answer what came before");
                     return Err(failure(what, index));
                 }
             }

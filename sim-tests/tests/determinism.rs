@@ -1,0 +1,46 @@
+//! The same scenario gives the same trace: without this no failure could be run again.
+
+use std::process::Command;
+
+use chime_sim_tests::run;
+use chime_sim_tests::scenario::Scenario;
+
+#[test]
+fn another_process_in_another_time_zone_sees_the_same() {
+    for seed in 0..100 {
+        let expected = run(&Scenario::from(seed)).to_string();
+        let output = Command::new(env!("CARGO_BIN_EXE_sim"))
+            .args(["run", &seed.to_string()])
+            .env("TZ", "Asia/Kathmandu")
+            .output()
+            .expect("it runs");
+        let output = String::from_utf8(output.stdout).expect("text");
+        let (trace, verdict) = output.trim_end().rsplit_once('\n').expect("lines");
+        assert!(verdict.starts_with("right"), "seed {seed}: {verdict}");
+        let differs = expected
+            .lines()
+            .zip(trace.lines())
+            .find(|(one, other)| one != other);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(
+            expected.lines().count(),
+            trace.lines().count(),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn a_scenario_is_what_its_json_says() {
+    for seed in 0..100 {
+        let scenario = Scenario::from(seed);
+        let read: Scenario = serde_json::from_str(&scenario.to_string()).expect("JSON");
+        assert_eq!(read, scenario, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_trace_depends_on_its_scenario() {
+    let trace = run(&Scenario::from(1));
+    assert_ne!(trace, run(&Scenario::from(2)));
+}

@@ -1,0 +1,330 @@
+//! What is wrong is noticed: checks of the checks.
+
+use chime_protocol::Service;
+use chime_protocol::model::naive;
+use chime_sim_tests::scenario::{Act, Behaviour, Client, Ending, Reading, Scenario, Source, Text};
+use chime_sim_tests::trace::{
+    ClientEvent, DatagramEvent, End, ServerEvent, StreamEvent, Trace, What,
+};
+use chime_sim_tests::{check, check_against, run, shrink};
+use chrono::{NaiveDateTime, TimeDelta};
+
+/// How many scenarios a wrong model may get past.
+const PATIENCE: u64 = 50;
+
+/// The first scenario by which a wrong model is caught.
+fn caught(model: naive::Answer) -> Scenario {
+    let mut scenarios = (0..PATIENCE).map(Scenario::from);
+    let caught = scenarios.find(|scenario| check_against(model, scenario, &run(scenario)).is_err());
+    caught.expect("the model is wrong")
+}
+
+#[test]
+fn a_wrong_sum_is_caught_and_all_else_is_left_out() {
+    fn wrong(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<String>, bool) {
+        let (reply, closes) = naive::answer(service, command, now);
+        let is_long = command.len() > 3 && command.iter().all(u8::is_ascii_digit);
+        (
+            reply.map(|reply| if is_long { "7".into() } else { reply }),
+            closes,
+        )
+    }
+    let scenario = shrink(caught(wrong), 20_000, |scenario| {
+        check_against(wrong, scenario, &run(scenario)).is_err()
+    });
+    assert_eq!(scenario.clients.len(), 1, "{scenario}");
+    assert_eq!(scenario.faults, [], "{scenario}");
+    assert_eq!(scenario.network, Default::default(), "{scenario}");
+    let text = scenario.to_string();
+    assert!(text.len() < 600, "{text}");
+}
+
+#[test]
+fn a_clock_that_is_a_little_slow_is_caught() {
+    fn wrong(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<String>, bool) {
+        naive::answer(service, command, now - TimeDelta::milliseconds(500))
+    }
+    caught(wrong);
+}
+
+#[test]
+fn a_quit_that_does_not_close_is_caught() {
+    fn wrong(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<String>, bool) {
+        (naive::answer(service, command, now).0, false)
+    }
+    caught(wrong);
+}
+
+/// What a client of each kind does on a network that does nothing wrong.
+fn calm() -> Scenario {
+    let behaviours = [
+        Behaviour::Ask {
+            lines: vec!["12345".into(), "quit".into()],
+            pause_ms: 5,
+        },
+        Behaviour::Write {
+            acts: vec![Act::Write(Text::from("day\n99\n")), Act::Shut],
+            reading: Reading::Eager,
+            ending: Ending::Await,
+        },
+        Behaviour::AskDatagrams {
+            commands: vec!["date".into()],
+            pause_ms: 0,
+        },
+        Behaviour::WriteDatagrams {
+            datagrams: vec![Text::from("what?")],
+            source: Source::Sender,
+            pause_ms: 0,
+        },
+    ];
+    let clients = behaviours.map(|behaviour| Client {
+        host: 0,
+        start_ms: 1,
+        behaviour,
+    });
+    Scenario {
+        clients: clients.into(),
+        heal_ms: 1,
+        ..Scenario::default()
+    }
+}
+
+/// Checks that a trace that has been tampered with is found wrong, with these words.
+fn assert_noticed(words: &str, tamper: impl FnOnce(&mut Trace)) {
+    let scenario = calm();
+    let mut trace = run(&scenario);
+    check(&scenario, &trace).expect("it is right so far");
+    tamper(&mut trace);
+    let failure = check(&scenario, &trace).expect_err("it has been tampered with");
+    assert!(failure.what.contains(words), "{failure}");
+    assert!(failure.event < trace.events.len(), "{failure}");
+}
+
+/// The index of the first event like this.
+fn find(trace: &Trace, is_it: impl Fn(&What) -> bool) -> usize {
+    let mut events = trace.events.iter();
+    events
+        .position(|event| is_it(&event.what))
+        .expect("it happens")
+}
+
+fn is_read(what: &What, text: &str) -> bool {
+    matches!(
+        what,
+        What::Stream { end: End::Client, event: StreamEvent::Read(bytes), .. } if **bytes == *text.as_bytes()
+    )
+}
+
+#[test]
+fn a_wrong_byte_is_noticed() {
+    assert_noticed("was not to read \"6\\n", |trace| {
+        let index = find(trace, |what| is_read(what, "15\n"));
+        if let What::Stream {
+            event: StreamEvent::Read(bytes),
+            ..
+        } = &mut trace.events[index].what
+        {
+            *bytes = Text::from("16\n");
+        }
+    });
+}
+
+#[test]
+fn a_reply_that_never_comes_is_noticed() {
+    assert_noticed(
+        "the conversation ends early, 2 replies are missing",
+        |trace| {
+            let index = find(trace, |what| is_read(what, "Saturday\n18\n"));
+            trace.events.remove(index);
+        },
+    );
+}
+
+#[test]
+fn a_reply_that_nobody_asked_for_is_noticed() {
+    assert_noticed("was not to read \"15\\n\"", |trace| {
+        let index = find(trace, |what| is_read(what, "15\n"));
+        let mut copy = trace.events[index].clone();
+        if let What::Stream { connection, .. } = &mut copy.what {
+            *connection = 1 - *connection;
+        }
+        let last = find(trace, |what| is_read(what, "Saturday\n18\n"));
+        trace.events.insert(last + 1, copy);
+    });
+}
+
+#[test]
+fn an_end_before_its_time_is_noticed() {
+    assert_noticed("and nothing explains it", |trace| {
+        let index = find(trace, |what| {
+            matches!(
+                what,
+                What::Stream {
+                    end: End::Client,
+                    event: StreamEvent::Shut,
+                    ..
+                }
+            )
+        });
+        trace.events.remove(index);
+    });
+}
+
+#[test]
+fn a_library_that_invents_a_reply_is_noticed() {
+    assert_noticed("which is not what came", |trace| {
+        let index = find(
+            trace,
+            |what| matches!(what, What::Client { event: ClientEvent::Told(reply), .. } if reply == "15"),
+        );
+        if let What::Client { event, .. } = &mut trace.events[index].what {
+            *event = ClientEvent::Told("16".into());
+        }
+    });
+}
+
+#[test]
+fn a_library_that_keeps_a_reply_is_noticed() {
+    assert_noticed("the client was not told a reply", |trace| {
+        let is_it = |what: &What| {
+            matches!(
+                what,
+                What::Client {
+                    client: 0,
+                    event: ClientEvent::Told(_)
+                }
+            )
+        };
+        trace.events.retain(|event| !is_it(&event.what));
+    });
+}
+
+#[test]
+fn a_failure_of_the_library_for_no_reason_is_noticed() {
+    assert_noticed("and nothing explains it", |trace| {
+        let index = find(trace, |what| {
+            matches!(
+                what,
+                What::Client {
+                    client: 0,
+                    event: ClientEvent::Done
+                }
+            )
+        });
+        trace.events[index].what = What::Client {
+            client: 0,
+            event: ClientEvent::Failed("no answer".into()),
+        };
+    });
+}
+
+#[test]
+fn a_server_that_miscounts_is_noticed() {
+    assert_noticed("the server counts 2 served, not 3", |trace| {
+        let index = trace.events.len() - 1;
+        if let What::Server(ServerEvent::Stopped { tally, .. }) = &mut trace.events[index].what {
+            tally.connections_served -= 1;
+        }
+    });
+}
+
+#[test]
+fn room_that_is_not_given_back_is_noticed() {
+    assert_noticed(
+        "there is room for 9999 at the end, not for 10000",
+        |trace| {
+            let index = trace.events.len() - 1;
+            if let What::Server(ServerEvent::Stopped { permits, .. }) =
+                &mut trace.events[index].what
+            {
+                *permits -= 1;
+            }
+        },
+    );
+}
+
+#[test]
+fn a_panic_is_noticed() {
+    assert_noticed("panicked: oh", |trace| {
+        let last = trace.events.len() - 1;
+        trace.events[last].what = What::Panicked("oh".into());
+    });
+}
+
+#[test]
+fn a_connection_that_is_kept_for_too_long_is_noticed() {
+    let is_closing = |what: &What, closing: &StreamEvent| matches!(what, What::Stream { end: End::Server, event, .. } if event == closing);
+    let keep = |trace: &mut Trace| {
+        let index = find(trace, |what| is_closing(what, &StreamEvent::Dropped));
+        trace.events[index].at_ms += 3_000;
+    };
+    assert_noticed("a closed connection was kept for more than 1000 ms", keep);
+    assert_noticed("a connection was idle for more than 2000 ms", |trace| {
+        keep(trace);
+        let index = find(trace, |what| is_closing(what, &StreamEvent::Shut));
+        trace.events.remove(index);
+    });
+}
+
+#[test]
+fn a_datagram_that_is_changed_on_its_way_is_noticed() {
+    assert_noticed("is received, but not as it was sent", |trace| {
+        let sent = datagrams_with(trace, "26-11-21")[0];
+        rewrite(trace, &[sent], "26-11-22");
+    });
+}
+
+#[test]
+fn a_datagram_that_is_answered_wrongly_is_noticed() {
+    assert_noticed("does not answer what came before", |trace| {
+        let sent_and_received = datagrams_with(trace, "26-11-21");
+        rewrite(trace, &sent_and_received, "26-11-22");
+    });
+}
+
+#[test]
+fn a_datagram_that_is_not_received_is_noticed() {
+    assert_noticed("and never came", |trace| {
+        let received = datagrams_with(trace, "what?")[1];
+        trace.events.remove(received);
+    });
+}
+
+#[test]
+fn a_datagram_that_is_not_answered_is_noticed() {
+    assert_noticed("is not answered", |trace| {
+        let sent_and_received = datagrams_with(trace, "what?");
+        rewrite(trace, &sent_and_received, "day");
+    });
+}
+
+/// The events in which a datagram with this text is sent or received.
+fn datagrams_with(trace: &Trace, text: &str) -> Vec<usize> {
+    let events = trace.events.iter().enumerate();
+    events
+        .filter(|(_, event)| bytes(&event.what).is_some_and(|bytes| **bytes == *text.as_bytes()))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+fn bytes(what: &What) -> Option<&Text> {
+    match what {
+        What::Datagram {
+            event: DatagramEvent::Sent { bytes, .. } | DatagramEvent::Received { bytes, .. },
+            ..
+        } => Some(bytes),
+        _ => None,
+    }
+}
+
+fn rewrite(trace: &mut Trace, indices: &[usize], text: &str) {
+    for index in indices {
+        if let What::Datagram {
+            event: DatagramEvent::Sent { bytes, .. } | DatagramEvent::Received { bytes, .. },
+            ..
+        } = &mut trace.events[*index].what
+        {
+            *bytes = Text::from(text);
+        }
+    }
+}

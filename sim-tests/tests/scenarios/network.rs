@@ -1,0 +1,149 @@
+//! A network that fails, at every step of a conversation.
+
+use chime_sim_tests::Situation;
+use chime_sim_tests::scenario::{Act, FaultKind, Network, Scenario, Text};
+
+use crate::{act, ask, fault, passes, told, with};
+
+/// Two conversations with something going on in most of their milliseconds.
+fn conversation() -> Scenario {
+    let in_mid_line = act(vec![
+        Act::Write(Text::from("1\n2\nda")),
+        Act::Pause(10),
+        Act::Write(Text::from("y\nquit\n")),
+    ]);
+    Scenario {
+        heal_ms: 300,
+        ..with([ask(&["day", "12345", "quit"], 3), in_mid_line])
+    }
+}
+
+/// Runs the conversation with a fault that strikes at each millisecond of it.
+fn at_every_step(for_ms: u32, kind: &FaultKind, situations: &[Situation]) {
+    let mut reached_by_one = false;
+    for at_ms in 1..40 {
+        let scenario = Scenario {
+            faults: vec![fault(at_ms, for_ms, kind.clone())],
+            ..conversation()
+        };
+        let trace = chime_sim_tests::run(&scenario);
+        let reached = chime_sim_tests::check(&scenario, &trace)
+            .unwrap_or_else(|failure| panic!("{failure}\n\n{scenario}\n\n{trace}"));
+        reached_by_one |= situations
+            .iter()
+            .all(|situation| reached.contains(situation));
+    }
+    assert!(reached_by_one, "{situations:?}");
+}
+
+#[test]
+fn a_partition_may_strike_at_any_step() {
+    at_every_step(
+        100,
+        &FaultKind::Partition { host: 0 },
+        &[Situation::Partitioned],
+    );
+}
+
+#[test]
+fn one_direction_may_fail_at_any_step() {
+    let one_way = [Situation::PartitionedOneWay];
+    at_every_step(100, &FaultKind::PartitionToServer { host: 0 }, &one_way);
+    at_every_step(100, &FaultKind::PartitionFromServer { host: 0 }, &one_way);
+}
+
+#[test]
+fn messages_may_be_held_at_any_step() {
+    at_every_step(
+        100,
+        &FaultKind::Hold { host: 0 },
+        &[Situation::ServedAfterHold],
+    );
+}
+
+#[test]
+fn the_link_may_become_slow_at_any_step() {
+    at_every_step(
+        100,
+        &FaultKind::Slow {
+            host: 0,
+            latency_ms: 200,
+        },
+        &[],
+    );
+}
+
+#[test]
+fn the_server_may_crash_at_any_step() {
+    at_every_step(50, &FaultKind::Crash, &[Situation::Killed]);
+    at_every_step(50, &FaultKind::Crash, &[Situation::ServedAnew]);
+}
+
+#[test]
+fn the_server_may_be_told_to_stop_at_any_step() {
+    at_every_step(50, &FaultKind::Stop, &[Situation::StoppedInMidLine]);
+    at_every_step(5, &FaultKind::Stop, &[Situation::ServedAnew]);
+}
+
+#[test]
+fn any_latency_up_to_half_a_second_will_do() {
+    for latency_max_ms in [0, 1, 10, 100, 500] {
+        let scenario = Scenario {
+            network: Network {
+                latency_min_ms: 0,
+                latency_max_ms,
+                ..Network::default()
+            },
+            ..conversation()
+        };
+        let trace = passes(&scenario, &[]);
+        assert_eq!(told(&trace, 0).len(), 3);
+    }
+}
+
+#[test]
+fn a_partition_of_one_host_is_none_of_the_others() {
+    let mut scenario = Scenario {
+        faults: vec![fault(5, 200, FaultKind::Partition { host: 0 })],
+        ..conversation()
+    };
+    scenario.clients[1].host = 1;
+    passes(&scenario, &[Situation::Partitioned]);
+}
+
+#[test]
+fn streams_may_cut_join_and_hesitate() {
+    for seed in 0..20 {
+        let scenario = Scenario {
+            seed,
+            network: Network {
+                cut_percent: 50,
+                glue_percent: 50,
+                pending_percent: 50,
+                window_bytes: 40,
+                ..Network::default()
+            },
+            ..conversation()
+        };
+        let trace = passes(&scenario, &[Situation::ShortWrite]);
+        assert_eq!(told(&trace, 0).len(), 3);
+    }
+}
+
+#[test]
+fn streams_may_fail_at_any_step() {
+    let mut reached = 0;
+    for seed in 0..50 {
+        let scenario = Scenario {
+            seed,
+            network: Network {
+                stream_error_percent: 5,
+                ..Network::default()
+            },
+            ..conversation()
+        };
+        let trace = passes(&scenario, &[]);
+        reached += usize::from(trace.to_string().contains("injected"));
+    }
+    assert!(reached > 10, "{reached}");
+}

@@ -1,0 +1,137 @@
+//! A server that is full, stopped, or short of something.
+
+use chime_sim_tests::Situation;
+use chime_sim_tests::scenario::{
+    Act, Behaviour, Ending, FaultKind, Network, Reading, Scenario, Server, Text,
+};
+
+use crate::{act, ask, fault, passes, told, with, write};
+
+#[test]
+fn whoever_comes_when_it_is_full_is_told_so() {
+    let stays = || {
+        act(vec![
+            Act::Write(Text::from("1\n")),
+            Act::Pause(500),
+            Act::Shut,
+        ])
+    };
+    let mut scenario = with([stays(), stays(), write(&["2\n"]), ask(&["3"], 300)]);
+    scenario.clients[2].start_ms = 50;
+    scenario.clients[3].start_ms = 50;
+    scenario.server = Server {
+        connections_max: 2,
+        ..Server::default()
+    };
+    let trace = passes(&scenario, &[Situation::Refused, Situation::ServedAnew]);
+    assert_eq!(told(&trace, 3), ["3"]);
+}
+
+#[test]
+fn the_idle_make_room_for_others() {
+    let silent = || Behaviour::Write {
+        acts: Vec::new(),
+        reading: Reading::Eager,
+        ending: Ending::Forget,
+    };
+    let mut scenario = with([silent(), silent(), ask(&["day"], 900)]);
+    scenario.clients[2].start_ms = 50;
+    scenario.server = Server {
+        connections_max: 2,
+        idle_timeout_ms: 1_000,
+        ..Server::default()
+    };
+    passes(
+        &scenario,
+        &[
+            Situation::Refused,
+            Situation::ForgottenClosed,
+            Situation::ServedAnew,
+        ],
+    );
+}
+
+#[test]
+fn failures_to_accept_pass() {
+    for seed in 0..20 {
+        let scenario = Scenario {
+            seed,
+            network: Network {
+                accept_error_percent: 50,
+                ..Network::default()
+            },
+            ..with((0..5).map(|_| ask(&["1", "2"], 10)))
+        };
+        let trace = passes(&scenario, &[]);
+        assert!((0..5).all(|client| told(&trace, client) == ["1", "2"]));
+    }
+}
+
+#[test]
+fn what_was_asked_before_a_stop_is_answered() {
+    for at_ms in 5..15 {
+        let scenario = Scenario {
+            faults: vec![fault(at_ms, 100, FaultKind::Stop)],
+            network: Network {
+                latency_max_ms: 3,
+                ..Network::default()
+            },
+            ..with((0..5).map(|_| write(&["1\n2\n3\n4\n5\n", "half a li"])))
+        };
+        passes(&scenario, &[Situation::StoppedInMidLine]);
+    }
+}
+
+#[test]
+fn a_slow_reader_gets_its_answers_after_a_stop() {
+    let slow = Behaviour::Write {
+        acts: vec![Act::Write(Text("day\n".repeat(100).into()))],
+        reading: Reading::Slow {
+            bytes: 20,
+            pause_ms: 5,
+        },
+        ending: Ending::Await,
+    };
+    let scenario = Scenario {
+        faults: vec![fault(50, 900, FaultKind::Stop)],
+        network: Network {
+            window_bytes: 100,
+            ..Network::default()
+        },
+        ..with([slow])
+    };
+    passes(&scenario, &[Situation::AnsweredAfterStop]);
+}
+
+#[test]
+fn the_drain_timeout_bounds_a_stop() {
+    let deaf = Behaviour::Write {
+        acts: vec![Act::Write(Text("day\n".repeat(100).into()))],
+        reading: Reading::Never,
+        ending: Ending::Await,
+    };
+    let scenario = Scenario {
+        faults: vec![fault(50, 900, FaultKind::Stop)],
+        network: Network {
+            window_bytes: 100,
+            ..Network::default()
+        },
+        server: Server {
+            drain_timeout_ms: 200,
+            ..Server::default()
+        },
+        ..with([deaf])
+    };
+    passes(&scenario, &[Situation::DrainTimedOut]);
+}
+
+#[test]
+fn a_server_may_crash_again_and_again() {
+    let scenario = Scenario {
+        faults: (0..5)
+            .map(|index| fault(50 + 170 * index, 20, FaultKind::Crash))
+            .collect(),
+        ..with((0..5).map(|_| ask(&["1", "2", "3", "4", "5"], 100)))
+    };
+    passes(&scenario, &[Situation::Killed, Situation::ServedAnew]);
+}
