@@ -7,7 +7,9 @@
 mod conversations;
 mod datagrams;
 mod history;
+mod reasons;
 mod server;
+mod sightings;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,6 +21,9 @@ use crate::situation::Situation;
 use crate::trace::{Trace, What};
 
 use history::History;
+
+/// How far times may be off: what takes no time may still show in the next millisecond.
+const SLACK_MS: u32 = 3;
 
 /// What is wrong in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]

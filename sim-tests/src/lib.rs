@@ -1,4 +1,44 @@
-//! Simulations of chime.
+//! Simulations of chime: the server's and the client's own code over a network that fails in every way.
+//!
+//! A simulation is a value, a [`Scenario`](scenario::Scenario): a server, clients good and bad, a network,
+//! and the faults that strike and when. [`run`] is a pure function of it that returns a
+//! [`Trace`](trace::Trace), of which [`check()`] says what is wrong; [`draw`] makes a picture of it, and
+//! [`shrink()`] a simpler scenario that fails as well.
+//!
+//! ```
+//! use chime_sim_tests::scenario::{Behaviour, Client, Fault, FaultKind, Scenario};
+//! use chime_sim_tests::{Situation, check, run};
+//!
+//! let scenario = Scenario {
+//!     clients: vec![Client {
+//!         host: 0,
+//!         start_ms: 10,
+//!         behaviour: Behaviour::Ask { lines: vec!["day".into(), "12345".into()], pause_ms: 100 },
+//!     }],
+//!     faults: vec![Fault { at_ms: 50, for_ms: 20, kind: FaultKind::Crash }],
+//!     heal_ms: 500,
+//!     ..Scenario::default()
+//! };
+//! let trace = run(&scenario);
+//! let reached = check(&scenario, &trace).expect("the server does what it has to");
+//! assert!(reached.contains(&Situation::Killed));
+//! ```
+//!
+//! A run has two phases. Until `heal_ms` the faults strike: safety must hold. Then all heals, and each host
+//! has one more client, which must be served soon, over a connection and by a datagram; at the end the
+//! server is told to stop and must have no connection left, and all its room free.
+//!
+//! What goes over the network is [turmoil]'s. Its streams deliver each write whole and at once, so
+//! the sockets here cut, join, delay and fail what passes through them, and hold no more bytes than a window has
+//! room for; datagrams get lost, doubled and changed. A clock that a scenario sets is the server's.
+//!
+//! The transcript of each client has to be that of the naive model in [`chime_protocol::model`], and where
+//! it ends early the scenario must explain why. The server has to keep its limits, every datagram has
+//! to be accounted for, and many runs together have to reach every [`Situation`].
+//!
+//! `Scenario::from(number)` draws one by the swarm: each kind of fault is on with probability one half. The
+//! strategy [`Scenarios`] draws them for property tests. The command `sim` runs swarms of them,
+//! keeps what fails, and replays it.
 
 mod check;
 mod clients;

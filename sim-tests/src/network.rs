@@ -220,7 +220,6 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_trouble(cx))?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 

@@ -4,15 +4,12 @@ use std::collections::BTreeSet;
 
 use chime_protocol::Framing;
 use chime_protocol::model::naive::{self, Conversation};
-use chrono::{Datelike, NaiveDateTime};
+use chrono::NaiveDateTime;
 
-use super::history::{Attempt, Client, Connection, History, Piece, Span};
-use super::{Failure, failure};
-use crate::scenario::{Behaviour, Ending, FaultKind, Reading};
+use super::history::{Attempt, Client, Connection, History, Piece};
+use super::{Failure, SLACK_MS, failure, sightings};
+use crate::scenario::Behaviour;
 use crate::situation::Situation;
-
-/// How far times may be off: what takes no time may still show in the next millisecond.
-const SLACK_MS: u32 = 3;
 
 /// Checks every conversation.
 pub(super) fn check(
@@ -35,61 +32,41 @@ pub(super) fn check(
         let transcript = case.compare(model)?;
         let reason = case.explain(&transcript)?;
         case.check_told()?;
-        case.note(&transcript, reason, reached);
+        sightings::note(&case, &transcript, reason, reached);
     }
     check_attempts(history, reached)
 }
 
-/// Why a conversation ended before all that was asked had been answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
-    /// The client was to leave, or not to read.
-    ClientLeft,
-    /// The stream was made to fail.
-    StreamFailed,
-    /// Messages got lost.
-    Partition,
-    /// Messages were held for longer than someone would wait.
-    Hold,
-    /// The server was killed.
-    Killed,
-    /// No byte moved for the idle timeout.
-    Idle,
-    /// The server was told to stop.
-    Stop,
-    /// The server had been told to stop, and this took too long.
-    Drain,
-    /// The client took the last replies so late that it had been given up.
-    Slow,
-}
-
 /// One connection to be judged.
-struct Case<'a> {
-    history: &'a History<'a>,
-    connection: &'a Connection<'a>,
-    client: &'a Client<'a>,
-    index: usize,
+pub(super) struct Case<'a> {
+    pub(super) history: &'a History<'a>,
+    pub(super) connection: &'a Connection<'a>,
+    pub(super) client: &'a Client<'a>,
+    pub(super) index: usize,
 }
 
 /// A conversation as its client saw it, beside what the model says.
-struct Transcript {
+pub(super) struct Transcript {
     /// Whether the model refuses it.
-    is_refused: bool,
+    pub(super) is_refused: bool,
     /// Whether the model closes it.
-    is_closed: bool,
-    /// What was asked, each with when that was, and when it was answered.
-    asked: Vec<Asked>,
+    pub(super) is_closed: bool,
+    /// What was asked: nothing, for the welcome, and then each request.
+    pub(super) asked: Vec<Asked>,
 }
 
-struct Asked {
-    at_ms: u32,
-    /// When the clock showed what the reply shows.
-    answered_ms: Option<u32>,
-    has_reply: bool,
+/// Something that was asked.
+pub(super) struct Asked {
+    pub(super) at_ms: u32,
+    /// When the clock showed what the reply shows; nothing if the client has not read all of it.
+    pub(super) answered_ms: Option<u32>,
+    /// Whether there is a reply to it.
+    pub(super) has_reply: bool,
 }
 
 impl Transcript {
-    fn is_complete(&self) -> bool {
+    /// Whether all that was asked has been answered.
+    pub(super) fn is_complete(&self) -> bool {
         self.asked.iter().all(|asked| asked.answered_ms.is_some())
     }
 }
@@ -217,160 +194,6 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Why the conversation ended early, if it did; a failure if there is no reason for it.
-    fn explain(&self, transcript: &Transcript) -> Result<Option<Reason>, Failure> {
-        let side = &self.connection.client_side;
-        let is_cut = match self.client.behaviour {
-            // It waits for the end.
-            Some(Behaviour::Write { .. }) => side.read_end_ms.is_none() || !transcript.is_closed,
-            // The library finds fault with an early end.
-            _ => self.attempt().failed.is_some() && !transcript.is_refused,
-        };
-        if !is_cut && transcript.is_complete() {
-            return Ok(None);
-        }
-        let reasons = [
-            self.client_left(),
-            self.stream_failed(),
-            self.link_failed(),
-            self.killed(),
-            self.drained(),
-            self.gave_up_late(),
-            self.stopped(transcript),
-            self.idle(transcript),
-        ];
-        let reason = reasons.into_iter().flatten().next();
-        if reason.is_none() {
-            let missing = transcript
-                .asked
-                .iter()
-                .filter(|asked| asked.answered_ms.is_none());
-            let what = format!(
-                "connection {}: the conversation ends early, {} replies are missing, and nothing explains it",
-                self.index,
-                missing.count()
-            );
-            return Err(failure(what, self.last_event()));
-        }
-        Ok(reason)
-    }
-
-    fn last_event(&self) -> usize {
-        let dropped = [&self.connection.server_side, &self.connection.client_side]
-            .map(|side| side.dropped.map(|(_, event)| event));
-        let dropped = dropped.into_iter().flatten().min();
-        dropped.unwrap_or(self.connection.accepted_event)
-    }
-
-    fn client_left(&self) -> Option<Reason> {
-        let is_meant = matches!(
-            self.client.behaviour,
-            Some(Behaviour::Write {
-                ending: Ending::Leave | Ending::Forget,
-                ..
-            }) | Some(Behaviour::Write {
-                reading: Reading::Never,
-                ..
-            })
-        );
-        is_meant.then_some(Reason::ClientLeft)
-    }
-
-    fn stream_failed(&self) -> Option<Reason> {
-        let sides = [&self.connection.client_side, &self.connection.server_side];
-        let is_injected = sides
-            .iter()
-            .any(|side| side.failed.is_some_and(|(_, by)| by));
-        is_injected.then_some(Reason::StreamFailed)
-    }
-
-    /// The faults of this connection's link while it lasted.
-    fn link_faults(&self) -> impl Iterator<Item = &Span<'a>> {
-        let latency_ms = self.history.latency_max_ms();
-        let begin_ms = self.connection.accepted_ms.saturating_sub(latency_ms);
-        let end_ms = self.connection.end_ms();
-        self.history.faults.iter().filter(move |span| {
-            span.kind.host() == Some(self.client.host) && span.overlaps(begin_ms, end_ms)
-        })
-    }
-
-    fn link_failed(&self) -> Option<Reason> {
-        self.link_faults().find_map(|span| match span.kind {
-            FaultKind::Partition { .. }
-            | FaultKind::PartitionToServer { .. }
-            | FaultKind::PartitionFromServer { .. } => Some(Reason::Partition),
-            FaultKind::Hold { .. } | FaultKind::Slow { .. } => None,
-            FaultKind::Crash | FaultKind::Stop | FaultKind::ClockStep { .. } => None,
-        })
-    }
-
-    fn is_delayed(&self) -> bool {
-        self.link_faults().next().is_some()
-    }
-
-    fn killed(&self) -> Option<Reason> {
-        let life = &self.history.lives[self.connection.life];
-        let (killed_ms, outcome) = life.end?;
-        (outcome.is_none() && killed_ms <= self.connection.end_ms()).then_some(Reason::Killed)
-    }
-
-    fn closed_ms(&self) -> Option<u32> {
-        let side = &self.connection.server_side;
-        side.shut_ms.or(side.dropped.map(|(at_ms, _)| at_ms))
-    }
-
-    fn drained(&self) -> Option<Reason> {
-        let stopping_ms = self.history.lives[self.connection.life].stopping_ms?;
-        let drain_ms = self.history.scenario.server.drain_timeout_ms;
-        (self.closed_ms()? + SLACK_MS >= stopping_ms + drain_ms).then_some(Reason::Drain)
-    }
-
-    /// The server closed while the client was still writing, and gave the last replies up when the
-    /// client had not read them in time; or the client gave up before the network delivered.
-    fn gave_up_late(&self) -> Option<Reason> {
-        let is_slow = matches!(
-            self.client.behaviour,
-            Some(Behaviour::Write {
-                reading: Reading::Slow { .. },
-                ..
-            })
-        );
-        let side = &self.connection.client_side;
-        let is_reset = side.failed.is_some_and(|(_, is_injected)| !is_injected);
-        if is_slow && is_reset {
-            return Some(Reason::Slow);
-        }
-        let holds = |span: &Span<'_>| matches!(span.kind, FaultKind::Hold { .. });
-        let is_given_up = side.read_end_ms.is_none() || is_reset;
-        (is_given_up && self.link_faults().any(holds)).then_some(Reason::Hold)
-    }
-
-    /// Whether all that had been asked well before `by_ms` has been answered.
-    fn is_answered(&self, transcript: &Transcript, by_ms: u32) -> bool {
-        let travel_ms = self.history.latency_max_ms() + SLACK_MS;
-        let is_delayed = self.is_delayed();
-        transcript.asked.iter().all(|asked| {
-            asked.answered_ms.is_some() || is_delayed || asked.at_ms + travel_ms > by_ms
-        })
-    }
-
-    fn stopped(&self, transcript: &Transcript) -> Option<Reason> {
-        let stopping_ms = self.history.lives[self.connection.life].stopping_ms?;
-        let closed_ms = self.closed_ms()?;
-        let is_after = stopping_ms <= closed_ms;
-        (is_after && self.is_answered(transcript, stopping_ms.min(closed_ms)))
-            .then_some(Reason::Stop)
-    }
-
-    fn idle(&self, transcript: &Transcript) -> Option<Reason> {
-        let side = &self.connection.server_side;
-        let (dropped_ms, _) = side.dropped?;
-        let last_ms = side.last_moved_ms().unwrap_or(self.connection.accepted_ms);
-        let is_idle =
-            dropped_ms + SLACK_MS >= last_ms + self.history.scenario.server.idle_timeout_ms;
-        (is_idle && self.is_answered(transcript, dropped_ms)).then_some(Reason::Idle)
-    }
-
     /// What the library gave the client is what has come.
     fn check_told(&self) -> Result<(), Failure> {
         let is_by_library = matches!(
@@ -397,152 +220,18 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    fn attempt(&self) -> &Attempt<'a> {
+    /// The event by which the first end of it was dropped.
+    pub(super) fn last_event(&self) -> usize {
+        let dropped = [&self.connection.server_side, &self.connection.client_side]
+            .map(|side| side.dropped.map(|(_, event)| event));
+        let dropped = dropped.into_iter().flatten().min();
+        dropped.unwrap_or(self.connection.accepted_event)
+    }
+
+    pub(super) fn attempt(&self) -> &Attempt<'a> {
         let mut attempts = self.client.attempts.iter();
         let attempt = attempts.find(|attempt| attempt.connection == Some(self.index));
         attempt.expect("a client's connection is one of its attempts")
-    }
-
-    /// Notes what was seen.
-    fn note(
-        &self,
-        transcript: &Transcript,
-        reason: Option<Reason>,
-        reached: &mut BTreeSet<Situation>,
-    ) {
-        let server_side = &self.connection.server_side;
-        let read = || server_side.read.iter();
-        let cr_then_lf = read()
-            .zip(read().skip(1))
-            .any(|(one, next)| one.bytes.ends_with(b"\r") && next.bytes.starts_with(b"\n"));
-        let lines = |piece: &Piece<'_>| piece.bytes.iter().filter(|byte| **byte == b'\n').count();
-        let is_served = reason.is_none() && transcript.is_complete();
-        let asked = &transcript.asked;
-        let instants: Vec<NaiveDateTime> = asked
-            .iter()
-            .skip(1)
-            .filter_map(|asked| asked.answered_ms.filter(|_| asked.has_reply))
-            .map(|at_ms| self.history.clock(at_ms))
-            .collect();
-        let turns = || instants.iter().zip(instants.iter().skip(1));
-        let behaviour = self.client.behaviour;
-        let is_slow = matches!(
-            behaviour,
-            Some(Behaviour::Write {
-                reading: Reading::Slow { .. },
-                ..
-            })
-        );
-        let life = &self.history.lives[self.connection.life];
-        let has_stopped = |at_ms: u32| life.stopping_ms.is_some_and(|stop_ms| stop_ms < at_ms);
-        let quits = asked
-            .iter()
-            .position(|asked| !asked.has_reply && asked.answered_ms.is_some());
-        let is_reset = |side: &super::history::Side<'_>| side.failed.is_some_and(|(_, by)| !by);
-        let closed_ms = self.closed_ms().unwrap_or(u32::MAX);
-        let unfinished = read()
-            .take_while(|piece| piece.at_ms <= closed_ms)
-            .last()
-            .is_some_and(|piece| !piece.bytes.ends_with(b"\n"));
-        let holds = |span: &Span<'_>| matches!(span.kind, FaultKind::Hold { .. });
-        let one_way = |span: &Span<'_>| {
-            matches!(
-                span.kind,
-                FaultKind::PartitionToServer { .. } | FaultKind::PartitionFromServer { .. }
-            )
-        };
-        let seen = [
-            (Situation::CrAndLfInDifferentReads, cr_then_lf),
-            (
-                Situation::LinesInOneRead,
-                read().any(|piece| lines(piece) > 2),
-            ),
-            (
-                Situation::MoreAfterQuit,
-                quits.is_some_and(|quit| quit + 1 < asked.len() && is_served),
-            ),
-            (
-                Situation::LastLineWithoutEnd,
-                is_served
-                    && self.connection.client_side.shut_ms.is_some()
-                    && unfinished
-                    && asked.last().is_some_and(|last| last.has_reply),
-            ),
-            (
-                Situation::ShortWrite,
-                server_side.wrote.iter().any(|piece| piece.is_short),
-            ),
-            (Situation::ServerBlocked, server_side.blocked_ms.is_some()),
-            (
-                Situation::SlowReaderServed,
-                is_slow && is_served && server_side.blocked_ms.is_some(),
-            ),
-            (
-                Situation::StreamFailed,
-                reason == Some(Reason::StreamFailed),
-            ),
-            (
-                Situation::Reset,
-                is_reset(&self.connection.client_side) || is_reset(server_side),
-            ),
-            (Situation::Refused, transcript.is_refused && is_served),
-            (Situation::IdleClosed, reason == Some(Reason::Idle)),
-            (
-                Situation::ForgottenClosed,
-                matches!(
-                    behaviour,
-                    Some(Behaviour::Write {
-                        ending: Ending::Forget,
-                        ..
-                    })
-                ) && self.connection.client_side.dropped.is_none()
-                    && server_side.dropped.is_some(),
-            ),
-            (Situation::Killed, reason == Some(Reason::Killed)),
-            (
-                Situation::StoppedInMidLine,
-                reason == Some(Reason::Stop) && unfinished,
-            ),
-            (
-                Situation::AnsweredAfterStop,
-                asked
-                    .iter()
-                    .any(|asked| asked.answered_ms.is_some_and(has_stopped) && asked.has_reply),
-            ),
-            (Situation::DrainTimedOut, self.drained().is_some()),
-            (Situation::Partitioned, reason == Some(Reason::Partition)),
-            (
-                Situation::PartitionedOneWay,
-                reason == Some(Reason::Partition) && self.link_faults().all(one_way),
-            ),
-            (
-                Situation::ServedAfterHold,
-                is_served && self.link_faults().any(holds) && asked.len() > 1,
-            ),
-            (
-                Situation::MidnightBetweenReplies,
-                turns().any(|(one, next)| one.date() < next.date()),
-            ),
-            (
-                Situation::NewYearBetweenReplies,
-                turns().any(|(one, next)| one.year() < next.year()),
-            ),
-            (
-                Situation::LeapDay,
-                instants
-                    .iter()
-                    .any(|instant| (instant.month(), instant.day()) == (2, 29)),
-            ),
-            (
-                Situation::ClockSetBack,
-                turns().any(|(one, next)| next < one),
-            ),
-        ];
-        reached.extend(
-            seen.iter()
-                .filter(|(_, is_seen)| *is_seen)
-                .map(|(situation, _)| *situation),
-        );
     }
 }
 

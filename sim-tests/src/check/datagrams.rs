@@ -7,13 +7,10 @@ use chime_protocol::DATAGRAM_MAX;
 use chime_protocol::model::naive;
 
 use super::history::{Attempt, Client, History};
-use super::{Failure, failure};
+use super::{Failure, SLACK_MS, failure};
 
 use crate::situation::Situation;
 use crate::trace::{DatagramEvent, Peer, What};
-
-/// How much later than expected a datagram may be received.
-const SLACK_MS: u32 = 3;
 
 /// A datagram from when it was sent.
 struct Datagram<'a> {

@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::history::{Connection, History, Life};
-use super::{Failure, datagrams, failure};
+use super::{Failure, SLACK_MS, datagrams, failure};
 use crate::situation::Situation;
 use crate::trace::{ServerEvent, What};
 
 /// How long the server waits at most for a client to close, after it has closed itself.
 const LINGER_MS: u32 = 1_000;
-
-const SLACK_MS: u32 = 5;
 
 /// Checks the server.
 pub(super) fn check(

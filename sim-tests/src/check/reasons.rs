@@ -1,0 +1,179 @@
+//! Why a conversation ended early: the scenario must explain it.
+
+use super::conversations::{Case, Transcript};
+use super::history::Span;
+use super::{Failure, SLACK_MS, failure};
+use crate::scenario::{Behaviour, Ending, FaultKind, Reading};
+
+/// Why a conversation ended before all that was asked had been answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The client was to leave, or not to read.
+    ClientLeft,
+    /// The stream was made to fail.
+    StreamFailed,
+    /// Messages got lost.
+    Partition,
+    /// Messages were held for longer than someone would wait.
+    Hold,
+    /// The server was killed.
+    Killed,
+    /// No byte moved for the idle timeout.
+    Idle,
+    /// The server was told to stop.
+    Stop,
+    /// The server had been told to stop, and this took too long.
+    Drain,
+    /// The client took the last replies so late that it had been given up.
+    Slow,
+}
+
+impl<'a> Case<'a> {
+    /// Why the conversation ended early, if it did; a failure if there is no reason for it.
+    pub(super) fn explain(&self, transcript: &Transcript) -> Result<Option<Reason>, Failure> {
+        let side = &self.connection.client_side;
+        let is_cut = match self.client.behaviour {
+            // It waits for the end.
+            Some(Behaviour::Write { .. }) => side.read_end_ms.is_none() || !transcript.is_closed,
+            // The library finds fault with an early end.
+            _ => self.attempt().failed.is_some() && !transcript.is_refused,
+        };
+        if !is_cut && transcript.is_complete() {
+            return Ok(None);
+        }
+        let reasons = [
+            self.client_left(),
+            self.stream_failed(),
+            self.link_failed(),
+            self.killed(),
+            self.drained(),
+            self.gave_up_late(),
+            self.stopped(transcript),
+            self.idle(transcript),
+        ];
+        let reason = reasons.into_iter().flatten().next();
+        if reason.is_none() {
+            let missing = transcript
+                .asked
+                .iter()
+                .filter(|asked| asked.answered_ms.is_none());
+            let what = format!(
+                "connection {}: the conversation ends early, {} replies are missing, and nothing explains it",
+                self.index,
+                missing.count()
+            );
+            return Err(failure(what, self.last_event()));
+        }
+        Ok(reason)
+    }
+
+    fn client_left(&self) -> Option<Reason> {
+        let is_meant = matches!(
+            self.client.behaviour,
+            Some(Behaviour::Write {
+                ending: Ending::Leave | Ending::Forget,
+                ..
+            }) | Some(Behaviour::Write {
+                reading: Reading::Never,
+                ..
+            })
+        );
+        is_meant.then_some(Reason::ClientLeft)
+    }
+
+    fn stream_failed(&self) -> Option<Reason> {
+        let sides = [&self.connection.client_side, &self.connection.server_side];
+        let is_injected = sides
+            .iter()
+            .any(|side| side.failed.is_some_and(|(_, by)| by));
+        is_injected.then_some(Reason::StreamFailed)
+    }
+
+    /// The faults of this connection's link while it lasted.
+    pub(super) fn link_faults(&self) -> impl Iterator<Item = &Span<'a>> {
+        let latency_ms = self.history.latency_max_ms();
+        let begin_ms = self.connection.accepted_ms.saturating_sub(latency_ms);
+        let end_ms = self.connection.end_ms();
+        self.history.faults.iter().filter(move |span| {
+            span.kind.host() == Some(self.client.host) && span.overlaps(begin_ms, end_ms)
+        })
+    }
+
+    fn link_failed(&self) -> Option<Reason> {
+        self.link_faults().find_map(|span| match span.kind {
+            FaultKind::Partition { .. }
+            | FaultKind::PartitionToServer { .. }
+            | FaultKind::PartitionFromServer { .. } => Some(Reason::Partition),
+            FaultKind::Hold { .. } | FaultKind::Slow { .. } => None,
+            FaultKind::Crash | FaultKind::Stop | FaultKind::ClockStep { .. } => None,
+        })
+    }
+
+    fn is_delayed(&self) -> bool {
+        self.link_faults().next().is_some()
+    }
+
+    fn killed(&self) -> Option<Reason> {
+        let life = &self.history.lives[self.connection.life];
+        let (killed_ms, outcome) = life.end?;
+        (outcome.is_none() && killed_ms <= self.connection.end_ms()).then_some(Reason::Killed)
+    }
+
+    /// When the server closed.
+    pub(super) fn closed_ms(&self) -> Option<u32> {
+        let side = &self.connection.server_side;
+        side.shut_ms.or(side.dropped.map(|(at_ms, _)| at_ms))
+    }
+
+    pub(super) fn drained(&self) -> Option<Reason> {
+        let stopping_ms = self.history.lives[self.connection.life].stopping_ms?;
+        let drain_ms = self.history.scenario.server.drain_timeout_ms;
+        (self.closed_ms()? + SLACK_MS >= stopping_ms + drain_ms).then_some(Reason::Drain)
+    }
+
+    /// The server closed while the client was still writing, and gave the last replies up when the
+    /// client had not read them in time; or the client gave up before the network delivered.
+    fn gave_up_late(&self) -> Option<Reason> {
+        let is_slow = matches!(
+            self.client.behaviour,
+            Some(Behaviour::Write {
+                reading: Reading::Slow { .. },
+                ..
+            })
+        );
+        let side = &self.connection.client_side;
+        let is_reset = side.failed.is_some_and(|(_, is_injected)| !is_injected);
+        if is_slow && is_reset {
+            return Some(Reason::Slow);
+        }
+        let holds = |span: &Span<'_>| matches!(span.kind, FaultKind::Hold { .. });
+        let is_given_up = side.read_end_ms.is_none() || is_reset;
+        (is_given_up && self.link_faults().any(holds)).then_some(Reason::Hold)
+    }
+
+    /// Whether all that had been asked well before `by_ms` has been answered.
+    fn is_answered(&self, transcript: &Transcript, by_ms: u32) -> bool {
+        let travel_ms = self.history.latency_max_ms() + SLACK_MS;
+        let is_delayed = self.is_delayed();
+        transcript.asked.iter().all(|asked| {
+            asked.answered_ms.is_some() || is_delayed || asked.at_ms + travel_ms > by_ms
+        })
+    }
+
+    fn stopped(&self, transcript: &Transcript) -> Option<Reason> {
+        let stopping_ms = self.history.lives[self.connection.life].stopping_ms?;
+        let closed_ms = self.closed_ms()?;
+        let is_after = stopping_ms <= closed_ms;
+        (is_after && self.is_answered(transcript, stopping_ms.min(closed_ms)))
+            .then_some(Reason::Stop)
+    }
+
+    fn idle(&self, transcript: &Transcript) -> Option<Reason> {
+        let side = &self.connection.server_side;
+        let (dropped_ms, _) = side.dropped?;
+        let last_ms = side.last_moved_ms().unwrap_or(self.connection.accepted_ms);
+        let is_idle =
+            dropped_ms + SLACK_MS >= last_ms + self.history.scenario.server.idle_timeout_ms;
+        (is_idle && self.is_answered(transcript, dropped_ms)).then_some(Reason::Idle)
+    }
+}

@@ -1,0 +1,168 @@
+//! What was seen in a conversation.
+
+use std::collections::BTreeSet;
+
+use chrono::{Datelike, NaiveDateTime};
+
+use super::conversations::{Case, Transcript};
+use super::history::{Piece, Side};
+use super::reasons::Reason;
+use crate::scenario::{Behaviour, Ending, FaultKind, Reading};
+use crate::situation::Situation;
+
+/// Notes what was seen in a conversation that ended for this reason, or in order.
+pub(super) fn note(
+    case: &Case<'_>,
+    transcript: &Transcript,
+    reason: Option<Reason>,
+    reached: &mut BTreeSet<Situation>,
+) {
+    let mut see = |situation, is_seen| {
+        if is_seen {
+            reached.insert(situation);
+        }
+    };
+    let is_served = reason.is_none() && transcript.is_complete();
+    note_bytes(case, transcript, is_served, &mut see);
+    note_end(case, transcript, reason, is_served, &mut see);
+    note_time(case, transcript, &mut see);
+}
+
+fn note_bytes(
+    case: &Case<'_>,
+    transcript: &Transcript,
+    is_served: bool,
+    see: &mut impl FnMut(Situation, bool),
+) {
+    let server_side = &case.connection.server_side;
+    let reads = || server_side.read.iter();
+    let is_cr_then_lf = reads()
+        .zip(reads().skip(1))
+        .any(|(one, next)| one.bytes.ends_with(b"\r") && next.bytes.starts_with(b"\n"));
+    see(Situation::CrAndLfInDifferentReads, is_cr_then_lf);
+    let line_count = |piece: &Piece<'_>| piece.bytes.iter().filter(|byte| **byte == b'\n').count();
+    see(
+        Situation::LinesInOneRead,
+        reads().any(|piece| line_count(piece) > 2),
+    );
+    let is_short = server_side.wrote.iter().any(|piece| piece.is_short);
+    see(Situation::ShortWrite, is_short);
+    let is_blocked = server_side.blocked_ms.is_some();
+    see(Situation::ServerBlocked, is_blocked);
+    let is_slow = matches!(
+        case.client.behaviour,
+        Some(Behaviour::Write {
+            reading: Reading::Slow { .. },
+            ..
+        })
+    );
+    see(
+        Situation::SlowReaderServed,
+        is_slow && is_blocked && is_served,
+    );
+
+    let asked = &transcript.asked;
+    // A request to quit may have no reply, what comes after it has none.
+    let unanswered = asked.iter().position(|asked| !asked.has_reply);
+    let is_more = unanswered.is_some_and(|index| index + 1 < asked.len());
+    see(Situation::MoreAfterQuit, is_served && is_more);
+    let is_last_answered = asked.last().is_some_and(|last| last.has_reply);
+    let is_half_closed = case.connection.client_side.shut_ms.is_some();
+    see(
+        Situation::LastLineWithoutEnd,
+        is_served && is_half_closed && is_last_answered && is_in_mid_line(case),
+    );
+}
+
+/// Whether the server had read the beginning of a line, and not its end, when it closed.
+fn is_in_mid_line(case: &Case<'_>) -> bool {
+    let closed_ms = case.closed_ms().unwrap_or(u32::MAX);
+    let reads = case.connection.server_side.read.iter();
+    let last = reads.take_while(|piece| piece.at_ms <= closed_ms).last();
+    last.is_some_and(|piece| !piece.bytes.ends_with(b"\n"))
+}
+
+fn note_end(
+    case: &Case<'_>,
+    transcript: &Transcript,
+    reason: Option<Reason>,
+    is_served: bool,
+    see: &mut impl FnMut(Situation, bool),
+) {
+    let is_because = |because| reason == Some(because);
+    see(Situation::StreamFailed, is_because(Reason::StreamFailed));
+    see(Situation::IdleClosed, is_because(Reason::Idle));
+    see(Situation::Killed, is_because(Reason::Killed));
+    see(
+        Situation::StoppedInMidLine,
+        is_because(Reason::Stop) && is_in_mid_line(case),
+    );
+    see(Situation::Partitioned, is_because(Reason::Partition));
+    let is_one_way = case.link_faults().all(|span| {
+        matches!(
+            span.kind,
+            FaultKind::PartitionToServer { .. } | FaultKind::PartitionFromServer { .. }
+        )
+    });
+    see(
+        Situation::PartitionedOneWay,
+        is_because(Reason::Partition) && is_one_way,
+    );
+
+    let [client_side, server_side] = [&case.connection.client_side, &case.connection.server_side];
+    let is_reset = |side: &Side<'_>| side.failed.is_some_and(|(_, is_injected)| !is_injected);
+    see(
+        Situation::Reset,
+        is_reset(client_side) || is_reset(server_side),
+    );
+    let is_forgotten = matches!(
+        case.client.behaviour,
+        Some(Behaviour::Write {
+            ending: Ending::Forget,
+            ..
+        })
+    ) && client_side.dropped.is_none();
+    see(
+        Situation::ForgottenClosed,
+        is_forgotten && server_side.dropped.is_some(),
+    );
+
+    see(Situation::Refused, transcript.is_refused && is_served);
+    let is_held = case
+        .link_faults()
+        .any(|span| matches!(span.kind, FaultKind::Hold { .. }));
+    see(
+        Situation::ServedAfterHold,
+        is_held && is_served && transcript.asked.len() > 1,
+    );
+    let life = &case.history.lives[case.connection.life];
+    let has_stopped = |at_ms: u32| life.stopping_ms.is_some_and(|stop_ms| stop_ms < at_ms);
+    let mut asked = transcript.asked.iter();
+    let is_answered_late =
+        asked.any(|asked| asked.has_reply && asked.answered_ms.is_some_and(has_stopped));
+    see(Situation::AnsweredAfterStop, is_answered_late);
+    see(Situation::DrainTimedOut, case.drained().is_some());
+}
+
+fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(Situation, bool)) {
+    // The welcome tells no time.
+    let replies = transcript
+        .asked
+        .iter()
+        .skip(1)
+        .filter(|asked| asked.has_reply);
+    let instants: Vec<NaiveDateTime> = replies
+        .filter_map(|asked| asked.answered_ms.map(|at_ms| case.history.clock(at_ms)))
+        .collect();
+    let turns = || instants.iter().zip(instants.iter().skip(1));
+    let is_midnight = turns().any(|(one, next)| one.date() < next.date());
+    see(Situation::MidnightBetweenReplies, is_midnight);
+    let is_new_year = turns().any(|(one, next)| one.year() < next.year());
+    see(Situation::NewYearBetweenReplies, is_new_year);
+    see(
+        Situation::ClockSetBack,
+        turns().any(|(one, next)| next < one),
+    );
+    let is_leap_day = |instant: &NaiveDateTime| (instant.month(), instant.day()) == (2, 29);
+    see(Situation::LeapDay, instants.iter().any(is_leap_day));
+}
