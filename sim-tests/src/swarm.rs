@@ -124,7 +124,7 @@ fn network() -> impl Strategy<Value = Network> {
         stream_error_percent: streams.3,
         accept_error_percent: streams.4,
         // A narrow and long link would try the patience of the clients.
-        window_bytes: streams.5.max(2 * (latency.0 + latency.1) as usize),
+        window_bytes: streams.5.max(4 * (latency.0 + latency.1) as usize),
         loss_percent: datagrams.0,
         duplication_percent: datagrams.1,
         corruption_percent: datagrams.2,
@@ -174,7 +174,8 @@ fn pipe() -> impl Strategy<Value = Behaviour> {
 fn line_chunks() -> BoxedStrategy<Vec<Text>> {
     let conversation = prop_oneof![
         6 => strategies::conversation(),
-        3 => (strategies::line(), 2..200_usize).prop_map(|(line, count)| line.repeat(count)),
+        3 => (strategies::line(), 2..200_usize)
+            .prop_map(|(line, count)| line.repeat(count.min(8_000 / line.len().max(1)))),
     ];
     (conversation, strategies::cuts())
         .prop_map(|(bytes, cuts)| {
