@@ -1,5 +1,6 @@
 //! The command `chime-client` against servers that stand in for the real one, over loopback.
 
+mod bench;
 mod commands;
 mod failures;
 mod pipes;

@@ -65,6 +65,20 @@ pub(crate) fn chime_at(
 ) -> Result<SocketAddr, BindError> {
     let sockets = Sockets::bind(&[address], &[])?;
     let address = sockets.tcp_addresses().expect("they are bound")[0];
+    serve(sockets, service, framing);
+    Ok(address)
+}
+
+/// A real server over UDP.
+pub(crate) fn chime_over_udp() -> SocketAddr {
+    let sockets = Sockets::bind(&[], &[(Ipv4Addr::LOCALHOST, 0).into()]).expect("a free port");
+    let address = sockets.udp_addresses().expect("they are bound")[0];
+    serve(sockets, Service::Both, Framing::Line);
+    address
+}
+
+/// Serves for as long as the tests run.
+fn serve(sockets: Sockets, service: Service, framing: Framing) {
     let options = Options {
         service,
         framing,
@@ -76,7 +90,6 @@ pub(crate) fn chime_at(
     thread::spawn(move || {
         sockets.serve(NonZero::<usize>::MIN, &options, &CancellationToken::new())
     });
-    Ok(address)
 }
 
 /// The datagrams that answer one request.

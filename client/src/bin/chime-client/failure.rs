@@ -1,6 +1,7 @@
 //! Why the program ends without the answer: the line that says so, and the exit code.
 
 use std::io;
+use std::time::Duration;
 
 use chime_client::Error;
 
@@ -15,6 +16,10 @@ pub(crate) enum Failure {
     Connect(io::Error),
     /// The conversation failed.
     Conversation(Error),
+    /// The server did not say within this time what it says first.
+    NotGreeted(Duration),
+    /// More replies than requests have come.
+    Excess,
     /// The terminal could not be read.
     Input(io::Error),
     /// Standard output could not be written.
@@ -49,6 +54,8 @@ impl Failure {
                 Error::TimedOut { .. } => 4,
                 Error::Unknown(_) | Error::Unexpected(_) => 5,
             },
+            Failure::NotGreeted(_) => 4,
+            Failure::Excess => 5,
             Failure::Output(_) if self.is_quiet() => 0,
             Failure::Input(_) | Failure::Output(_) => 2,
         }
@@ -74,6 +81,18 @@ impl Failure {
                 format!("the connection to {server} failed: {cause}; try again")
             }
             Failure::Conversation(error) => format!("{server}: {error}; {}", hint(error)),
+            Failure::NotGreeted(after) => {
+                format!(
+                    "{server}: not all connections were ready within {after:?}; \
+                     a server that says nothing first needs --greeting-lines 0"
+                )
+            }
+            Failure::Excess => {
+                format!(
+                    "{server}: there are more replies than requests; \
+                     are --greeting-lines and --reply-lines right?"
+                )
+            }
             Failure::Output(error) => {
                 let cause = cause(error);
                 format!("cannot write standard output: {cause}; is there room for it?")

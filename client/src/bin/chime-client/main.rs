@@ -1,5 +1,6 @@
-//! The command `chime-client`: asks a chime server from the command line, a prompt or a pipe.
+//! The command `chime-client`: asks a chime server from the command line, a prompt or a pipe, or loads it.
 
+mod bench;
 mod failure;
 mod network;
 mod options;
@@ -42,6 +43,7 @@ fn run(task: Task, network: &Network) -> Result<u8, Failure> {
     let result = match task {
         Task::AskDatagram(command) => runtime.block_on(ask_by_datagram(command, network)),
         Task::Ask(line) => runtime.block_on(ask(&line, network)),
+        Task::Bench(plan) => bench::run(&runtime, &plan, network),
         Task::Converse if io::stdin().is_terminal() => prompt::run(&runtime, network),
         Task::Converse => runtime.block_on(pipe(network)),
     };

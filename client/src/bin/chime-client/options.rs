@@ -6,6 +6,7 @@ use chime_protocol::Command;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::bench;
 use crate::network::{Family, Network, Server};
 
 const TCP_PORT: u16 = 9990;
@@ -27,6 +28,7 @@ Examples:
   chime-client day
   chime-client --server '[::1]:9990' sum 12345
   chime-client now --udp --timeout 2s
+  chime-client bench --connections 50 --in-flight 100 --duration 10s
   printf 'date\\ntime\\n' | chime-client
   head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client";
 
@@ -39,6 +41,8 @@ pub(crate) enum Task {
     Ask(String),
     /// Ask what comes through standard input.
     Converse,
+    /// Load the server.
+    Bench(bench::Plan),
 }
 
 /// Asks a chime server for the day, the date, the time, or the sum of digits.
@@ -48,7 +52,7 @@ pub(crate) struct Options {
     #[command(subcommand)]
     action: Option<Action>,
 
-    /// Ask over UDP, in up to three tries: day, date, time and now only
+    /// Ask over UDP: day, date, time and now, in up to three tries, and bench
     #[arg(long, global = true)]
     udp: bool,
 
@@ -106,6 +110,8 @@ enum Action {
         #[arg(value_parser = line)]
         text: String,
     },
+    /// Load a server of any line protocol, and measure how it answers
+    Bench(bench::Flags),
 }
 
 impl Options {
@@ -113,7 +119,8 @@ impl Options {
     pub(crate) fn read() -> (Task, Network) {
         let options = Options::parse();
         let Some(task) = options.task() else {
-            let error = "--udp is for the commands day, date, time and now";
+            let error =
+                "--udp is for the commands day, date, time and now, and bench without --churn";
             Options::command()
                 .error(ErrorKind::ArgumentConflict, error)
                 .exit();
@@ -121,7 +128,8 @@ impl Options {
         let network = Network {
             server: options.server.or_port(match task {
                 Task::AskDatagram(_) => UDP_PORT,
-                Task::Ask(_) | Task::Converse => TCP_PORT,
+                Task::Bench(bench::Plan { is_udp: true, .. }) => UDP_PORT,
+                Task::Ask(_) | Task::Converse | Task::Bench(_) => TCP_PORT,
             }),
             family: match (options.ipv4, options.ipv6) {
                 (true, _) => Family::Ipv4,
@@ -140,6 +148,7 @@ impl Options {
             Some(Action::Date) => Command::Date,
             Some(Action::Time) => Command::Time,
             Some(Action::Now) => Command::SendTime,
+            Some(Action::Bench(flags)) => return flags.plan(self.udp).map(Task::Bench),
             _ if self.udp => return None,
             Some(Action::Help) => Command::Help,
             Some(Action::Sum { digits: line } | Action::Send { text: line }) => {
@@ -154,7 +163,7 @@ impl Options {
     }
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("nothing can be answered in no time".to_owned()),
         Ok(timeout) => Ok(timeout),
@@ -169,7 +178,7 @@ fn digits(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn line(text: &str) -> Result<String, &'static str> {
+pub(crate) fn line(text: &str) -> Result<String, &'static str> {
     match text.contains('\n') {
         true => Err("there is a line end in it; several lines go through standard input"),
         false => Ok(text.to_owned()),

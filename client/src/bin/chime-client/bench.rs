@@ -1,0 +1,99 @@
+//! The command `chime-client bench`: loads any server that answers lines with lines, and measures it.
+//!
+//! One thread drives all connections. It must never be what is measured, so it knows nothing of the
+//! protocol but line ends, and a wake-up of a connection costs one read, one write and one look at the
+//! clock, however many replies have come.
+
+mod flags;
+mod generator;
+mod link;
+mod pace;
+mod progress;
+mod report;
+mod tally;
+#[cfg(target_os = "linux")]
+mod timer;
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
+
+use tokio::runtime::Runtime;
+
+use crate::failure::Failure;
+use crate::network::Network;
+
+pub(crate) use flags::{Flags, Plan};
+
+use flags::Extent;
+use generator::Generator;
+use link::{Datagrams, Lines, Link, Target};
+use pace::{Limit, Pace};
+use progress::Progress;
+use report::Report;
+use tally::Tally;
+
+/// Loads the server, prints the report and returns the exit code.
+pub(crate) fn run(runtime: &Runtime, plan: &Plan, network: &Network) -> Result<u8, Failure> {
+    let tally = match plan.is_udp {
+        true => load::<Datagrams>(runtime, plan, network),
+        false => load::<Lines>(runtime, plan, network),
+    }?;
+    let report = Report {
+        plan,
+        server: &network.server,
+        tally: &tally,
+    };
+    let mut output = io::stdout().lock();
+    match plan.json {
+        true => writeln!(output, "{}", report.json()),
+        false => write!(output, "{report}"),
+    }
+    .map_err(Failure::Output)?;
+    match tally.failure(network.timeout) {
+        Some(failure) => Err(failure),
+        None => Ok(0),
+    }
+}
+
+fn load<L: Link>(runtime: &Runtime, plan: &Plan, network: &Network) -> Result<Tally, Failure> {
+    let open = network.first(async |address| open::<L>(address, plan, network));
+    let mut generator = runtime.block_on(open)?;
+    let mut run = |name, limit| {
+        let progress = Progress::new(name, limit);
+        let pace = Pace::new(limit, plan.rate, network.timeout, Instant::now());
+        let tally = generator.run(pace, |requests| progress.tell(requests));
+        tally.map_err(Failure::Connect)
+    };
+    let limit = match plan.extent {
+        Extent::Requests(requests) => Limit::Requests(requests),
+        Extent::Time { warm_up, measured } => {
+            if !warm_up.is_zero() {
+                let tally = run("warm-up", Limit::Duration(warm_up))?;
+                if tally.errors.count() > 0 {
+                    return Ok(tally);
+                }
+            }
+            Limit::Duration(measured)
+        }
+    };
+    run("measuring", limit)
+}
+
+/// Opens the connections to one address of the server.
+fn open<L: Link>(
+    address: SocketAddr,
+    plan: &Plan,
+    network: &Network,
+) -> Result<Generator<L>, Failure> {
+    if plan.churn {
+        // Whether this is the address to use is seen by a connection that asks nothing.
+        TcpStream::connect_timeout(&address, network.timeout).map_err(Failure::Connect)?;
+    }
+    let target = Target::new(address, plan);
+    match Generator::open(target, plan, network.timeout) {
+        Ok(Some(generator)) => Ok(generator),
+        Ok(None) => Err(Failure::NotGreeted(network.timeout)),
+        Err(fault) => Err(fault.failure(network.timeout)),
+    }
+}

@@ -1,0 +1,130 @@
+//! A TCP connection with a line a request, whose replies are counted by their line ends.
+
+use std::io::{self, Read, Write};
+
+use memchr::memchr_iter;
+use mio::event::Source;
+use mio::net::TcpStream;
+
+use super::{Link, Received, Target};
+use crate::bench::tally::Fault;
+
+/// Reads in a row before other connections have their turn.
+const READS_MAX: usize = 16;
+
+/// A TCP connection with a line a request.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    stream: TcpStream,
+    is_connected: bool,
+    greeting_lines_due: u64,
+    reply_lines_due: u64,
+    /// Bytes of requests to write.
+    bytes_left: u64,
+    /// How far into a request the next byte to write is.
+    offset: usize,
+}
+
+impl Link for Lines {
+    const MAY_LOSE: bool = false;
+
+    fn open(target: &Target) -> io::Result<Lines> {
+        let stream = TcpStream::connect(target.address)?;
+        stream.set_nodelay(true)?;
+        Ok(Lines {
+            stream,
+            is_connected: false,
+            greeting_lines_due: target.greeting_lines,
+            reply_lines_due: 0,
+            bytes_left: 0,
+            offset: 0,
+        })
+    }
+
+    fn source(&mut self) -> &mut impl Source {
+        &mut self.stream
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_connected && self.greeting_lines_due == 0
+    }
+
+    fn receive(&mut self, until_end: bool, buffer: &mut [u8], target: &Target) -> Received {
+        let mut received = Received::default();
+        let mut lines = 0;
+        for _ in 0..READS_MAX {
+            match self.stream.read(buffer) {
+                Ok(0) => {
+                    received.end = Some(Fault::Broken(chime_client::Error::Closed));
+                    break;
+                }
+                Ok(length) => {
+                    self.is_connected = true;
+                    received.bytes += length as u64;
+                    lines += memchr_iter(b'\n', &buffer[..length]).count() as u64;
+                    // What arrives after a read that was not filled is a new event.
+                    received.has_more = until_end || length == buffer.len();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    received.has_more = true
+                }
+                Err(error) if is_not_yet(&error) => received.has_more = false,
+                Err(error) => received.end = Some(error.into()),
+            }
+            if !received.has_more || received.end.is_some() {
+                break;
+            }
+        }
+        // A server that says nothing first is known to be there when the stream has its other end.
+        self.is_connected = self.is_connected || self.stream.peer_addr().is_ok();
+        self.count(lines, target, &mut received);
+        received
+    }
+
+    fn ask(&mut self, requests: u64, target: &Target) {
+        self.reply_lines_due += requests * target.reply_lines;
+        self.bytes_left += requests * target.request_length as u64;
+    }
+
+    fn flush(&mut self, target: &Target) -> io::Result<u64> {
+        let mut written = 0;
+        while self.bytes_left > 0 && self.is_ready() {
+            let block = &target.block[self.offset..];
+            let length = usize::try_from(self.bytes_left).unwrap_or(usize::MAX);
+            match self.stream.write(&block[..block.len().min(length)]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(length) => {
+                    self.bytes_left -= length as u64;
+                    self.offset = (self.offset + length) % target.request_length;
+                    written += length as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+}
+
+impl Lines {
+    /// Counts lines for the greeting, then for replies.
+    fn count(&mut self, lines: u64, target: &Target, received: &mut Received) {
+        let greeting_lines = self.greeting_lines_due.min(lines);
+        self.greeting_lines_due -= greeting_lines;
+        let lines = lines - greeting_lines;
+        if lines > self.reply_lines_due {
+            received.end = Some(Fault::Excess);
+        }
+        let replies_due = self.reply_lines_due.div_ceil(target.reply_lines);
+        self.reply_lines_due = self.reply_lines_due.saturating_sub(lines);
+        received.replies = replies_due - self.reply_lines_due.div_ceil(target.reply_lines);
+    }
+}
+
+/// Whether this is no failure, but there is nothing to read yet.
+fn is_not_yet(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotConnected, WouldBlock};
+
+    matches!(error.kind(), NotConnected | WouldBlock)
+}

@@ -1,0 +1,55 @@
+//! The bar that shows how far a run is.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::pace::Limit;
+
+/// What the bar looks like: so far, in all, and what it is about.
+const TEMPLATE: &str = "{msg:>9} [{bar:40}] {pos}/{len}";
+
+/// A bar on standard error, shown only if that is a terminal. It goes away when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    limit: Limit,
+    start: Instant,
+}
+
+impl Progress {
+    /// A bar for what is called `name`.
+    pub(crate) fn new(name: &'static str, limit: Limit) -> Progress {
+        let (length, unit) = match limit {
+            Limit::Requests(requests) => (requests, ""),
+            Limit::Duration(duration) => (milliseconds(duration), " ms"),
+        };
+        let style = ProgressStyle::with_template(&format!("{TEMPLATE}{unit}"));
+        let bar = ProgressBar::new(length)
+            .with_style(style.expect("the template is right"))
+            .with_message(name);
+        Progress {
+            bar,
+            limit,
+            start: Instant::now(),
+        }
+    }
+
+    /// Shows that so many requests have been answered.
+    pub(crate) fn tell(&self, requests: u64) {
+        self.bar.set_position(match self.limit {
+            Limit::Requests(requests_max) => requests.min(requests_max),
+            Limit::Duration(duration) => milliseconds(self.start.elapsed().min(duration)),
+        });
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,156 @@
+//! What a run came to, as text and as JSON.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::flags::Plan;
+use super::tally::Tally;
+use crate::network::Server;
+
+/// What a run came to. [`Display`](fmt::Display) is for people.
+#[derive(Debug)]
+pub(crate) struct Report<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) server: &'a Server,
+    pub(crate) tally: &'a Tally,
+}
+
+impl Report<'_> {
+    /// The report as one object, whose names `bench --help` documents.
+    pub(crate) fn json(&self) -> Value {
+        let Report {
+            plan,
+            server,
+            tally,
+        } = self;
+        let errors = &tally.errors;
+        json!({
+            "server": server.to_string(),
+            "transport": if plan.is_udp { "udp" } else { "tcp" },
+            "request": plan.request,
+            "connections": plan.connections,
+            "in_flight": plan.in_flight,
+            "churn": plan.churn,
+            "rate": plan.rate,
+            "requests": tally.requests(),
+            "seconds": tally.elapsed.as_secs_f64(),
+            "requests_per_second": self.requests_per_second(),
+            "bytes_sent": tally.bytes_sent,
+            "bytes_received": tally.bytes_received,
+            "unsent": tally.unsent,
+            "unanswered": tally.unanswered,
+            "lost": tally.lost,
+            "errors": {
+                "connect": errors.connect,
+                "closed": errors.closed,
+                "timed_out": errors.timed_out,
+                "excess": errors.excess,
+            },
+            "latency_min_us": self.latency(0.0).map(microseconds),
+            "latency_mean_us": self.mean().map(microseconds),
+            "latency_p50_us": self.latency(0.5).map(microseconds),
+            "latency_p90_us": self.latency(0.9).map(microseconds),
+            "latency_p99_us": self.latency(0.99).map(microseconds),
+            "latency_p99_9_us": self.latency(0.999).map(microseconds),
+            "latency_max_us": self.latency(1.0).map(microseconds),
+        })
+    }
+
+    /// None if no time has passed.
+    fn requests_per_second(&self) -> Option<f64> {
+        let seconds = self.tally.elapsed.as_secs_f64();
+        (seconds > 0.0).then(|| self.tally.requests() as f64 / seconds)
+    }
+
+    /// The latency that this share of the requests did not exceed, if there are any.
+    fn latency(&self, share: f64) -> Option<Duration> {
+        let latencies = &self.tally.latencies;
+        let nanoseconds = latencies.value_at_quantile(share);
+        (!latencies.is_empty()).then(|| Duration::from_nanos(nanoseconds))
+    }
+
+    fn mean(&self) -> Option<Duration> {
+        let latencies = &self.tally.latencies;
+        let nanoseconds = latencies.mean() as u64;
+        (!latencies.is_empty()).then(|| Duration::from_nanos(nanoseconds))
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tally = self.tally;
+        let seconds = tally.elapsed.as_secs_f64();
+        let per_second = self.requests_per_second().unwrap_or_default();
+        write!(f, "requests  {}", tally.requests())?;
+        writeln!(f, " in {seconds:.3} s, {per_second:.0} a second")?;
+        let (sent, received) = (tally.bytes_sent, tally.bytes_received);
+        writeln!(f, "bytes     {sent} sent, {received} received")?;
+        for (share, name) in [
+            (0.5, "p50  "),
+            (0.9, "p90  "),
+            (0.99, "p99  "),
+            (0.999, "p99.9"),
+            (1.0, "max  "),
+        ] {
+            let label = if share == 0.5 { "latency" } else { "" };
+            match self.latency(share) {
+                Some(latency) => writeln!(f, "{label:<10}{name} {}", Rounded(latency))?,
+                None => writeln!(f, "{label:<10}{name} unknown")?,
+            }
+        }
+        let errors = &tally.errors;
+        for (count, what) in [
+            (errors.connect, "connections that could not be opened"),
+            (errors.closed, "connections that ended before their replies"),
+            (errors.timed_out, "connections without a reply in time"),
+            (errors.excess, "connections with more replies than requests"),
+        ] {
+            if count > 0 {
+                writeln!(f, "errors    {what}: {count}")?;
+            }
+        }
+        if errors.count() == 0 {
+            writeln!(f, "errors    none")?;
+        }
+        for (name, count, what) in [
+            (
+                "unanswered",
+                tally.unanswered,
+                "requests on those connections",
+            ),
+            (
+                "unsent",
+                tally.unsent,
+                "requests, as no connection had room for them in time",
+            ),
+        ] {
+            if count > 0 {
+                writeln!(f, "{name:<9} {count} {what}")?;
+            }
+        }
+        if self.plan.is_udp {
+            writeln!(f, "lost      {} datagrams without a reply", tally.lost)?;
+        }
+        Ok(())
+    }
+}
+
+fn microseconds(latency: Duration) -> f64 {
+    latency.as_nanos() as f64 / 1e3
+}
+
+/// A duration in its unit, with a tenth of a microsecond or three digits after the point.
+struct Rounded(Duration);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rounded(duration) = self;
+        match duration.as_micros() {
+            0..1_000 => write!(f, "{:.1} µs", microseconds(*duration)),
+            1_000..1_000_000 => write!(f, "{:.3} ms", duration.as_secs_f64() * 1e3),
+            1_000_000.. => write!(f, "{:.3} s", duration.as_secs_f64()),
+        }
+    }
+}

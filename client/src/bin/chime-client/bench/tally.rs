@@ -1,0 +1,132 @@
+//! What is counted.
+
+use std::io;
+use std::time::Duration;
+
+use chime_client::Error;
+use hdrhistogram::Histogram;
+
+use crate::failure::Failure;
+
+/// The longest latency that is told apart from longer ones, in nanoseconds: an hour.
+const LATENCY_MAX: u64 = 3_600_000_000_000;
+/// The decimal digits of a latency that are kept.
+const LATENCY_DIGITS: u8 = 3;
+
+/// What a run came to.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    /// From the first request to the last reply, or to the end of the time to send.
+    pub(crate) elapsed: Duration,
+    /// In nanoseconds, one for each request that was answered.
+    pub(crate) latencies: Histogram<u64>,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    /// Requests that were to be sent and never were.
+    pub(crate) unsent: u64,
+    /// Requests whose connection failed.
+    pub(crate) unanswered: u64,
+    /// Datagrams without a reply.
+    pub(crate) lost: u64,
+    pub(crate) errors: Errors,
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        let latencies = Histogram::new_with_bounds(1, LATENCY_MAX, LATENCY_DIGITS);
+        Tally {
+            elapsed: Duration::ZERO,
+            latencies: latencies.expect("the bounds are in order"),
+            bytes_sent: 0,
+            bytes_received: 0,
+            unsent: 0,
+            unanswered: 0,
+            lost: 0,
+            errors: Errors::default(),
+        }
+    }
+}
+
+impl Tally {
+    /// The requests that were answered.
+    pub(crate) fn requests(&self) -> u64 {
+        self.latencies.len()
+    }
+
+    /// Why the run failed, if it did.
+    pub(crate) fn failure(self, timeout: Duration) -> Option<Failure> {
+        match self.errors.first {
+            None if self.lost > 0 && self.requests() == 0 => Some(Fault::TimedOut),
+            first => first,
+        }
+        .map(|fault| fault.failure(timeout))
+    }
+}
+
+/// The connections that failed.
+#[derive(Debug, Default)]
+pub(crate) struct Errors {
+    pub(crate) connect: u64,
+    pub(crate) closed: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) excess: u64,
+    first: Option<Fault>,
+}
+
+impl Errors {
+    pub(crate) fn add(&mut self, fault: Fault) {
+        *match fault {
+            Fault::Connect(_) => &mut self.connect,
+            Fault::Broken(_) => &mut self.closed,
+            Fault::TimedOut => &mut self.timed_out,
+            Fault::Excess => &mut self.excess,
+        } += 1;
+        self.first.get_or_insert(fault);
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.connect + self.closed + self.timed_out + self.excess
+    }
+}
+
+/// Why a connection failed.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// It never came to be.
+    Connect(io::Error),
+    /// It ended before all replies had come.
+    Broken(Error),
+    /// No reply came in time.
+    TimedOut,
+    /// More replies than requests have come.
+    Excess,
+}
+
+impl Fault {
+    /// The failure of the whole program that this is, with this timeout.
+    pub(crate) fn failure(self, timeout: Duration) -> Failure {
+        match self {
+            Fault::Connect(error) => Failure::Connect(error),
+            Fault::Broken(error) => Failure::Conversation(error),
+            Fault::Excess => Failure::Excess,
+            Fault::TimedOut => Failure::Conversation(Error::TimedOut {
+                after: timeout,
+                mid_line: false,
+            }),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        use io::ErrorKind::{
+            AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut,
+        };
+
+        match error.kind() {
+            AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkUnreachable
+            | TimedOut => Fault::Connect(error),
+            _ => Fault::Broken(error.into()),
+        }
+    }
+}

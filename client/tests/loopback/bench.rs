@@ -1,0 +1,298 @@
+//! The load generator: what it sends, what it counts, and what it calls a failure.
+//!
+//! Bounds on time are lower ones that hold however slow the machine is.
+
+mod failures;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use chime_protocol::{Framing, Service};
+use serde_json::Value;
+
+use crate::stand_in::{WELCOME, chime, chime_over_udp, tcp};
+use crate::{Ended, PATIENCE, client, run, run_with_input};
+
+/// A load with the options, and its report.
+#[track_caller]
+fn bench(server: SocketAddr, options: &str) -> (Ended, Value) {
+    let ended = run(&format!("bench --json --server {server} {options}"));
+    let report = serde_json::from_str(&ended.stdout);
+    let report = report.unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+    (ended, report)
+}
+
+/// A load with the options that does not fail, and its report.
+#[track_caller]
+fn bench_well(server: SocketAddr, options: &str) -> Value {
+    let (ended, report) = bench(server, options);
+    assert_eq!(
+        (ended.exit_code, &*ended.stderr),
+        (Some(0), ""),
+        "{report:#}"
+    );
+    for name in ["connect", "closed", "timed_out", "excess"] {
+        assert_eq!(report["errors"][name], 0, "{report:#}");
+    }
+    assert_eq!(report["unanswered"], 0, "{report:#}");
+    report
+}
+
+/// Reads lines and answers each, until the client has no more.
+fn answer_each(stream: TcpStream, mut answer: impl FnMut(&str, &TcpStream)) {
+    let mut lines = BufReader::new(stream.try_clone().expect("a copy"));
+    let mut line = String::new();
+    while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
+        answer(&line, &stream);
+        line.clear();
+    }
+}
+
+#[test]
+fn a_count_of_requests_is_sent_and_answered_to_the_last() {
+    for options in [
+        "--connections 1",
+        "--connections 10",
+        "--connections 10 --in-flight 7",
+        "--connections 10 --in-flight 5000",
+        "--connections 3 --rate 100000",
+        "--connections 3 --in-flight 100 --rate 1000000000",
+    ] {
+        let server = chime(Service::Both, Framing::Line);
+        let report = bench_well(server, &format!("--requests 1003 {options}"));
+        assert_eq!(report["requests"], 1003, "{options}");
+        assert_eq!(report["bytes_sent"], 1003 * 4, "{options}");
+        assert_eq!(report["bytes_received"], 1003 * 9, "{options}");
+        assert_eq!(report["unsent"], 0, "{options}");
+    }
+}
+
+#[test]
+fn a_time_to_send_ends() {
+    let server = chime(Service::Both, Framing::Line);
+    let options = "--connections 2 --duration 100ms --warm-up 10ms";
+    let report = bench_well(server, options);
+    assert!(report["requests"].as_u64() > Some(0), "{report:#}");
+    assert!(report["seconds"].as_f64() >= Some(0.1), "{report:#}");
+}
+
+#[test]
+fn as_many_requests_as_asked_for_are_on_their_way() {
+    let server = tcp(|mut stream| {
+        stream.write_all(WELCOME).unwrap();
+        let mut buffer = [0; 64];
+        // All at once, though none has been answered; then as many as have been.
+        let length = stream.read(&mut buffer).unwrap();
+        assert_eq!(buffer[..length], *b"day\n".repeat(7));
+        for answered in [1, 2, 3, 7] {
+            stream.write_all(&b"Saturday\n".repeat(answered)).unwrap();
+            let length = stream.read(&mut buffer).unwrap();
+            assert_eq!(buffer[..length], *b"day\n".repeat(answered));
+        }
+        stream.write_all(&b"Saturday\n".repeat(7)).unwrap();
+        let _ = stream.read(&mut buffer);
+    });
+    let options = "--connections 1 --in-flight 7 --requests 20";
+    assert_eq!(bench_well(server, options)["requests"], 20);
+}
+
+#[test]
+fn an_open_loop_sends_no_request_before_it_is_due() {
+    let server = chime(Service::Both, Framing::Line);
+    let report = bench_well(server, "--connections 3 --rate 1000 --requests 50");
+    assert_eq!(report["requests"], 50);
+    assert!(report["seconds"].as_f64() >= Some(0.05), "{report:#}");
+
+    // However slow the machine is, the rate and the time give the number.
+    let options = "--connections 3 --rate 500 --duration 200ms --warm-up 10ms";
+    assert_eq!(bench_well(server, options)["requests"], 100);
+}
+
+#[test]
+fn a_server_that_stalls_is_charged_for_all_who_had_to_wait() {
+    let server = tcp(|mut stream| {
+        stream.write_all(WELCOME).unwrap();
+        let mut stall = Duration::from_millis(300);
+        answer_each(stream, |_, mut stream| {
+            thread::sleep(std::mem::take(&mut stall));
+            stream.write_all(b"Saturday\n").unwrap();
+        });
+    });
+    // One is due each millisecond, so of a thousand 200 wait for 100 ms or more.
+    let options = "--connections 1 --rate 1000 --requests 1000";
+    let report = bench_well(server, options);
+    for (name, milliseconds) in [
+        ("latency_p90_us", 195.0),
+        ("latency_p99_us", 285.0),
+        ("latency_max_us", 300.0),
+    ] {
+        let latency = report[name].as_f64().unwrap();
+        assert!(latency >= milliseconds * 1e3, "{name}: {report:#}");
+    }
+}
+
+#[test]
+fn datagrams_are_counted() {
+    let server = chime_over_udp();
+    for options in ["", "--in-flight 4", "--rate 10000"] {
+        let options = format!("--udp --connections 3 --requests 500 {options}");
+        let report = bench_well(server, &options);
+        assert_eq!(report["transport"], "udp");
+        assert_eq!(report["requests"], 500, "{options}");
+        assert_eq!(report["lost"], 0, "{options}");
+        assert_eq!(report["bytes_sent"], 500 * 3, "{options}");
+        assert_eq!(report["bytes_received"], 500 * 8, "{options}");
+    }
+}
+
+#[test]
+fn some_datagrams_may_be_lost() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        loop {
+            let (_, lost) = socket.recv_from(&mut [0; 64]).unwrap();
+            let (_, client) = socket.recv_from(&mut [0; 64]).unwrap();
+            assert_ne!(lost, client, "a late reply would be taken for another");
+            socket.send_to(b"Saturday", client).unwrap();
+        }
+    });
+    let options = "--udp --connections 1 --requests 4 --timeout 500ms";
+    let report = bench_well(server, options);
+    assert_eq!(
+        (&report["requests"], &report["lost"]),
+        (&2.into(), &2.into())
+    );
+}
+
+#[test]
+fn each_request_may_have_a_connection_of_its_own() {
+    for greeting in [WELCOME, b""] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let (sender, conversations) = mpsc::channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                // The first asks nothing, and has gone.
+                let _ = stream.write_all(greeting);
+                let mut conversation = String::new();
+                answer_each(stream, |line, mut stream| {
+                    conversation.push_str(line);
+                    stream.write_all(b"Saturday\n").unwrap();
+                });
+                sender.send(conversation).unwrap();
+            }
+        });
+        let lines = if greeting.is_empty() { 0 } else { 1 };
+        let options = format!("--churn --connections 1 --requests 9 --greeting-lines {lines}");
+        assert_eq!(bench_well(server, &options)["requests"], 9);
+        let next = || conversations.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(next(), "");
+        for _ in 0..9 {
+            assert_eq!(next(), "day\n");
+        }
+    }
+    let server = chime(Service::Both, Framing::Line);
+    let options = "--churn --connections 4 --requests 200";
+    assert_eq!(bench_well(server, options)["requests"], 200);
+}
+
+#[test]
+fn a_slow_server_has_the_timeout_for_each_reply() {
+    let server = tcp(|mut stream| {
+        stream.write_all(WELCOME).unwrap();
+        answer_each(stream, |_, mut stream| {
+            thread::sleep(Duration::from_millis(200));
+            stream.write_all(b"Saturday\n").unwrap();
+        });
+    });
+    let options = "--connections 1 --in-flight 3 --requests 12 --timeout 2s";
+    let report = bench_well(server, options);
+    assert_eq!(report["requests"], 12);
+    assert!(report["seconds"].as_f64() >= Some(2.4), "{report:#}");
+}
+
+#[test]
+fn any_line_protocol_can_be_loaded() {
+    let server = tcp(|stream| {
+        answer_each(stream, |line, mut stream| {
+            assert_eq!(line, "get x\n");
+            for piece in ["VALUE x\n1", "\nEND", "\n"] {
+                stream.write_all(piece.as_bytes()).unwrap();
+            }
+        });
+    });
+    let options = "--connections 1 --in-flight 3 --requests 100 --greeting-lines 0 --reply-lines 3";
+    let mut command = client(&format!(
+        "bench --json --server {server} {options} --request"
+    ));
+    let ended = run_with_input(command.arg("get x"), "");
+    assert_eq!(ended.exit_code, Some(0), "{ended:?}");
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(report["requests"], 100);
+    assert_eq!(report["request"], "get x");
+}
+
+#[test]
+fn a_long_request_is_written_whole() {
+    let server = chime(Service::Both, Framing::Line);
+    let digits = "9".repeat(100_000);
+    let options = "--connections 2 --in-flight 50 --requests 200 --request";
+    let mut command = client(&format!("bench --json --server {server} {options}"));
+    let ended = run_with_input(command.arg(digits), "");
+    assert_eq!(ended.exit_code, Some(0), "{}", ended.stderr);
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(report["requests"], 200);
+    assert_eq!(report["bytes_received"], 200 * "900000\n".len());
+}
+
+#[test]
+fn the_report_is_for_people_too() {
+    let server = chime(Service::Both, Framing::Line);
+    let ended = run(&format!(
+        "bench --server {server} --connections 2 --requests 10"
+    ));
+    assert_eq!((ended.exit_code, &*ended.stderr), (Some(0), ""));
+    let names: Vec<_> = ended
+        .stdout
+        .lines()
+        .map(|line| line.split_whitespace())
+        .collect();
+    let names: Vec<_> = names
+        .into_iter()
+        .filter_map(|mut words| words.next())
+        .collect();
+    let expected = [
+        "requests", "bytes", "latency", "p90", "p99", "p99.9", "max", "errors",
+    ];
+    assert_eq!(names, expected, "{}", ended.stdout);
+    assert!(
+        ended.stdout.starts_with("requests  10 in "),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stdout.ends_with("errors    none\n"),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn help_documents_each_name_of_the_report_and_its_unit() {
+    let server = chime(Service::Both, Framing::Line);
+    let report = bench_well(server, "--connections 1 --requests 1");
+    let ended = run("bench --help");
+    assert_eq!(ended.exit_code, Some(0));
+    let (_, documented) = ended.stdout.split_once("With --json").unwrap();
+    for name in report.as_object().unwrap().keys() {
+        assert!(documented.contains(name), "{name}");
+    }
+    for unit in ["microseconds", "requests a second", "bytes"] {
+        assert!(documented.contains(unit), "{unit}");
+    }
+}
