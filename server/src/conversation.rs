@@ -1,7 +1,7 @@
 //! One conversation with one client, over any stream.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::mem;
 use std::pin::{Pin, pin};
@@ -9,12 +9,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use chime_protocol::{Session, Status};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, sink};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, Options};
+use crate::Options;
 
 /// Bytes read at a time, and bytes of replies written at a time.
 const BLOCK: usize = 16_384;
@@ -57,58 +57,35 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     buffers: &Buffers,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    let mut conversation = Conversation {
-        stream,
-        session,
-        clock: options.clock,
-        buffers,
-        status: Status::OutputFull,
-        unread: Vec::new(),
-        unsent: Vec::new(),
-        input: Input::Open,
-        last_moved: Instant::now(),
-    };
-    let mut idle = pin!(sleep_until(conversation.last_moved + options.idle_timeout));
-    loop {
-        tokio::select! {
-            biased;
-            ended = poll_fn(|cx| conversation.poll(cx)) => {
-                ended?;
-                break;
-            }
-            () = stop.cancelled(), if conversation.input == Input::Open => {
-                conversation.input = Input::Stopping;
-            }
-            () = &mut idle => {
-                let deadline = conversation.last_moved + options.idle_timeout;
-                if deadline <= Instant::now() {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                idle.as_mut().reset(deadline);
-            }
-        }
+    let mut conversation = Conversation::new(stream, session, options, buffers);
+    tokio::select! {
+        biased;
+        ended = &mut conversation => return ended,
+        () = stop.cancelled() => conversation.stop(),
     }
-    conversation.close().await
+    conversation.await
 }
 
-struct Conversation<'a, S> {
+/// A conversation as a future, of which a server holds one for each client: what it keeps is small.
+pub(crate) struct Conversation<'a, S> {
     stream: S,
     session: Session,
-    clock: Clock,
+    options: &'a Options,
     buffers: &'a Buffers,
     /// What the session needs next.
     status: Status,
+    phase: Phase,
     /// Bytes of the client that the session has not read: only while the client is slow to take replies.
-    unread: Vec<u8>,
+    unread: Box<[u8]>,
     /// Replies that the client has not taken.
-    unsent: Vec<u8>,
-    input: Input,
+    unsent: Box<[u8]>,
     last_moved: Instant,
+    timer: Pin<Box<Sleep>>,
 }
 
-/// What may still come from the client.
+/// How far a conversation has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Input {
+enum Phase {
     Open,
     /// What has arrived is read, and then nothing more.
     Stopping,
@@ -116,13 +93,76 @@ enum Input {
     Drained,
     /// The client has stopped sending.
     Ended,
+    /// There is nothing more to say.
+    Closing,
+    /// The client is told so, or will be once it has read all.
+    Closed,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
-    /// Reads, answers and writes, until the conversation is over or has to wait for the client.
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Conversation<'_, S> {
+    type Output = io::Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.is_closing() && this.poll_answer(cx)?.is_ready() {
+            this.phase = Phase::Closing;
+            this.timer.as_mut().reset(Instant::now() + LINGER);
+        }
+        if this.is_closing() && this.poll_close(cx)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        while this.timer.as_mut().poll(cx).is_ready() {
+            if this.is_closing() {
+                return Poll::Ready(Ok(()));
+            }
+            let deadline = this.last_moved + this.options.idle_timeout;
+            if deadline <= Instant::now() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            this.timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
+    pub(crate) fn new(
+        stream: S,
+        session: Session,
+        options: &'a Options,
+        buffers: &'a Buffers,
+    ) -> Conversation<'a, S> {
+        Conversation {
+            stream,
+            session,
+            options,
+            buffers,
+            status: Status::OutputFull,
+            phase: Phase::Open,
+            unread: Box::default(),
+            unsent: Box::default(),
+            last_moved: Instant::now(),
+            timer: Box::pin(sleep(options.idle_timeout)),
+        }
+    }
+
+    /// Has it end once what has been asked is answered.
+    pub(crate) fn stop(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Stopping;
+            // This wakes it.
+            self.timer.as_mut().reset(Instant::now());
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Closed)
+    }
+
+    /// Reads, answers and writes, until there is nothing more to say or the client has to do something.
     ///
     /// While a write waits, nothing is read: a client that takes no replies stops itself.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Blocks { input, output } = &mut *self.buffers.0.borrow_mut();
         for _ in 0..BLOCKS_IN_A_ROW {
             let unsent = mem::take(&mut self.unsent);
@@ -133,23 +173,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                 Status::NeedInput => match self.poll_receive(cx, input)? {
                     Poll::Ready(bytes) => bytes,
                     // What has arrived may not be known here until the runtime has asked the system.
-                    Poll::Pending if self.input == Input::Stopping => {
-                        self.input = Input::Drained;
+                    Poll::Pending if self.phase == Phase::Stopping => {
+                        self.phase = Phase::Drained;
                         return pin!(yield_now()).poll(cx).map(Ok);
                     }
                     // Half a line is no request: nothing that was asked is left unanswered.
-                    Poll::Pending if self.input == Input::Drained => return Poll::Ready(Ok(())),
+                    Poll::Pending if self.phase == Phase::Drained => return Poll::Ready(Ok(())),
                     Poll::Pending => return Poll::Pending,
                 },
                 Status::Closed => return Poll::Ready(Ok(())),
             };
-            let now = (self.clock)();
-            let progress = match self.input {
-                Input::Ended => self.session.finish(output, now),
+            let now = (self.options.clock)();
+            let progress = match self.phase {
+                Phase::Ended => self.session.finish(output, now),
                 _ => self.session.advance(bytes, output, now),
             };
             self.status = progress.status;
-            self.unread = bytes[progress.read..].to_vec();
+            self.unread = bytes[progress.read..].into();
             ready!(self.poll_send(cx, &output[..progress.written]))?;
         }
         cx.waker().wake_by_ref();
@@ -166,9 +206,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
         let mut buffer = ReadBuf::new(block);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
         if buffer.filled().is_empty() {
-            self.input = Input::Ended;
-        } else if self.input == Input::Drained {
-            self.input = Input::Stopping;
+            self.phase = Phase::Ended;
+        } else if self.phase == Phase::Drained {
+            self.phase = Phase::Stopping;
         }
         self.last_moved = Instant::now();
         let length = buffer.filled().len();
@@ -185,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                     self.last_moved = Instant::now();
                 }
                 Poll::Pending => {
-                    self.unsent = bytes.to_vec();
+                    self.unsent = bytes.into();
                     return Poll::Pending;
                 }
             }
@@ -197,12 +237,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
     ///
     /// To drop a stream with unread bytes is to reset it, and a reset overtakes replies that the client
     /// has not read. So what still comes is read first, for a bounded time.
-    async fn close(mut self) -> io::Result<()> {
-        let read_to_end = async {
-            self.stream.shutdown().await?;
-            copy(&mut self.stream, &mut sink()).await?;
-            Ok(())
-        };
-        timeout(LINGER, read_to_end).await.unwrap_or(Ok(()))
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Blocks { input, .. } = &mut *self.buffers.0.borrow_mut();
+        if self.phase == Phase::Closing {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.phase = Phase::Closed;
+        }
+        for _ in 0..BLOCKS_IN_A_ROW {
+            let mut buffer = ReadBuf::new(input);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }

@@ -1,21 +1,27 @@
 //! Accepting connections, over any listener.
 
-use std::future::{Future, ready};
+use std::future::{Future, pending, ready};
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chime_protocol::Session;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
-use tokio::task::{JoinError, JoinSet, yield_now};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::{Buffers, Options, Tally, converse};
+use crate::conversation::Conversation;
+use crate::{Buffers, Options, Tally};
 
 /// How long to wait when no connection can be accepted: for want of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -39,13 +45,11 @@ pub(crate) async fn serve<L: Listener>(
     buffers: Rc<Buffers>,
     stop: CancellationToken,
 ) -> Tally {
-    let drain_timeout = options.drain_timeout;
     let mut conversations = Conversations {
-        tasks: JoinSet::new(),
+        all: FuturesUnordered::new(),
         refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
-        options,
-        buffers,
-        stop: stop.clone(),
+        options: &options,
+        buffers: &buffers,
         tally: Tally::default(),
     };
     let mut is_failing = false;
@@ -53,7 +57,7 @@ pub(crate) async fn serve<L: Listener>(
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(ended) = conversations.tasks.join_next() => conversations.count(ended),
+            Some(end) = conversations.all.next() => conversations.count(end),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     is_failing = false;
@@ -65,7 +69,7 @@ pub(crate) async fn serve<L: Listener>(
                         warn!("cannot accept connections for now: {error}");
                     }
                     is_failing = true;
-                    sleep(ACCEPT_PAUSE).await;
+                    conversations.go_on_for(ACCEPT_PAUSE, pending()).await;
                 }
             },
         }
@@ -85,32 +89,32 @@ pub(crate) async fn serve<L: Listener>(
         }
     }
     drop(listener);
-    if timeout(drain_timeout, conversations.join_all())
-        .await
-        .is_err()
-    {
+    for conversation in &mut conversations.all {
+        conversation.future.stop();
+    }
+    conversations
+        .go_on_for(options.drain_timeout, ready(()))
+        .await;
+    if !conversations.all.is_empty() {
         warn!(
             "{} connections cut at the end of the drain timeout",
-            conversations.tasks.len()
+            conversations.all.len()
         );
-        conversations.tasks.abort_all();
-        conversations.join_all().await;
     }
     conversations.tally
 }
 
 /// The conversations of one listener.
-struct Conversations {
-    tasks: JoinSet<()>,
+struct Conversations<'a, S> {
+    all: FuturesUnordered<Served<'a, S>>,
     refusals: Arc<Semaphore>,
-    options: Rc<Options>,
-    buffers: Rc<Buffers>,
-    stop: CancellationToken,
+    options: &'a Options,
+    buffers: &'a Buffers,
     tally: Tally,
 }
 
-impl Conversations {
-    fn start<S: AsyncRead + AsyncWrite + Unpin + 'static>(&mut self, stream: S, peer: SocketAddr) {
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversations<'_, S> {
+    fn start(&mut self, stream: S, peer: SocketAddr) {
         let Options {
             service, framing, ..
         } = *self.options;
@@ -125,29 +129,62 @@ impl Conversations {
                 };
                 (Session::refused(framing), permit)
             };
-        let options = Rc::clone(&self.options);
-        let buffers = Rc::clone(&self.buffers);
-        let stop = self.stop.clone();
-        self.tasks.spawn_local(async move {
-            let ended = converse(stream, session, &options, &buffers, &stop).await;
-            if let Err(error) = &ended {
-                debug!("{peer}: {error}");
-            }
-            drop(permit);
+        self.all.push(Served {
+            future: Conversation::new(stream, session, self.options, self.buffers),
+            peer,
+            _permit: permit,
         });
     }
 
-    async fn join_all(&mut self) {
-        while let Some(ended) = self.tasks.join_next().await {
-            self.count(ended);
-        }
+    /// Goes on until all have ended and then `last` has, for so long at most.
+    async fn go_on_for(&mut self, duration: Duration, last: impl Future<Output = ()>) {
+        let go_on = async {
+            while let Some(end) = self.all.next().await {
+                self.count(end);
+            }
+            last.await;
+        };
+        // It is for the caller to see what is left.
+        let _ = timeout(duration, go_on).await;
     }
 
-    /// A conversation that panics ends alone.
-    fn count(&mut self, ended: Result<(), JoinError>) {
-        if ended.is_err_and(|error| error.is_panic()) {
+    fn count(&mut self, end: End) {
+        if end == End::Panicked {
             error!("a conversation panicked: this is a defect of the server");
             self.tally.connections_panicked += 1;
+        }
+    }
+}
+
+/// A conversation that takes up room, and ends alone if it panics.
+struct Served<'a, S> {
+    future: Conversation<'a, S>,
+    peer: SocketAddr,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// How a conversation ended.
+#[derive(PartialEq, Eq)]
+enum End {
+    Ended,
+    Panicked,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Served<'_, S> {
+    type Output = End;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        let poll = || Pin::new(&mut self.future).poll(cx);
+        // What a panic leaves behind is dropped.
+        match panic::catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(ended)) => {
+                if let Err(error) = ended {
+                    debug!("{}: {error}", self.peer);
+                }
+                Poll::Ready(End::Ended)
+            }
+            Err(_) => Poll::Ready(End::Panicked),
         }
     }
 }
