@@ -1,4 +1,4 @@
-//! A real UDP socket that replies from the address that was asked.
+//! A real UDP socket that replies from the address that was asked, many datagrams a system call.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -9,14 +9,15 @@ use nix::cmsg_space;
 use nix::libc::in6_pktinfo;
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg,
+    sendmmsg, setsockopt,
 };
 use tokio::io::Interest;
 use tracing::debug;
 
 use crate::Datagrams;
 
-/// Datagrams taken in a row before connections have their turn.
+/// Datagrams taken at a time.
 const BATCH: usize = 64;
 
 /// A socket that is told with each datagram which of the machine's addresses it was sent to.
@@ -26,13 +27,16 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(crate) struct DatagramSocket {
     socket: tokio::net::UdpSocket,
-    /// Room for what the kernel tells of one datagram.
-    control: Vec<u8>,
+    received: MultiHeaders<SockaddrStorage>,
+    sent: MultiHeaders<SockaddrStorage>,
 }
 
 impl DatagramSocket {
     /// Sets the options that a socket for `address` needs before it is bound.
     pub(crate) fn prepare(socket: &impl AsFd, address: SocketAddr) -> io::Result<()> {
+        if !address.ip().is_unspecified() {
+            return Ok(());
+        }
         match address {
             SocketAddr::V4(_) => setsockopt(socket, Ipv4PacketInfo, &true)?,
             SocketAddr::V6(_) => setsockopt(socket, Ipv6RecvPacketInfo, &true)?,
@@ -42,9 +46,14 @@ impl DatagramSocket {
 
     /// Puts a socket that was prepared and bound into the runtime.
     pub(crate) fn new(socket: UdpSocket) -> io::Result<DatagramSocket> {
+        // Only a socket for all addresses is told which was asked.
+        let is_told = socket.local_addr()?.ip().is_unspecified();
+        let headers =
+            || MultiHeaders::preallocate(BATCH, is_told.then(|| cmsg_space!(in6_pktinfo)));
         Ok(DatagramSocket {
             socket: tokio::net::UdpSocket::from_std(socket)?,
-            control: cmsg_space!(in6_pktinfo),
+            received: headers(),
+            sent: headers(),
         })
     }
 }
@@ -54,55 +63,106 @@ impl Datagrams for DatagramSocket {
     where
         A: FnMut(&[u8], &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
     {
-        let DatagramSocket { socket, control } = self;
-        socket.readable().await?;
-        for _ in 0..BATCH {
-            let exchanged = socket.try_io(Interest::READABLE, || {
-                exchange_one(socket.as_raw_fd(), control, &mut answer)
-            });
-            match exchanged {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                exchanged => exchanged?,
+        self.socket.readable().await?;
+        let DatagramSocket {
+            socket,
+            received,
+            sent,
+        } = self;
+        let exchanged = socket.try_io(Interest::READABLE, || {
+            let mut replies = Vec::with_capacity(BATCH);
+            let count = receive(socket.as_raw_fd(), received, &mut answer, &mut replies)?;
+            for replies in replies.chunk_by(|one, next| one.from == next.from) {
+                send(socket.as_raw_fd(), sent, replies);
             }
+            match count < BATCH {
+                // No need to ask the system: the next datagram makes the socket readable.
+                true => Err(io::ErrorKind::WouldBlock.into()),
+                false => Ok(()),
+            }
+        });
+        match exchanged {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            exchanged => exchanged,
         }
-        Ok(())
     }
 }
 
-/// Takes one datagram, and sends its reply if it has one.
-fn exchange_one(
-    socket: RawFd,
-    control: &mut [u8],
-    answer: &mut impl FnMut(&[u8], &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
-) -> io::Result<()> {
-    let mut request = [0; DATAGRAM_MAX];
-    let mut blocks = [IoSliceMut::new(&mut request)];
-    let received =
-        recvmsg::<SockaddrStorage>(socket, &mut blocks, Some(control), MsgFlags::empty())?;
-    let asked = received.cmsgs()?.next();
-    let (length, peer) = (received.bytes, received.address);
+/// A reply to be sent.
+struct Reply {
+    bytes: [u8; DATAGRAM_MAX],
+    length: usize,
+    to: Option<SockaddrStorage>,
+    /// The address that was asked, if the socket was told.
+    from: Option<ControlMessageOwned>,
+}
 
-    let mut reply = [0; DATAGRAM_MAX];
-    let Some(reply_length) = answer(&request[..length], &mut reply) else {
-        return Ok(());
-    };
-    let blocks = [IoSlice::new(&reply[..reply_length])];
-    let send = |control: &[ControlMessage<'_>]| {
-        sendmsg(socket, &blocks, control, MsgFlags::empty(), peer.as_ref())
-    };
-    let sent = match asked {
+/// Takes datagrams that wait, adds the replies of those that have one, and returns how many it took.
+fn receive(
+    socket: RawFd,
+    headers: &mut MultiHeaders<SockaddrStorage>,
+    answer: &mut impl FnMut(&[u8], &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
+    replies: &mut Vec<Reply>,
+) -> io::Result<usize> {
+    let mut blocks = [[0; DATAGRAM_MAX]; BATCH];
+    let mut slices = blocks.each_mut().map(|block| [IoSliceMut::new(block)]);
+    let received = recvmmsg(socket, headers, &mut slices, MsgFlags::empty(), None)?;
+    let mut count = 0;
+    for datagram in received {
+        count += 1;
+        let request = datagram.iovs().next().unwrap_or_default();
+        let mut bytes = [0; DATAGRAM_MAX];
+        if let Some(length) = answer(request, &mut bytes) {
+            let from = datagram.cmsgs()?.next();
+            replies.push(Reply {
+                bytes,
+                length,
+                to: datagram.address,
+                from,
+            });
+        }
+    }
+    Ok(count)
+}
+
+/// Sends replies that all leave from the same address. One that can't be sent is dropped.
+fn send(socket: RawFd, headers: &mut MultiHeaders<SockaddrStorage>, mut replies: &[Reply]) {
+    let pktinfo;
+    let control = match &replies[0].from {
         // The interface is left to the routes, which know the way back better.
-        Some(ControlMessageOwned::Ipv4PacketInfo(mut asked)) => {
-            asked.ipi_ifindex = 0;
-            send(&[ControlMessage::Ipv4PacketInfo(&asked)])
+        Some(ControlMessageOwned::Ipv4PacketInfo(asked)) => {
+            pktinfo = nix::libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ..*asked
+            };
+            Some(ControlMessage::Ipv4PacketInfo(&pktinfo))
         }
         Some(ControlMessageOwned::Ipv6PacketInfo(asked)) => {
-            send(&[ControlMessage::Ipv6PacketInfo(&asked)])
+            Some(ControlMessage::Ipv6PacketInfo(asked))
         }
-        _ => send(&[]),
+        _ => None,
     };
-    if let Err(error) = sent {
-        debug!("a reply was dropped: {error}");
+    while !replies.is_empty() {
+        let slices: Vec<_> = replies
+            .iter()
+            .map(|reply| [IoSlice::new(&reply.bytes[..reply.length])])
+            .collect();
+        let addresses: Vec<_> = replies.iter().map(|reply| reply.to).collect();
+        let sent = sendmmsg(
+            socket,
+            headers,
+            &slices,
+            addresses,
+            control.as_slice(),
+            MsgFlags::empty(),
+        );
+        let done = match sent {
+            Ok(sent) => sent.count(),
+            Err(error) => {
+                debug!("a reply was dropped: {error}");
+                1
+            }
+        };
+        replies = &replies[done.max(1)..];
     }
-    Ok(())
 }
