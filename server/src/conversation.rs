@@ -75,6 +75,8 @@ pub(crate) struct Conversation<'a, S> {
     /// What the session needs next.
     status: Status,
     phase: Phase,
+    /// Whether the client has stopped sending.
+    has_ended: bool,
     /// Bytes of the client that the session has not read: only while the client is slow to take replies.
     unread: Box<[u8]>,
     /// Replies that the client has not taken.
@@ -91,11 +93,9 @@ enum Phase {
     Stopping,
     /// As it seems, all that has arrived is read.
     Drained,
-    /// The client has stopped sending.
-    Ended,
     /// There is nothing more to say.
     Closing,
-    /// The client is told so, or will be once it has read all.
+    /// The client will know once it has read all.
     Closed,
 }
 
@@ -104,12 +104,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Conversation<'_, S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.is_closing() && this.poll_answer(cx)?.is_ready() {
+        let is_over = !this.is_closing() && this.poll_answer(cx)?.is_ready();
+        if is_over {
             this.phase = Phase::Closing;
-            this.timer.as_mut().reset(Instant::now() + LINGER);
         }
         if this.is_closing() && this.poll_close(cx)?.is_ready() {
             return Poll::Ready(Ok(()));
+        }
+        if is_over {
+            this.timer.as_mut().reset(Instant::now() + LINGER);
         }
         while this.timer.as_mut().poll(cx).is_ready() {
             if this.is_closing() {
@@ -139,6 +142,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             buffers,
             status: Status::OutputFull,
             phase: Phase::Open,
+            has_ended: false,
             unread: Box::default(),
             unsent: Box::default(),
             last_moved: Instant::now(),
@@ -184,9 +188,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                 Status::Closed => return Poll::Ready(Ok(())),
             };
             let now = (self.options.clock)();
-            let progress = match self.phase {
-                Phase::Ended => self.session.finish(output, now),
-                _ => self.session.advance(bytes, output, now),
+            let progress = match self.has_ended {
+                true => self.session.finish(output, now),
+                false => self.session.advance(bytes, output, now),
             };
             self.status = progress.status;
             self.unread = bytes[progress.read..].into();
@@ -205,13 +209,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         let mut buffer = ReadBuf::new(block);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        if buffer.filled().is_empty() {
-            self.phase = Phase::Ended;
-        } else if self.phase == Phase::Drained {
+        let length = buffer.filled().len();
+        self.has_ended = length == 0;
+        if self.phase == Phase::Drained {
             self.phase = Phase::Stopping;
         }
         self.last_moved = Instant::now();
-        let length = buffer.filled().len();
         Poll::Ready(Ok(&block[..length]))
     }
 
@@ -242,6 +245,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         if self.phase == Phase::Closing {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             self.phase = Phase::Closed;
+        }
+        if self.has_ended {
+            return Poll::Ready(Ok(()));
         }
         for _ in 0..BLOCKS_IN_A_ROW {
             let mut buffer = ReadBuf::new(input);

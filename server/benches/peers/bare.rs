@@ -1,0 +1,117 @@
+//! The least that a server can do: loops around system calls, with no protocol to speak of.
+//!
+//! What the kernel allows is what these reach, so the others are compared with them.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
+
+const BLOCK: usize = 16_384;
+const BATCH: usize = 64;
+const GREETING: &[u8] = b"Welcome to the server\n";
+const REPLY: &[u8] = b"Saturday\n";
+
+/// Greets whoever connects, and answers each LF.
+pub(crate) fn serve_lines(address: &str) -> io::Result<()> {
+    let replies = REPLY.repeat(BLOCK);
+    serve(address, GREETING, |connection, request| {
+        let lines = request.iter().filter(|byte| **byte == b'\n').count();
+        connection.write_all(&replies[..lines * REPLY.len()])
+    })
+}
+
+/// Reads all there is, and answers nothing but the end of a line.
+pub(crate) fn serve_sink(address: &str) -> io::Result<()> {
+    serve(address, GREETING, |connection, request| {
+        match request.ends_with(b"\n") {
+            true => connection.write_all(b"0\n"),
+            false => Ok(()),
+        }
+    })
+}
+
+fn serve(
+    address: &str,
+    greeting: &[u8],
+    answer: impl Fn(&mut TcpStream, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let epoll = Epoll::new(EpollCreateFlags::empty())?;
+    epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+    let mut connections: Vec<Option<TcpStream>> = Vec::new();
+    let mut events = [EpollEvent::empty(); 1024];
+    let mut block = [0; BLOCK];
+    loop {
+        let count = epoll.wait(&mut events, EpollTimeout::NONE)?;
+        for event in &events[..count] {
+            let slot = event.data() as usize;
+            if slot == 0 {
+                accept(&listener, &epoll, &mut connections, greeting)?;
+                continue;
+            }
+            let connection = connections[slot].as_mut().expect("an open connection");
+            let ended = match connection.read(&mut block) {
+                Ok(0) | Err(_) => true,
+                Ok(length) => answer(connection, &block[..length]).is_err(),
+            };
+            if ended {
+                connections[slot] = None;
+            }
+        }
+    }
+}
+
+/// Takes the connections that wait, each in the slot of its descriptor.
+fn accept(
+    listener: &TcpListener,
+    epoll: &Epoll,
+    connections: &mut Vec<Option<TcpStream>>,
+    greeting: &[u8],
+) -> io::Result<()> {
+    while let Ok((mut connection, _)) = listener.accept() {
+        connection.set_nodelay(true)?;
+        let slot = connection.as_raw_fd() as usize;
+        connections.resize_with(connections.len().max(slot + 1), || None);
+        epoll.add(
+            &connection,
+            EpollEvent::new(EpollFlags::EPOLLIN, slot as u64),
+        )?;
+        if connection.write_all(greeting).is_ok() {
+            connections[slot] = Some(connection);
+        }
+    }
+    Ok(())
+}
+
+/// Answers each datagram, many a system call.
+pub(crate) fn serve_datagrams(address: &str) -> io::Result<()> {
+    let socket = UdpSocket::bind(address)?;
+    let descriptor = socket.as_raw_fd();
+    let mut received: MultiHeaders<SockaddrIn> = MultiHeaders::preallocate(BATCH, None);
+    let mut sent: MultiHeaders<SockaddrIn> = MultiHeaders::preallocate(BATCH, None);
+    loop {
+        let mut blocks = [[0; 64]; BATCH];
+        let mut slices = blocks.each_mut().map(|block| [IoSliceMut::new(block)]);
+        let requests = recvmmsg(
+            descriptor,
+            &mut received,
+            &mut slices,
+            MsgFlags::MSG_WAITFORONE,
+            None,
+        )?;
+        let addresses: Vec<Option<SockaddrIn>> = requests.map(|request| request.address).collect();
+        let replies = [[IoSlice::new(REPLY)]; BATCH];
+        sendmmsg(
+            descriptor,
+            &mut sent,
+            &replies,
+            addresses,
+            [],
+            MsgFlags::empty(),
+        )?;
+    }
+}
