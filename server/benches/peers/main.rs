@@ -4,7 +4,7 @@
 //! installed: `apt-get install redis-server memcached chrony xinetd python3`. The servers run on the
 //! first core, the load on the second. In each round every server is measured once; what is printed are medians, and
 //! the medians of the ratios of each round, with the least and the greatest. They are
-//! written to `target/peers.txt` and drawn in `target/peers.svg`.
+//! written to `server/benches/peers.txt` and drawn in `server/benches/peers.svg`.
 //!
 //! `cargo bench -p chime-server -- 15` measures so many rounds in place of 5.
 

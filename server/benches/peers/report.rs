@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 
 /// Where the report is written.
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target");
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches");
 
 /// The server with which the others are compared.
 const OURS: &str = "chime";
