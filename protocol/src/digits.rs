@@ -1,20 +1,27 @@
 //! The digit sum: safe code that the compiler turns into vector code.
 
-/// Bytes looked at together: at most 28, so that their sum fits a byte (28 × 9 = 252).
-const BLOCK: usize = 16;
+/// Bytes that are looked at together: at most 28, so that their sum fits a byte (28 × 9 = 252).
+const ROW: usize = 16;
+
+/// Rows of a long line that are read before it is asked whether all of them were digits.
+const ROWS: usize = 8;
 
 /// The number of ASCII digits that `text` starts with, and their sum.
 pub(crate) fn leading(text: &[u8]) -> (usize, u64) {
+    let (all_rows, _) = text.as_chunks();
+    let mut rows = all_rows;
     let mut sum = 0;
-    let mut length = 0;
-    let (blocks, _) = text.as_chunks::<BLOCK>();
-    for block in blocks {
-        let Some(block_sum) = sum_of_block(block) else {
-            break;
-        };
-        sum += u64::from(block_sum);
-        length += BLOCK;
+    // Most lines end in the first row; a block of rows would be read in vain.
+    if let Some(row_sum) = take::<1>(&mut rows) {
+        sum += row_sum;
+        while let Some(block_sum) = take::<ROWS>(&mut rows) {
+            sum += block_sum;
+        }
+        while let Some(row_sum) = take::<1>(&mut rows) {
+            sum += row_sum;
+        }
     }
+    let mut length = (all_rows.len() - rows.len()) * ROW;
     for byte in &text[length..] {
         if !byte.is_ascii_digit() {
             break;
@@ -25,9 +32,22 @@ pub(crate) fn leading(text: &[u8]) -> (usize, u64) {
     (length, sum)
 }
 
-/// The sum of a block that is all digits.
-fn sum_of_block(block: &[u8; BLOCK]) -> Option<u8> {
-    let values = block.map(|byte| byte.wrapping_sub(b'0'));
-    let all_digits = values.iter().fold(true, |all, value| all & (*value <= 9));
-    all_digits.then(|| values.iter().sum())
+/// Takes `COUNT` rows off the front, if they are there and all digits, and returns the sum of these.
+fn take<const COUNT: usize>(rows: &mut &[[u8; ROW]]) -> Option<u64> {
+    let (block, rest) = rows.split_first_chunk::<COUNT>()?;
+    let mut all_digits = true;
+    let mut sum = 0;
+    for row in block {
+        let values = row.map(|byte| byte.wrapping_sub(b'0'));
+        all_digits &= values.iter().fold(true, |all, value| all & (*value <= 9));
+        sum += u64::from(
+            values
+                .iter()
+                .fold(0_u8, |sum, value| sum.wrapping_add(*value)),
+        );
+    }
+    all_digits.then(|| {
+        *rows = rest;
+        sum
+    })
 }

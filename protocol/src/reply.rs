@@ -98,16 +98,16 @@ impl Reply {
             Reply::Welcome => line.push(WELCOME),
             Reply::Full => line.push(FULL),
             Reply::Weekday(weekday) => line.push(weekday_name(weekday)),
-            Reply::Date(date) => line.push_date(date, 2),
+            Reply::Date(date) => line.push_date::<2>(date),
             Reply::Time(time) => line.push_time(time),
             Reply::DateTime(instant) => {
-                line.push_date(instant.date(), 4);
+                line.push_date::<4>(instant.date());
                 line.push(" ");
                 line.push_time(instant.time());
                 line.push(".");
-                line.push_number(u64::from(instant.nanosecond() / 1_000), 6);
+                line.push_digits::<6>(instant.nanosecond() / 1_000);
             }
-            Reply::Sum(sum) => line.push_number(sum, sum.checked_ilog10().unwrap_or(0) + 1),
+            Reply::Sum(sum) => line.push_number(sum),
             Reply::Help => line.push(HELP),
             Reply::Farewell => line.push(FAREWELL),
             Reply::CommandError => line.push(COMMAND_ERROR),
@@ -142,33 +142,43 @@ impl Line<'_> {
         self.length += text.len();
     }
 
-    /// The last `digits` digits of `number`, with leading zeros.
-    fn push_number(&mut self, mut number: u64, digits: u32) {
-        let place = &mut self.bytes[self.length..][..digits as usize];
-        for byte in place.iter_mut().rev() {
+    /// The last `DIGITS` digits of `number`, with leading zeros.
+    fn push_digits<const DIGITS: usize>(&mut self, mut number: u32) {
+        let mut digits = [b'0'; DIGITS];
+        for digit in digits.iter_mut().rev() {
+            *digit += (number % 10) as u8;
+            number /= 10;
+        }
+        self.bytes[self.length..][..DIGITS].copy_from_slice(&digits);
+        self.length += DIGITS;
+    }
+
+    fn push_number(&mut self, mut number: u64) {
+        let length = number.checked_ilog10().unwrap_or(0) as usize + 1;
+        for byte in self.bytes[self.length..][..length].iter_mut().rev() {
             *byte = b'0' + (number % 10) as u8;
             number /= 10;
         }
-        self.length += place.len();
+        self.length += length;
     }
 
-    /// The date, with the last `year_digits` digits of its year.
-    fn push_date(&mut self, date: NaiveDate, year_digits: u32) {
-        self.push_number(date.year().unsigned_abs().into(), year_digits);
+    /// The date, with the last `YEAR_DIGITS` digits of its year.
+    fn push_date<const YEAR_DIGITS: usize>(&mut self, date: NaiveDate) {
+        self.push_digits::<YEAR_DIGITS>(date.year().unsigned_abs());
         self.push("-");
-        self.push_number(date.month().into(), 2);
+        self.push_digits::<2>(date.month());
         self.push("-");
-        self.push_number(date.day().into(), 2);
+        self.push_digits::<2>(date.day());
     }
 
     /// The time of day to the second; in a leap second the seconds are 60.
     fn push_time(&mut self, time: NaiveTime) {
         let leap = time.nanosecond() / 1_000_000_000;
-        self.push_number(time.hour().into(), 2);
+        self.push_digits::<2>(time.hour());
         self.push(":");
-        self.push_number(time.minute().into(), 2);
+        self.push_digits::<2>(time.minute());
         self.push(":");
-        self.push_number((time.second() + leap).into(), 2);
+        self.push_digits::<2>(time.second() + leap);
     }
 }
 

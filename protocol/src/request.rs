@@ -163,6 +163,17 @@ impl Requests {
                 *sum += run_sum;
                 length
             }
+            (Body::Word(word), Tail::Nothing) => {
+                let mut length = 0;
+                // Not a space, which may turn out not to count.
+                while let Some(byte @ b'A'..) = input.get(length)
+                    && let Some(longer) = word.with(*byte)
+                {
+                    *word = longer;
+                    length += 1;
+                }
+                length
+            }
             (Body::Invalid, _) => {
                 let line_end = input.iter().position(|byte| *byte == b'\n');
                 line_end.unwrap_or(input.len())
@@ -214,7 +225,7 @@ impl Body {
             (Body::Nothing, _) if byte.is_ascii_digit() => {
                 return Body::Digits(u64::from(byte - b'0'));
             }
-            (Body::Nothing, _) => Some(Word::default()),
+            (Body::Nothing, _) => Some(Word::EMPTY),
             (Body::Word(word), Tail::Nothing) => Some(word),
             (Body::Word(word), Tail::Space) => word.with(b' '),
             _ => None,
@@ -226,31 +237,49 @@ impl Body {
     fn request(self) -> Request {
         match self {
             Body::Digits(sum) => Request::Digits(sum),
-            Body::Word(word) => word.request(),
+            Body::Word(word) => word.command().map_or(Request::Invalid, Request::Command),
             Body::Nothing | Body::Invalid => Request::Invalid,
         }
     }
 }
 
-/// The start of what may be a command.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Word {
-    bytes: [u8; Word::MAX],
-    length: u8,
-}
+/// The start of what may be a command, in one register: the bit 1, then five bits for each byte, which
+/// are the same for a small letter as for a capital one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Word(u64);
 
 impl Word {
-    const MAX: usize = Command::SendTime.name().len();
+    const EMPTY: Word = Word(1);
 
-    /// The word with one more byte, if a command can be that long.
-    fn with(mut self, byte: u8) -> Option<Word> {
-        *self.bytes.get_mut(usize::from(self.length))? = byte;
-        self.length += 1;
-        Some(self)
+    /// The names of [`Command::ALL`].
+    const NAMES: [Word; Command::ALL.len()] = {
+        let mut names = [Word::EMPTY; Command::ALL.len()];
+        let mut index = 0;
+        while index < names.len() {
+            let mut name = Command::ALL[index].name().as_bytes();
+            while let [byte, rest @ ..] = name {
+                let longer = names[index].with(*byte);
+                names[index] = longer.expect("a name has at most 12 letters and spaces");
+                name = rest;
+            }
+            index += 1;
+        }
+        names
+    };
+
+    /// The word with one more byte, if it can be part of a command.
+    const fn with(self, byte: u8) -> Option<Word> {
+        match self.0.checked_mul(32) {
+            Some(bits) if byte.is_ascii_alphabetic() || byte == b' ' => {
+                Some(Word(bits + (byte % 32) as u64))
+            }
+            _ => None,
+        }
     }
 
-    fn request(self) -> Request {
-        Command::parse(&self.bytes[..usize::from(self.length)])
-            .map_or(Request::Invalid, Request::Command)
+    /// The command, if the word is the name of one.
+    fn command(self) -> Option<Command> {
+        let index = Word::NAMES.iter().position(|name| *name == self)?;
+        Some(Command::ALL[index])
     }
 }

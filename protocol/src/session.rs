@@ -60,7 +60,7 @@ pub enum Status {
 #[derive(Clone, Debug)]
 pub struct Session {
     requests: Requests,
-    /// The reply being written, and how much of it already is.
+    /// The reply that the output had no room for, and how much of it is written.
     reply: Option<(Reply, usize)>,
     service: Service,
     framing: Framing,
@@ -115,8 +115,11 @@ impl Session {
     ) -> Progress {
         let mut unread = input;
         let mut written = 0;
+        let mut reply = self.reply.take();
         let status = loop {
-            written += self.write_reply(&mut output[written..]);
+            if let Some((reply, offset)) = reply {
+                written += self.write_reply(reply, offset, &mut output[written..]);
+            }
             if self.reply.is_some() {
                 break Status::OutputFull;
             }
@@ -130,7 +133,7 @@ impl Session {
             } else if request.is_none() {
                 break Status::NeedInput;
             }
-            self.reply = request
+            reply = request
                 .and_then(|request| self.answer(request, now))
                 .map(|reply| (reply, 0));
         };
@@ -141,21 +144,30 @@ impl Session {
         }
     }
 
-    /// Writes as much of the reply as there is room for, and returns how much that was.
-    fn write_reply(&mut self, output: &mut [u8]) -> usize {
-        let Some((reply, offset)) = self.reply else {
-            return 0;
-        };
+    /// Writes as much of the reply from `offset` as there is room for, keeps it if that is not all, and
+    /// returns how much was written.
+    fn write_reply(&mut self, reply: Reply, offset: usize, output: &mut [u8]) -> usize {
+        // Most often there is room for any reply, and no need of a copy.
+        if offset == 0
+            && let Some(line) = output.first_chunk_mut()
+        {
+            return self.write_whole(reply, line);
+        }
         let mut line = [0; LINE_MAX];
-        let length = match self.framing {
-            Framing::Line => reply.write_line(&mut line),
-            Framing::Read => reply.write_line(&mut line) - 1,
-        };
+        let length = self.write_whole(reply, &mut line);
         let rest = &line[offset..length];
         let written = rest.len().min(output.len());
         output[..written].copy_from_slice(&rest[..written]);
         self.reply = (written < rest.len()).then_some((reply, offset + written));
         written
+    }
+
+    /// Writes the reply with the line end that its framing gives it, and returns how much that was.
+    fn write_whole(&self, reply: Reply, line: &mut [u8; LINE_MAX]) -> usize {
+        match self.framing {
+            Framing::Line => reply.write_line(line),
+            Framing::Read => reply.write_line(line) - 1,
+        }
     }
 
     fn next_request(&mut self, input: &mut &[u8]) -> Option<Request> {
