@@ -281,54 +281,44 @@ fn simpler_behaviours(behaviour: &Behaviour) -> Vec<Behaviour> {
         change(&mut changed);
         changed
     };
-    let mut found = Vec::new();
-    match behaviour {
-        Behaviour::Ask { lines, .. } => {
-            found.extend(fewer(lines).into_iter().map(|fewer| {
-                with(&|changed| {
-                    if let Behaviour::Ask { lines, .. } = changed {
-                        lines.clone_from(&fewer);
-                    }
-                })
-            }));
-        }
-        Behaviour::AskDatagrams { commands, .. } => {
-            found.extend(fewer(commands).into_iter().map(|fewer| {
-                with(&|changed| {
-                    if let Behaviour::AskDatagrams { commands, .. } = changed {
-                        commands.clone_from(&fewer);
-                    }
-                })
-            }));
-        }
-        Behaviour::Pipe { chunks, .. } => {
-            found.extend(simpler_texts(chunks).into_iter().map(|simpler| {
-                with(&|changed| {
-                    if let Behaviour::Pipe { chunks, .. } = changed {
-                        chunks.clone_from(&simpler);
-                    }
-                })
-            }));
-        }
-        Behaviour::WriteDatagrams { datagrams, .. } => {
-            found.extend(simpler_texts(datagrams).into_iter().map(|simpler| {
-                with(&|changed| {
-                    if let Behaviour::WriteDatagrams { datagrams, .. } = changed {
-                        datagrams.clone_from(&simpler);
-                    }
-                })
-            }));
-        }
-        Behaviour::Write { acts, .. } => {
-            found.extend(simpler_acts(acts).into_iter().map(|simpler| {
-                with(&|changed| {
-                    if let Behaviour::Write { acts, .. } = changed {
-                        acts.clone_from(&simpler);
-                    }
-                })
-            }));
-        }
-    }
+    let mut found: Vec<Behaviour> = match behaviour.clone() {
+        Behaviour::Ask { lines, pause_ms } => fewer(&lines)
+            .into_iter()
+            .map(|lines| Behaviour::Ask { lines, pause_ms })
+            .collect(),
+        Behaviour::AskDatagrams { commands, pause_ms } => fewer(&commands)
+            .into_iter()
+            .map(|commands| Behaviour::AskDatagrams { commands, pause_ms })
+            .collect(),
+        Behaviour::Pipe { chunks, pause_ms } => simpler_texts(&chunks)
+            .into_iter()
+            .map(|chunks| Behaviour::Pipe { chunks, pause_ms })
+            .collect(),
+        Behaviour::WriteDatagrams {
+            datagrams,
+            source,
+            pause_ms,
+        } => simpler_texts(&datagrams)
+            .into_iter()
+            .map(|datagrams| Behaviour::WriteDatagrams {
+                datagrams,
+                source,
+                pause_ms,
+            })
+            .collect(),
+        Behaviour::Write {
+            acts,
+            reading,
+            ending,
+        } => simpler_acts(&acts)
+            .into_iter()
+            .map(|acts| Behaviour::Write {
+                acts,
+                reading: reading.clone(),
+                ending,
+            })
+            .collect(),
+    };
     found.push(with(&|changed| match changed {
         Behaviour::Ask { pause_ms, .. }
         | Behaviour::Pipe { pause_ms, .. }

@@ -66,25 +66,32 @@ fn is_to_server(datagram: &Datagram<'_>) -> bool {
     datagram.to.port() == crate::network::UDP_PORT
 }
 
+/// What happened to datagrams: each with its event, when it was, and the number of the datagram.
+fn events<'a>(
+    history: &History<'a>,
+) -> impl Iterator<Item = (usize, u32, usize, &'a DatagramEvent)> {
+    let events = history.trace.events.iter().enumerate();
+    events.filter_map(|(index, event)| match &event.what {
+        What::Datagram {
+            datagram,
+            event: what,
+        } => Some((index, event.at_ms, *datagram, what)),
+        _ => None,
+    })
+}
+
 /// Follows each datagram: what is received was sent, so, and once.
 fn collect<'a>(history: &History<'a>) -> Result<Vec<Datagram<'a>>, Failure> {
     let mut datagrams: Vec<Datagram<'a>> = Vec::new();
-    for (index, event) in history.trace.events.iter().enumerate() {
-        let What::Datagram {
-            datagram,
-            event: what,
-        } = &event.what
-        else {
-            continue;
-        };
-        match what {
+    for (index, at_ms, datagram, event) in events(history) {
+        match event {
             DatagramEvent::Sent {
                 by,
                 from,
                 to,
                 bytes,
             } => datagrams.push(Datagram {
-                sent_ms: event.at_ms,
+                sent_ms: at_ms,
                 by: *by,
                 from: *from,
                 to: *to,
@@ -94,23 +101,23 @@ fn collect<'a>(history: &History<'a>) -> Result<Vec<Datagram<'a>>, Failure> {
                 is_lost: false,
                 received: None,
             }),
-            DatagramEvent::Lost => datagrams[*datagram].is_lost = true,
+            DatagramEvent::Lost => datagrams[datagram].is_lost = true,
             DatagramEvent::Corrupted(bytes) => {
-                datagrams[*datagram].bytes = bytes;
-                datagrams[*datagram].is_corrupted = true;
+                datagrams[datagram].bytes = bytes;
+                datagrams[datagram].is_corrupted = true;
             }
             DatagramEvent::Duplicated { duplicate } => {
                 datagrams[*duplicate].is_duplicate = true;
-                datagrams[*duplicate].is_corrupted = datagrams[*datagram].is_corrupted;
+                datagrams[*duplicate].is_corrupted = datagrams[datagram].is_corrupted;
             }
             DatagramEvent::Received { from, bytes, .. } => {
-                let sent = &mut datagrams[*datagram];
+                let sent = &mut datagrams[datagram];
                 let is_so = sent.bytes.starts_with(bytes) && sent.from == *from && !sent.is_lost;
                 if !is_so || sent.received.is_some() {
                     let what = format!("datagram {datagram} is received, but not as it was sent");
                     return Err(failure(what, index));
                 }
-                sent.received = Some((event.at_ms, index));
+                sent.received = Some((at_ms, index));
             }
         }
     }
@@ -124,22 +131,15 @@ fn check_answers(
     datagrams: &[Datagram<'_>],
 ) -> Result<(), Failure> {
     let mut due: Option<(SocketAddr, Vec<u8>)> = None;
-    for (index, event) in history.trace.events.iter().enumerate() {
-        let What::Datagram {
-            datagram,
-            event: what,
-        } = &event.what
-        else {
-            continue;
-        };
-        match what {
+    for (index, at_ms, datagram, event) in events(history) {
+        match event {
             DatagramEvent::Sent {
                 by: Peer::Server,
                 to,
                 bytes,
                 ..
             } => {
-                let is_duplicate = datagrams[*datagram].is_duplicate;
+                let is_duplicate = datagrams[datagram].is_duplicate;
                 if !is_duplicate && due.take() != Some((*to, bytes.to_vec())) {
                     let what = format!("datagram {datagram} does not answer what came before");
                     return Err(failure(what, index));
@@ -156,7 +156,7 @@ fn check_answers(
                         index,
                     ));
                 }
-                let reply = naive::datagram(model, bytes, history.clock(event.at_ms));
+                let reply = naive::datagram(model, bytes, history.clock(at_ms));
                 due = reply.map(|reply| (*from, reply));
             }
             _ => {}
