@@ -136,6 +136,12 @@ impl Requests {
     /// Takes bytes off the front of `input` until a request is complete, and returns it; `None` when
     /// `input` is used up before that.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Request> {
+        if *self == Requests::new()
+            && let Some(line) = PlainLine::at_front(input)
+        {
+            *input = &input[line.length..];
+            return Some(Request::Command(line.command));
+        }
         loop {
             *input = &input[self.take_run(input)..];
             let (&byte, rest) = input.split_first()?;
@@ -281,5 +287,56 @@ impl Word {
     fn command(self) -> Option<Command> {
         let index = Word::NAMES.iter().position(|name| *name == self)?;
         Some(Command::ALL[index])
+    }
+}
+
+/// A line that holds a short command and nothing else, in one register.
+///
+/// Most lines are such, and to look at eight bytes at a time is several times as fast as one by one.
+#[derive(Clone, Copy)]
+struct PlainLine {
+    command: Command,
+    /// Bytes of the line, with its LF.
+    length: usize,
+    /// The line in small letters, the first byte lowest.
+    bits: u64,
+    /// The bits that tell capital letters from small ones.
+    case: u64,
+}
+
+impl PlainLine {
+    /// The lines of all commands that are short enough.
+    const ALL: [PlainLine; 6] = [
+        PlainLine::of(Command::Day),
+        PlainLine::of(Command::Date),
+        PlainLine::of(Command::Time),
+        PlainLine::of(Command::Help),
+        PlainLine::of(Command::Quit),
+        PlainLine::of(Command::Exit),
+    ];
+
+    const fn of(command: Command) -> PlainLine {
+        let mut name = command.name().as_bytes();
+        let mut line = PlainLine {
+            command,
+            length: name.len() + 1,
+            bits: (b'\n' as u64) << (8 * name.len()),
+            case: 0,
+        };
+        while let [rest @ .., byte] = name {
+            line.bits |= (*byte as u64) << (8 * rest.len());
+            line.case |= 0x20 << (8 * rest.len());
+            name = rest;
+        }
+        line
+    }
+
+    /// The line with which `input` begins.
+    fn at_front(input: &[u8]) -> Option<PlainLine> {
+        let word = u64::from_le_bytes(*input.first_chunk()?);
+        let mask = |line: &PlainLine| u64::MAX >> (64 - 8 * line.length);
+        PlainLine::ALL
+            .into_iter()
+            .find(|line| (word | line.case) & mask(line) == line.bits)
     }
 }

@@ -114,12 +114,11 @@ impl Session {
         now: NaiveDateTime,
     ) -> Progress {
         let mut unread = input;
-        let mut written = 0;
-        let mut reply = self.reply.take();
+        let mut written = match self.reply.take() {
+            Some((reply, offset)) => self.write_reply(reply, offset, output),
+            None => 0,
+        };
         let status = loop {
-            if let Some((reply, offset)) = reply {
-                written += self.write_reply(reply, offset, &mut output[written..]);
-            }
             if self.reply.is_some() {
                 break Status::OutputFull;
             }
@@ -133,9 +132,10 @@ impl Session {
             } else if request.is_none() {
                 break Status::NeedInput;
             }
-            reply = request
-                .and_then(|request| self.answer(request, now))
-                .map(|reply| (reply, 0));
+            let reply = request.and_then(|request| self.answer(request, now));
+            if let Some(reply) = reply {
+                written += self.write_reply(reply, 0, &mut output[written..]);
+            }
         };
         Progress {
             read: input.len() - unread.len(),

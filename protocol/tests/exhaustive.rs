@@ -130,9 +130,10 @@ fn every_byte_in_place_of_one_of_a_command_is_answered_as_the_model_answers_it()
         "1234567890123456789012345678901234",
         "day\r",
     ] {
-        for position in 0..command.len() {
+        for position in 0..=command.len() {
             for byte in 0..=255 {
-                let mut line = format!("{command}\n").into_bytes();
+                // What follows is there for whoever looks at more than a byte at a time.
+                let mut line = format!("{command}\nday\n12345\n").into_bytes();
                 line[position] = byte;
                 check_session(&script(Service::Both, Framing::Line, 256, &[&line]));
                 check_session(&script(
