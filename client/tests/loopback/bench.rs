@@ -202,6 +202,20 @@ fn each_request_may_have_a_connection_of_its_own() {
 }
 
 #[test]
+fn a_server_that_answers_who_connects_and_closes_is_visited() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            // The first asks nothing, and has gone.
+            let _ = stream.unwrap().write_all(b"Saturday\n");
+        }
+    });
+    let options = "--churn --connections 2 --requests 100 --greeting-lines 0";
+    assert_eq!(bench_well(server, options)["requests"], 100);
+}
+
+#[test]
 fn a_slow_server_has_the_timeout_for_each_reply() {
     let server = tcp(|mut stream| {
         stream.write_all(WELCOME).unwrap();

@@ -252,18 +252,21 @@ impl<L: Link> Generator<L> {
             let now = Instant::now();
             run.tally.bytes_received += received.bytes;
             run.answer(connection, received.replies, now);
-            if let Some(fault) = received.end {
-                run.end(connection, fault, now);
-                return;
-            }
-            if received.has_more
-                && let Err(error) = connection.look_again(event.token(), self.poll.registry())
-            {
-                run.fail(connection, error.into());
-                return;
-            }
-            if self.churn && received.replies > 0 {
-                connection.link = None;
+            let is_done = self.churn && received.replies > 0;
+            match received.end {
+                // The server may close it as well.
+                None | Some(Fault::Broken(_)) if is_done => connection.link = None,
+                Some(fault) => {
+                    run.end(connection, fault, now);
+                    return;
+                }
+                None if received.has_more => {
+                    if let Err(error) = connection.look_again(event.token(), self.poll.registry()) {
+                        run.fail(connection, error.into());
+                        return;
+                    }
+                }
+                None => {}
             }
             if received.replies > 0 {
                 self.give(index, u64::MAX, run, now);
