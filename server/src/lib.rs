@@ -12,9 +12,12 @@
 //! What this crate does **not** do: TLS (a proxy does it), accounts, daemonising.
 
 mod conversation;
+#[cfg(target_os = "linux")]
 mod datagram_socket;
 #[cfg(feature = "model")]
 pub mod model;
+#[cfg(any(test, not(target_os = "linux")))]
+mod plain_datagram_socket;
 mod sockets;
 mod tcp;
 mod udp;

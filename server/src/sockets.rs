@@ -14,7 +14,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(target_os = "linux")]
 use crate::datagram_socket::DatagramSocket;
+#[cfg(not(target_os = "linux"))]
+use crate::plain_datagram_socket::DatagramSocket;
 use crate::{Listener, Options, Tally, serve};
 
 /// Connections that the kernel completes and holds until they are accepted.

@@ -1,11 +1,16 @@
-//! The least that a server can do: loops around system calls, with no protocol to speak of.
+//! The least that a server can do: loops around system calls, with no protocol to speak of, or with
+//! chime's own.
 //!
-//! What the kernel allows is what these reach, so the others are compared with them.
+//! What the kernel allows is what the former reach, so the others are compared with them. Between the two
+//! lies what it takes to look at each request; between the latter and chime, what it takes to have
+//! deadlines and limits.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 
+use chime_protocol::{Framing, Service, Session, Status};
+use chrono::{Local, NaiveDateTime};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
 
@@ -17,32 +22,65 @@ const REPLY: &[u8] = b"Saturday\n";
 /// Greets whoever connects, and answers each LF.
 pub(crate) fn serve_lines(address: &str) -> io::Result<()> {
     let replies = REPLY.repeat(BLOCK);
-    serve(address, GREETING, |connection, request| {
+    serve(address, GREETING, (), |connection, (), request| {
         let lines = request.iter().filter(|byte| **byte == b'\n').count();
         connection.write_all(&replies[..lines * REPLY.len()])
     })
 }
 
-/// Reads all there is, and answers nothing but the end of a line.
-pub(crate) fn serve_sink(address: &str) -> io::Result<()> {
-    serve(address, GREETING, |connection, request| {
-        match request.ends_with(b"\n") {
-            true => connection.write_all(b"0\n"),
-            false => Ok(()),
-        }
-    })
+/// Answers as chime does.
+pub(crate) fn serve_sessions(address: &str) -> io::Result<()> {
+    let mut session = Session::new(Service::Both, Framing::Line);
+    let mut greeting = [0; BLOCK];
+    let progress = session.advance(&[], &mut greeting, NaiveDateTime::MIN);
+    let greeting = &greeting[..progress.written];
+    serve(
+        address,
+        greeting,
+        session,
+        |connection, session, request| {
+            let now = Local::now().naive_local();
+            let mut unread = request;
+            loop {
+                let mut replies = [0; BLOCK];
+                let progress = session.advance(unread, &mut replies, now);
+                connection.write_all(&replies[..progress.written])?;
+                unread = &unread[progress.read..];
+                match progress.status {
+                    Status::NeedInput => return Ok(()),
+                    Status::OutputFull => {}
+                    Status::Closed => return Err(io::ErrorKind::ConnectionAborted.into()),
+                }
+            }
+        },
+    )
 }
 
-fn serve(
+/// Reads all there is, and answers nothing but the end of a line.
+pub(crate) fn serve_sink(address: &str) -> io::Result<()> {
+    serve(
+        address,
+        GREETING,
+        (),
+        |connection, (), request| match request.ends_with(b"\n") {
+            true => connection.write_all(b"0\n"),
+            false => Ok(()),
+        },
+    )
+}
+
+/// Has `answer` see to each read; every connection has a state of its own.
+fn serve<S: Clone>(
     address: &str,
     greeting: &[u8],
-    answer: impl Fn(&mut TcpStream, &[u8]) -> io::Result<()>,
+    state: S,
+    answer: impl Fn(&mut TcpStream, &mut S, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     let epoll = Epoll::new(EpollCreateFlags::empty())?;
     epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
-    let mut connections: Vec<Option<TcpStream>> = Vec::new();
+    let mut connections: Vec<Option<(TcpStream, S)>> = Vec::new();
     let mut events = [EpollEvent::empty(); 1024];
     let mut block = [0; BLOCK];
     loop {
@@ -50,13 +88,13 @@ fn serve(
         for event in &events[..count] {
             let slot = event.data() as usize;
             if slot == 0 {
-                accept(&listener, &epoll, &mut connections, greeting)?;
+                accept(&listener, &epoll, &mut connections, greeting, &state)?;
                 continue;
             }
-            let connection = connections[slot].as_mut().expect("an open connection");
+            let (connection, state) = connections[slot].as_mut().expect("an open connection");
             let ended = match connection.read(&mut block) {
                 Ok(0) | Err(_) => true,
-                Ok(length) => answer(connection, &block[..length]).is_err(),
+                Ok(length) => answer(connection, state, &block[..length]).is_err(),
             };
             if ended {
                 connections[slot] = None;
@@ -66,11 +104,12 @@ fn serve(
 }
 
 /// Takes the connections that wait, each in the slot of its descriptor.
-fn accept(
+fn accept<S: Clone>(
     listener: &TcpListener,
     epoll: &Epoll,
-    connections: &mut Vec<Option<TcpStream>>,
+    connections: &mut Vec<Option<(TcpStream, S)>>,
     greeting: &[u8],
+    state: &S,
 ) -> io::Result<()> {
     while let Ok((mut connection, _)) = listener.accept() {
         connection.set_nodelay(true)?;
@@ -81,7 +120,7 @@ fn accept(
             EpollEvent::new(EpollFlags::EPOLLIN, slot as u64),
         )?;
         if connection.write_all(greeting).is_ok() {
-            connections[slot] = Some(connection);
+            connections[slot] = Some((connection, state.clone()));
         }
     }
     Ok(())

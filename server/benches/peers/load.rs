@@ -14,7 +14,7 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::server::Server;
+use crate::server::{ALL_CORES, Offer, Server};
 
 /// The core on which the load is made.
 const CORE: usize = 1;
@@ -75,7 +75,12 @@ impl Load {
     }
 
     fn bench(&self, server: &Server, load: &[&str]) -> io::Result<Value> {
-        let output = Command::new(&self.client)
+        let mut client = Command::new(&self.client);
+        if server.offers == [Offer::AllCores] {
+            client = Command::new("taskset");
+            client.args(["-c", ALL_CORES]).arg(&self.client);
+        }
+        let output = client
             .args(["--server", &server.address, "bench", "--json"])
             .args([
                 "--warm-up",
@@ -94,8 +99,8 @@ impl Load {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// Replies a second to datagrams, of which a few are on their way at a time.
-    pub(crate) fn datagrams(&self, server: &Server) -> io::Result<f64> {
+    /// Replies a second to datagrams, of which a few are on their way at a time; and how many were lost.
+    pub(crate) fn datagrams(&self, server: &Server) -> io::Result<(f64, f64)> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.connect(&server.address)?;
         socket.set_read_timeout(Some(DATAGRAM_WAIT))?;
@@ -127,10 +132,8 @@ impl Load {
             };
             replies += room;
         }
-        if lost > 0 {
-            eprintln!("{}: {lost} datagrams lost", server.name);
-        }
-        Ok((replies - lost) as f64 / begin.elapsed().as_secs_f64())
+        let rate = (replies - lost) as f64 / begin.elapsed().as_secs_f64();
+        Ok((rate, lost as f64))
     }
 
     /// Bytes a second of a long line of digits, until its sum has come.

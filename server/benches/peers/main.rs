@@ -2,9 +2,10 @@
 //!
 //! `cargo bench -p chime-server` starts chime, bare loops around the system calls, and every peer that is
 //! installed: `apt-get install redis-server memcached chrony xinetd python3`. The servers run on the
-//! first core, the load on the second. In each round every server is measured once; what is printed are medians, and
-//! the medians of the ratios of each round, with the least and the greatest. They are
-//! written to `server/benches/peers.txt` and drawn in `server/benches/peers.svg`.
+//! first core, the load on the second, unless the title says that they share all cores. In each round
+//! every server is measured once; what is printed are medians, and the medians of the ratios of each
+//! round, with the least and the greatest. They are written to `server/benches/peers.txt` and drawn in
+//! `server/benches/peers.svg`.
 //!
 //! `cargo bench -p chime-server -- 15` measures so many rounds in place of 5.
 
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ended = match words[..] {
         ["serve-lines", address] => bare::serve_lines(address),
+        ["serve-sessions", address] => bare::serve_sessions(address),
         ["serve-sink", address] => bare::serve_sink(address),
         ["serve-datagrams", address] => bare::serve_datagrams(address),
         [] => measure(ROUNDS),
@@ -61,81 +63,99 @@ fn main() -> ExitCode {
 fn measure(rounds: usize) -> io::Result<()> {
     let servers = server::start_all()?;
     let load = Load::build()?;
-    let offering = |offer| {
-        servers
-            .iter()
-            .filter(move |server| server.offers.contains(&offer))
-    };
     let mut report = Report::new(rounds);
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
-        for in_flight in [1, 16, 100] {
-            let title = format!("TCP, 50 connections, {in_flight} in flight each");
-            for server in offering(Offer::Lines) {
-                let rate = load.lines(server, in_flight);
-                report.add(&title, Unit::PerSecond, server.name, rate);
-            }
-        }
-        for server in offering(Offer::Lines).chain(offering(Offer::Visits)) {
-            let rate = load.visits(server);
-            report.add(
-                "TCP, a connection for each request",
-                Unit::PerSecond,
-                server.name,
-                rate,
-            );
-        }
-        for server in offering(Offer::Datagrams) {
-            let rate = load.datagrams(server);
-            report.add("UDP", Unit::PerSecond, server.name, rate);
-        }
-        for server in offering(Offer::Sink) {
-            let rate = load.digits(server);
-            report.add(
-                "TCP, a line of 256 MiB of digits",
-                Unit::BytesPerSecond,
-                server.name,
-                rate,
-            );
-        }
+        measure_streams(&load, &servers, &mut report);
+        measure_datagrams(&load, &servers, &mut report);
         measure_latency(&load, &servers, &mut report);
     }
-    for server in offering(Offer::Lines) {
-        let count = match server.has_threads() {
-            true => IDLE_THREADS,
-            false => IDLE_CONNECTIONS,
-        };
-        let bytes = idle_bytes(server, count);
+    measure_memory(&servers, &mut report);
+    report.write()
+}
+
+/// The servers that offer this.
+fn offering(servers: &[Server], offer: Offer) -> impl Iterator<Item = &Server> {
+    servers
+        .iter()
+        .filter(move |server| server.offers.contains(&offer))
+}
+
+/// What is said of a load on all connections: the one without pipelining sets the rate of others.
+fn lines_title(in_flight: u32) -> String {
+    format!("TCP, 50 connections, {in_flight} in flight each")
+}
+
+fn measure_streams(load: &Load, servers: &[Server], report: &mut Report) {
+    for in_flight in [1, 16, 100] {
+        for server in offering(servers, Offer::Lines) {
+            let rate = load.lines(server, in_flight);
+            report.add(&lines_title(in_flight), Unit::PerSecond, server.name, rate);
+        }
+    }
+    for server in offering(servers, Offer::AllCores) {
+        let title = "TCP, 50 connections, 16 in flight each, server and load share all cores";
+        report.add(title, Unit::PerSecond, server.name, load.lines(server, 16));
+    }
+    for server in offering(servers, Offer::Lines).chain(offering(servers, Offer::Visits)) {
+        let title = "TCP, a connection for each request";
+        report.add(title, Unit::PerSecond, server.name, load.visits(server));
+    }
+    for server in offering(servers, Offer::Sink) {
+        let title = "TCP, a line of 256 MiB of digits";
         report.add(
-            "memory of an idle connection",
-            Unit::Bytes,
+            title,
+            Unit::BytesPerSecond,
             server.name,
-            bytes,
+            load.digits(server),
         );
     }
-    report.write()
+}
+
+fn measure_datagrams(load: &Load, servers: &[Server], report: &mut Report) {
+    for server in offering(servers, Offer::Datagrams) {
+        let (rate, lost) = match load.datagrams(server) {
+            Ok((rate, lost)) => (Ok(rate), Ok(lost)),
+            Err(error) => {
+                eprintln!("UDP: {}: {error}", server.name);
+                continue;
+            }
+        };
+        report.add("UDP", Unit::PerSecond, server.name, rate);
+        report.add(
+            "UDP, datagrams lost in a second",
+            Unit::Count,
+            server.name,
+            lost,
+        );
+    }
 }
 
 /// Measures the latency at a rate that the slower of chime and redis can serve twice over.
 fn measure_latency(load: &Load, servers: &[Server], report: &mut Report) {
-    let measured = servers.iter().filter(|server| {
-        server.offers.contains(&Offer::Lines) && ["chime", "redis"].contains(&server.name)
-    });
-    let measured: Vec<&Server> = measured.collect();
-    let title = "TCP, 50 connections, 1 in flight each";
-    let slowest = measured
+    let measured: Vec<&Server> = offering(servers, Offer::Lines)
+        .filter(|server| ["chime", "redis"].contains(&server.name))
+        .collect();
+    let rates = measured
         .iter()
-        .filter_map(|server| report.last(title, server.name));
-    let Some(rate) = slowest.reduce(f64::min) else {
+        .filter_map(|server| report.last(&lines_title(1), server.name));
+    let Some(rate) = rates.reduce(f64::min) else {
         return;
     };
     for server in measured {
+        let title = "p99 at half of the maximum rate, open loop";
         let seconds = load.latency(server, (rate / 2.0) as u64);
-        report.add(
-            "p99 at half of the maximum rate, open loop",
-            Unit::Seconds,
-            server.name,
-            seconds,
-        );
+        report.add(title, Unit::Seconds, server.name, seconds);
+    }
+}
+
+fn measure_memory(servers: &[Server], report: &mut Report) {
+    for server in offering(servers, Offer::Lines) {
+        let count = match server.has_threads() {
+            true => IDLE_THREADS,
+            false => IDLE_CONNECTIONS,
+        };
+        let title = "memory of an idle connection";
+        report.add(title, Unit::Bytes, server.name, idle_bytes(server, count));
     }
 }

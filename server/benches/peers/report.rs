@@ -17,6 +17,7 @@ pub(crate) enum Unit {
     BytesPerSecond,
     Bytes,
     Seconds,
+    Count,
 }
 
 impl Unit {
@@ -26,6 +27,7 @@ impl Unit {
             Unit::PerSecond => format!("{:.1} k/s", value / 1e3),
             Unit::BytesPerSecond => format!("{:.2} GB/s", value / 1e9),
             Unit::Bytes => format!("{value:.0} B"),
+            Unit::Count => format!("{value:.0}"),
             Unit::Seconds => format!("{:.0} us", value * 1e6),
         }
     }
@@ -54,10 +56,9 @@ impl Row {
     /// What ours is in comparison with this one, in each round.
     fn ratios(&self, values: &[f64]) -> Vec<f64> {
         let ours = self.values(OURS).unwrap_or_default();
-        ours.iter()
-            .zip(values)
-            .map(|(ours, theirs)| ours / theirs)
-            .collect()
+        let ratios = ours.iter().zip(values).map(|(ours, theirs)| ours / theirs);
+        // Nothing can be compared with zero.
+        ratios.filter(|ratio| ratio.is_finite()).collect()
     }
 }
 
@@ -163,7 +164,7 @@ impl Report {
                 .fold(0.0, f64::max);
             for (server, values) in &row.servers {
                 let value = median(values);
-                let width = 420.0 * value / greatest;
+                let width = 420.0 * value / greatest.max(f64::MIN_POSITIVE);
                 let fill = if *server == OURS {
                     "#1769aa"
                 } else {

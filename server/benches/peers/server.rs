@@ -6,7 +6,7 @@ use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to listen.
@@ -14,6 +14,9 @@ const START_MAX: Duration = Duration::from_secs(10);
 
 /// The core on which servers run. The load is made on the other.
 const CORE: &str = "0";
+
+/// What `taskset` takes for all of them: those that there are not do not matter to it.
+pub(crate) const ALL_CORES: &str = "0-1023";
 
 /// What a server offers to be measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub(crate) enum Offer {
     Datagrams,
     /// Something at the end of a long line.
     Sink,
+    /// A conversation of lines, by threads that share all cores with the load.
+    AllCores,
 }
 
 /// A server that runs, until it is dropped.
@@ -66,26 +71,28 @@ impl Server {
 }
 
 /// A server to be started.
-struct Recipe<'a> {
+struct Recipe {
     name: &'static str,
     offers: &'static [Offer],
     load: &'static [&'static str],
     datagram: &'static [u8],
-    /// Files that it needs.
-    files: &'a [(&'a str, &'a str)],
-    /// Words with `ADDRESS`, `PORT` and `FOLDER` in them.
-    command: &'a str,
+    /// Files that it needs: a name and a text, with `ADDRESS`, `PORT` and `FOLDER` in it.
+    file: Option<(&'static str, &'static str)>,
+    /// The program and its arguments, with the same in them.
+    command: String,
 }
 
-impl Recipe<'_> {
-    const DEFAULT: Recipe<'static> = Recipe {
-        name: "",
-        offers: &[],
-        load: &[],
-        datagram: b"day",
-        files: &[],
-        command: "",
-    };
+impl Recipe {
+    fn new(name: &'static str, offers: &'static [Offer], command: impl Into<String>) -> Recipe {
+        Recipe {
+            name,
+            offers,
+            load: &[],
+            datagram: b"day",
+            file: None,
+            command: command.into(),
+        }
+    }
 }
 
 /// What asks an NTP server for the time: version 4, from a client.
@@ -97,101 +104,102 @@ const NTP_REQUEST: [u8; 48] = {
 
 /// Starts every server that there is; says which ones there are not.
 pub(crate) fn start_all() -> io::Result<Vec<Server>> {
-    let this = env::current_exe()?.display().to_string();
-    let bare = |kind: &str| format!("{this} {kind} ADDRESS");
-    let chime = concat!(
-        env!("CARGO_BIN_EXE_chime-server"),
-        " --workers 1 --log warn"
-    );
-    let python = concat!(
-        "python3 ",
-        env!("CARGO_MANIFEST_DIR"),
-        "/benches/peers/threaded.py ADDRESS"
-    );
-    let recipes = [
-        Recipe {
-            name: "chime",
-            offers: &[Offer::Lines, Offer::Sink],
-            command: &format!("{chime} --max-connections 15000 --no-udp --tcp ADDRESS"),
-            ..Recipe::DEFAULT
-        },
-        Recipe {
-            name: "chime",
-            offers: &[Offer::Datagrams],
-            command: &format!("{chime} --no-tcp --udp ADDRESS"),
-            ..Recipe::DEFAULT
-        },
-        Recipe {
-            name: "bare loop",
-            offers: &[Offer::Lines],
-            command: &bare("serve-lines"),
-            ..Recipe::DEFAULT
-        },
-        Recipe {
-            name: "bare loop",
-            offers: &[Offer::Sink],
-            command: &bare("serve-sink"),
-            ..Recipe::DEFAULT
-        },
-        Recipe {
-            name: "bare loop",
-            offers: &[Offer::Datagrams],
-            command: &bare("serve-datagrams"),
-            ..Recipe::DEFAULT
-        },
-        Recipe {
-            name: "redis",
-            offers: &[Offer::Lines],
-            load: &["--greeting-lines", "0", "--request", "PING"],
-            files: &[(
-                "redis.conf",
-                "bind 127.0.0.1\nport PORT\nsave \"\"\nmaxclients 15000\n",
-            )],
-            command: "redis-server FOLDER/redis.conf",
-            ..Recipe::DEFAULT
-        },
-        Recipe {
-            name: "memcached",
-            offers: &[Offer::Lines],
-            load: &["--greeting-lines", "0", "--request", "version"],
-            command: "memcached -u nobody -l 127.0.0.1 -p PORT -U 0 -t 1 -c 15000",
-            ..Recipe::DEFAULT
-        },
-        Recipe {
-            name: "Python, threads",
-            offers: &[Offer::Lines],
-            command: python,
-            ..Recipe::DEFAULT
-        },
-        Recipe {
-            name: "xinetd",
-            offers: &[Offer::Visits],
-            load: &["--greeting-lines", "0", "--request", ""],
-            files: &[("xinetd.conf", XINETD)],
-            command: "xinetd -dontfork -f FOLDER/xinetd.conf -pidfile FOLDER/xinetd.pid",
-            ..Recipe::DEFAULT
-        },
-        Recipe {
-            name: "chronyd",
-            offers: &[Offer::Datagrams],
-            datagram: &NTP_REQUEST,
-            files: &[(
-                "chrony.conf",
-                "port PORT\ncmdport 0\nallow 127.0.0.0/8\nlocal stratum 1\npidfile FOLDER/chrony.pid\n",
-            )],
-            command: "chronyd -d -x -u root -f FOLDER/chrony.conf",
-            ..Recipe::DEFAULT
-        },
-    ];
     let mut servers = Vec::new();
-    for recipe in &recipes {
-        match start(recipe) {
+    for recipe in ours()?.into_iter().chain(peers()?) {
+        match start(&recipe) {
             Ok(server) => servers.push(server),
             Err(error) => eprintln!("left out: {}: {error}", recipe.name),
         }
     }
     Ok(servers)
 }
+
+/// chime, and the bare loops.
+fn ours() -> io::Result<Vec<Recipe>> {
+    use Offer::{AllCores, Datagrams, Lines, Sink};
+
+    let this = env::current_exe()?.display().to_string();
+    let bare = |kind: &str| format!("{this} {kind} ADDRESS");
+    let chime = |options: &str| {
+        let server = env!("CARGO_BIN_EXE_chime-server");
+        format!("{server} --log warn --max-connections 15000 {options} ADDRESS")
+    };
+    Ok(vec![
+        Recipe::new("chime", &[Lines, Sink], chime("--workers 1 --no-udp --tcp")),
+        Recipe::new("chime", &[Datagrams], chime("--workers 1 --no-tcp --udp")),
+        Recipe::new("chime", &[AllCores], chime("--no-udp --tcp")),
+        Recipe::new(
+            "chime, 1 thread",
+            &[AllCores],
+            chime("--workers 1 --no-udp --tcp"),
+        ),
+        Recipe::new("bare loop", &[Lines], bare("serve-lines")),
+        Recipe::new("bare, sessions", &[Lines], bare("serve-sessions")),
+        Recipe::new("bare loop", &[Sink], bare("serve-sink")),
+        Recipe::new("bare loop", &[Datagrams], bare("serve-datagrams")),
+    ])
+}
+
+/// The servers of others.
+fn peers() -> io::Result<Vec<Recipe>> {
+    use Offer::{AllCores, Datagrams, Lines, Visits};
+
+    let threads = available_parallelism()?;
+    let memcached =
+        |threads| format!("memcached -u nobody -l 127.0.0.1 -p PORT -U 0 -t {threads} -c 15000");
+    let version = &["--greeting-lines", "0", "--request", "version"];
+    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/threaded.py");
+    Ok(vec![
+        Recipe {
+            load: &["--greeting-lines", "0", "--request", "PING"],
+            file: Some((
+                "redis.conf",
+                "bind 127.0.0.1\nport PORT\nsave \"\"\nmaxclients 15000\n",
+            )),
+            ..Recipe::new("redis", &[Lines], "redis-server FOLDER/redis.conf")
+        },
+        Recipe {
+            load: version,
+            ..Recipe::new("memcached", &[Lines], memcached(1))
+        },
+        Recipe {
+            load: version,
+            ..Recipe::new("memcached", &[AllCores], memcached(threads.get()))
+        },
+        Recipe::new(
+            "Python, threads",
+            &[Lines],
+            format!("python3 {python} ADDRESS"),
+        ),
+        Recipe {
+            // It answers who connects, and does not wait to be asked.
+            load: &["--greeting-lines", "0", "--request", ""],
+            file: Some(("xinetd.conf", XINETD)),
+            ..Recipe::new(
+                "xinetd, unasked",
+                &[Visits],
+                "xinetd -dontfork -f FOLDER/xinetd.conf -pidfile FOLDER/xinetd.pid",
+            )
+        },
+        Recipe {
+            datagram: &NTP_REQUEST,
+            file: Some(("chrony.conf", CHRONY)),
+            ..Recipe::new(
+                "chronyd",
+                &[Datagrams],
+                "chronyd -d -x -u root -f FOLDER/chrony.conf",
+            )
+        },
+    ])
+}
+
+const CHRONY: &str = "\
+port PORT
+cmdport 0
+allow 127.0.0.0/8
+local stratum 1
+pidfile FOLDER/chrony.pid
+";
 
 const XINETD: &str = "\
 defaults
@@ -213,7 +221,7 @@ service daytime
 }
 ";
 
-fn start(recipe: &Recipe<'_>) -> io::Result<Server> {
+fn start(recipe: &Recipe) -> io::Result<Server> {
     let is_udp = recipe.offers == [Offer::Datagrams];
     let address = free_address(is_udp)?;
     let port = address.rsplit(':').next().expect("an address has a port");
@@ -223,12 +231,16 @@ fn start(recipe: &Recipe<'_>) -> io::Result<Server> {
         let text = text.replace("ADDRESS", &address).replace("PORT", port);
         text.replace("FOLDER", &folder.display().to_string())
     };
-    for (name, text) in recipe.files {
+    if let Some((name, text)) = recipe.file {
         fs::write(folder.join(name), fill(text))?;
     }
+    let cores = match recipe.offers {
+        [Offer::AllCores] => ALL_CORES,
+        _ => CORE,
+    };
     let process = Command::new("taskset")
-        .args(["-c", CORE])
-        .args(fill(recipe.command).split(' '))
+        .args(["-c", cores])
+        .args(fill(&recipe.command).split(' '))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

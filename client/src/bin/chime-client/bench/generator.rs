@@ -20,6 +20,7 @@ const BUFFER_SIZE: usize = 1 << 18;
 /// How often it is looked for connections that time out, and progress is told.
 const TICK: Duration = Duration::from_millis(100);
 /// The token of the timer; those of connections are their places.
+#[cfg(target_os = "linux")]
 const TIMER: Token = Token(usize::MAX);
 
 /// Connections of one kind to one server, and what drives them, on one thread.
