@@ -39,6 +39,29 @@ pub struct Progress {
     pub written: usize,
     /// What to do next.
     pub status: Status,
+    /// The requests that were read to their end.
+    pub requests: RequestCounts,
+}
+
+/// How many requests of each kind there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestCounts {
+    /// Of each command, in the order of [`Command::ALL`].
+    pub commands: [u64; Command::ALL.len()],
+    /// Strings of digits.
+    pub digits: u64,
+    /// Everything else.
+    pub invalid: u64,
+}
+
+impl RequestCounts {
+    fn add(&mut self, request: Request) {
+        match request {
+            Request::Command(command) => self.commands[command as usize] += 1,
+            Request::Digits(_) => self.digits += 1,
+            Request::Invalid => self.invalid += 1,
+        }
+    }
 }
 
 /// What the caller of a [`Session`] does next, once it has sent what was written.
@@ -106,6 +129,11 @@ impl Session {
         self.run(&[], true, output, now)
     }
 
+    /// Whether a line has begun and not ended.
+    pub fn has_partial_line(&self) -> bool {
+        self.requests != Requests::new()
+    }
+
     fn run(
         &mut self,
         input: &[u8],
@@ -118,6 +146,7 @@ impl Session {
             Some((reply, offset)) => self.write_reply(reply, offset, output),
             None => 0,
         };
+        let mut requests = RequestCounts::default();
         let status = loop {
             if self.reply.is_some() {
                 break Status::OutputFull;
@@ -132,8 +161,11 @@ impl Session {
             } else if request.is_none() {
                 break Status::NeedInput;
             }
-            let reply = request.and_then(|request| self.answer(request, now));
-            if let Some(reply) = reply {
+            let Some(request) = request else {
+                continue;
+            };
+            requests.add(request);
+            if let Some(reply) = self.answer(request, now) {
                 written += self.write_reply(reply, 0, &mut output[written..]);
             }
         };
@@ -141,6 +173,7 @@ impl Session {
             read: input.len() - unread.len(),
             written,
             status,
+            requests,
         }
     }
 

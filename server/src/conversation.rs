@@ -1,20 +1,22 @@
 //! One conversation with one client, over any stream.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::mem;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use chime_protocol::{Session, Status};
+use chime_protocol::{Progress, RequestCounts, Session, Status};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::Options;
+use crate::{Counters, Event, Options};
 
 /// Bytes read at a time, and bytes of replies written at a time.
 const BLOCK: usize = 16_384;
@@ -22,42 +24,53 @@ const BLOCK: usize = 16_384;
 /// Blocks read in a row before other conversations have their turn.
 const BLOCKS_IN_A_ROW: usize = 8;
 
+/// The time that a line has for each byte of it, beside the line timeout: a second for 500 of them.
+const BYTE_TIME: Duration = Duration::from_millis(2);
+
 /// How long a closed conversation waits for the client to close its side too.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The buffers that all conversations of a worker share.
+/// What all conversations of a worker share: limits, counters, and the buffers.
 ///
-/// A conversation uses them within one poll, so one that waits owns no buffer.
+/// A conversation uses the buffers within one poll, so one that waits owns none.
 #[derive(Debug)]
-pub struct Buffers(RefCell<Blocks>);
+pub struct Worker {
+    pub(crate) options: Options,
+    pub(crate) counters: Arc<Counters>,
+    buffers: RefCell<Buffers>,
+}
 
 #[derive(Debug)]
-struct Blocks {
+struct Buffers {
     input: [u8; BLOCK],
     output: [u8; BLOCK],
 }
 
-impl Default for Buffers {
-    fn default() -> Buffers {
-        Buffers(RefCell::new(Blocks {
-            input: [0; BLOCK],
-            output: [0; BLOCK],
-        }))
+impl Worker {
+    /// A worker with these limits, which counts here.
+    pub fn new(options: Options, counters: Arc<Counters>) -> Worker {
+        Worker {
+            options,
+            counters,
+            buffers: RefCell::new(Buffers {
+                input: [0; BLOCK],
+                output: [0; BLOCK],
+            }),
+        }
     }
 }
 
 /// Holds one conversation, until it ends or `stop` is cancelled, and closes the stream.
 ///
-/// After `stop` it answers what has been asked and closes. It closes without a word a stream on which no
-/// byte moved for the idle timeout, which is the only error here that is not the stream's own.
+/// After `stop` it answers what has been asked and closes. It closes without a word the stream of a client
+/// that exceeds a time limit.
 pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     session: Session,
-    options: &Options,
-    buffers: &Buffers,
+    worker: &Worker,
     stop: &CancellationToken,
-) -> io::Result<()> {
-    let mut conversation = Conversation::new(stream, session, options, buffers);
+) -> Result<(), Failure> {
+    let mut conversation = Conversation::new(stream, session, Box::default(), worker);
     tokio::select! {
         biased;
         ended = &mut conversation => return ended,
@@ -66,12 +79,56 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     conversation.await
 }
 
+/// Why a conversation did not come to its end.
+#[derive(Debug)]
+pub enum Failure {
+    /// No byte moved for the idle timeout.
+    Idle,
+    /// A line did not end in its time.
+    SlowLine,
+    /// The client took no byte of a reply for the write timeout.
+    SlowReader,
+    /// The stream failed.
+    Stream(io::Error),
+}
+
+impl Failure {
+    pub(crate) fn event(&self) -> Event {
+        match self {
+            Failure::Idle => Event::ConversationIdle,
+            Failure::SlowLine => Event::LineTooSlow,
+            Failure::SlowReader => Event::ReaderTooSlow,
+            Failure::Stream(_) => Event::ConversationFailed,
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Stream(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Idle => f.write_str("closed, as no byte moved for the idle timeout"),
+            Failure::SlowLine => f.write_str("closed, as a line did not end in its time"),
+            Failure::SlowReader => {
+                f.write_str("closed, as no reply was taken for the write timeout")
+            }
+            Failure::Stream(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
 /// A conversation as a future, of which a server holds one for each client: what it keeps is small.
 pub(crate) struct Conversation<'a, S> {
     stream: S,
     session: Session,
-    options: &'a Options,
-    buffers: &'a Buffers,
+    worker: &'a Worker,
     /// What the session needs next.
     status: Status,
     phase: Phase,
@@ -82,6 +139,8 @@ pub(crate) struct Conversation<'a, S> {
     /// Replies that the client has not taken.
     unsent: Box<[u8]>,
     last_moved: Instant,
+    /// When the line that has begun must have ended.
+    line_deadline: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -100,54 +159,78 @@ enum Phase {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Future for Conversation<'_, S> {
-    type Output = io::Result<()>;
+    type Output = Result<(), Failure>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let this = self.get_mut();
-        let is_over = !this.is_closing() && this.poll_answer(cx)?.is_ready();
-        if is_over {
+        if !this.is_closing() && this.poll_answer(cx)?.is_ready() {
             this.phase = Phase::Closing;
+            this.last_moved = Instant::now();
         }
         if this.is_closing() && this.poll_close(cx)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if is_over {
-            this.timer.as_mut().reset(Instant::now() + LINGER);
-        }
-        while this.timer.as_mut().poll(cx).is_ready() {
-            if this.is_closing() {
-                return Poll::Ready(Ok(()));
+        loop {
+            let (deadline, ended) = this.deadline();
+            if deadline < this.timer.deadline() {
+                this.timer.as_mut().reset(deadline);
             }
-            let deadline = this.last_moved + this.options.idle_timeout;
+            ready!(this.timer.as_mut().poll(cx));
             if deadline <= Instant::now() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                return Poll::Ready(ended);
             }
             this.timer.as_mut().reset(deadline);
         }
-        Poll::Pending
     }
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
+    /// Starts a conversation in which these bytes have been read already.
     pub(crate) fn new(
         stream: S,
         session: Session,
-        options: &'a Options,
-        buffers: &'a Buffers,
+        unread: Box<[u8]>,
+        worker: &'a Worker,
     ) -> Conversation<'a, S> {
         Conversation {
             stream,
             session,
-            options,
-            buffers,
+            worker,
             status: Status::OutputFull,
             phase: Phase::Open,
             has_ended: false,
-            unread: Box::default(),
+            unread,
             unsent: Box::default(),
             last_moved: Instant::now(),
-            timer: Box::pin(sleep(options.idle_timeout)),
+            line_deadline: None,
+            timer: Box::pin(sleep(worker.options.idle_timeout)),
         }
+    }
+
+    /// How long it may go on if nothing happens, and how it has ended then.
+    fn deadline(&self) -> (Instant, Result<(), Failure>) {
+        let options = &self.worker.options;
+        if self.is_closing() {
+            return (self.last_moved + LINGER, Ok(()));
+        }
+        let idle = (self.last_moved + options.idle_timeout, Failure::Idle);
+        let slow = match self.line_deadline {
+            _ if !self.unsent.is_empty() => {
+                let deadline = self.last_moved + options.write_timeout;
+                Some((deadline, Failure::SlowReader))
+            }
+            Some(deadline) => Some((deadline, Failure::SlowLine)),
+            None => None,
+        };
+        let (deadline, failure) = match slow {
+            Some(slow) if slow.0 < idle.0 => slow,
+            _ => idle,
+        };
+        (deadline, Err(failure))
+    }
+
+    pub(crate) fn counters(&self) -> &'a Counters {
+        &self.worker.counters
     }
 
     /// Has it end once what has been asked is answered.
@@ -167,7 +250,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     ///
     /// While a write waits, nothing is read: a client that takes no replies stops itself.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Blocks { input, output } = &mut *self.buffers.0.borrow_mut();
+        let Buffers { input, output } = &mut *self.worker.buffers.borrow_mut();
         for _ in 0..BLOCKS_IN_A_ROW {
             let unsent = mem::take(&mut self.unsent);
             ready!(self.poll_send(cx, &unsent))?;
@@ -187,17 +270,32 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                 },
                 Status::Closed => return Poll::Ready(Ok(())),
             };
-            let now = (self.options.clock)();
+            let now = (self.worker.options.clock)();
             let progress = match self.has_ended {
                 true => self.session.finish(output, now),
                 false => self.session.advance(bytes, output, now),
             };
-            self.status = progress.status;
+            self.account(progress);
             self.unread = bytes[progress.read..].into();
             ready!(self.poll_send(cx, &output[..progress.written]))?;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Notes what the session has done.
+    fn account(&mut self, progress: Progress) {
+        self.status = progress.status;
+        self.worker.counters.add_requests(&progress.requests);
+        let is_same_line = progress.requests == RequestCounts::default();
+        self.line_deadline = match self.line_deadline {
+            _ if !self.session.has_partial_line() => None,
+            Some(deadline) if is_same_line => Some(deadline),
+            _ => Some(self.last_moved + self.worker.options.line_timeout),
+        };
+        if let Some(deadline) = &mut self.line_deadline {
+            *deadline += BYTE_TIME * u32::try_from(progress.read).unwrap_or(u32::MAX);
+        }
     }
 
     /// Reads once; returns nothing when the client has stopped sending.
@@ -211,6 +309,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
         let length = buffer.filled().len();
         self.has_ended = length == 0;
+        self.worker.counters.add(Event::ByteReceived, length as u64);
         if self.phase == Phase::Drained {
             self.phase = Phase::Stopping;
         }
@@ -225,6 +324,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(written) => {
                     bytes = &bytes[written..];
+                    self.worker.counters.add(Event::ByteSent, written as u64);
                     self.last_moved = Instant::now();
                 }
                 Poll::Pending => {
@@ -241,7 +341,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     /// To drop a stream with unread bytes is to reset it, and a reset overtakes replies that the client
     /// has not read. So what still comes is read first, for a bounded time.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Blocks { input, .. } = &mut *self.buffers.0.borrow_mut();
+        let Buffers { input, .. } = &mut *self.worker.buffers.borrow_mut();
         if self.phase == Phase::Closing {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             self.phase = Phase::Closed;

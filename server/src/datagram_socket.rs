@@ -1,7 +1,7 @@
 //! A real UDP socket that replies from the address that was asked, many datagrams a system call.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use chime_protocol::DATAGRAM_MAX;
@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use tokio::io::Interest;
 use tracing::debug;
 
-use crate::Datagrams;
+use crate::{Datagram, Datagrams};
 
 /// Datagrams taken at a time.
 const BATCH: usize = 64;
@@ -61,7 +61,7 @@ impl DatagramSocket {
 impl Datagrams for DatagramSocket {
     async fn exchange<A>(&mut self, mut answer: A) -> io::Result<()>
     where
-        A: FnMut(&[u8], &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
+        A: FnMut(Datagram<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
     {
         self.socket.readable().await?;
         let DatagramSocket {
@@ -101,7 +101,7 @@ struct Reply {
 fn receive(
     socket: RawFd,
     headers: &mut MultiHeaders<SockaddrStorage>,
-    answer: &mut impl FnMut(&[u8], &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
+    answer: &mut impl FnMut(Datagram<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
     replies: &mut Vec<Reply>,
 ) -> io::Result<usize> {
     let mut blocks = [[0; DATAGRAM_MAX]; BATCH];
@@ -110,19 +110,49 @@ fn receive(
     let mut count = 0;
     for datagram in received {
         count += 1;
-        let request = datagram.iovs().next().unwrap_or_default();
+        let asked = datagram.cmsgs()?.next();
+        let Some(from) = datagram.address.as_ref().and_then(address) else {
+            continue;
+        };
+        let request = Datagram {
+            bytes: datagram.iovs().next().unwrap_or_default(),
+            from,
+            is_for_host: asked.as_ref().is_none_or(is_for_host),
+        };
         let mut bytes = [0; DATAGRAM_MAX];
         if let Some(length) = answer(request, &mut bytes) {
-            let from = datagram.cmsgs()?.next();
             replies.push(Reply {
                 bytes,
                 length,
                 to: datagram.address,
-                from,
+                from: asked,
             });
         }
     }
     Ok(count)
+}
+
+fn address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address
+        .as_sockaddr_in()
+        .map(|v4| SocketAddrV4::from(*v4).into());
+    v4.or_else(|| {
+        address
+            .as_sockaddr_in6()
+            .map(|v6| SocketAddrV6::from(*v6).into())
+    })
+}
+
+/// Whether the address that was asked is that of one host.
+fn is_for_host(asked: &ControlMessageOwned) -> bool {
+    match asked {
+        // They differ if it was sent to all of a network, or to a group.
+        ControlMessageOwned::Ipv4PacketInfo(asked) => {
+            asked.ipi_addr.s_addr == asked.ipi_spec_dst.s_addr
+        }
+        ControlMessageOwned::Ipv6PacketInfo(asked) => asked.ipi6_addr.s6_addr[0] != 0xff,
+        _ => true,
+    }
 }
 
 /// Sends replies that all leave from the same address. One that can't be sent is dropped.

@@ -5,22 +5,21 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::num::NonZero;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
-use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use chime_protocol::model::{Script, Step, naive};
 use chime_protocol::{Framing, Session};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Buffers, Options, converse};
+use crate::{Counters, Event, Options, Worker, converse};
 
 /// A conversation over a stream: what the client sends, and what the stream makes of it.
 ///
@@ -131,25 +130,27 @@ pub fn check_converse_against(model: naive::Answer, script: &StreamScript) {
         polls: script.polls.iter().copied().collect(),
         record: Rc::clone(&record),
     };
-    let options = Options {
-        service,
-        framing,
-        clock: Script::clock_at_start,
-        connections: Arc::new(Semaphore::new(1)),
-        idle_timeout: Duration::from_secs(3600),
-        drain_timeout: Duration::from_secs(3600),
-    };
+    let options = Options::new(Script::clock_at_start, NonZero::<u32>::MIN);
+    let counters = Arc::new(Counters::default());
+    let worker = Worker::new(options, Arc::clone(&counters));
     let session = Session::new(service, framing);
-    let (buffers, stop) = (Buffers::default(), CancellationToken::new());
-    let ended = run(converse(stream, session, &options, &buffers, &stop))
-        .unwrap_or_else(|| panic!("it waits for nothing, in this script:\n\n{script}"));
+    let ended = run(converse(
+        stream,
+        session,
+        &worker,
+        &CancellationToken::new(),
+    ))
+    .unwrap_or_else(|| panic!("it waits for nothing, in this script:\n\n{script}"));
 
     let record = record.borrow();
     let is_right = if record.has_failed {
         ended.is_err() && expected.sent.starts_with(&record.sent)
     } else {
-        ended.is_ok() && expected.sent == record.sent && record.is_shut_down
-    };
+        ended.is_ok()
+            && expected.sent == record.sent
+            && record.is_shut_down
+            && counters.tally().requests() == expected.requests
+    } && counters.tally()[Event::ByteSent] == record.sent.len() as u64;
     assert!(
         is_right,
         "{ended:?}, {record:?}, in this script:\n\n{script}\nexpected: {}\ngot:      {}\n",

@@ -7,14 +7,15 @@ use std::os::fd::AsFd;
 use chime_protocol::DATAGRAM_MAX;
 use tracing::debug;
 
-use crate::Datagrams;
+use crate::{Datagram, Datagrams};
 
 /// Datagrams taken at a time.
 const BATCH: usize = 64;
 
 /// A socket whose replies leave from the address that the system chooses.
 ///
-/// If it is bound to all addresses that may not be the one that was asked: bind each address.
+/// If it is bound to all addresses that may not be the one that was asked, and what was sent to all of a
+/// network is answered too: bind each address.
 #[derive(Debug)]
 pub(crate) struct DatagramSocket(tokio::net::UdpSocket);
 
@@ -33,19 +34,24 @@ impl DatagramSocket {
 impl Datagrams for DatagramSocket {
     async fn exchange<A>(&mut self, mut answer: A) -> io::Result<()>
     where
-        A: FnMut(&[u8], &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
+        A: FnMut(Datagram<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
     {
         self.0.readable().await?;
         for _ in 0..BATCH {
             let mut request = [0; DATAGRAM_MAX];
-            let (length, client) = match self.0.try_recv_from(&mut request) {
+            let (length, from) = match self.0.try_recv_from(&mut request) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             };
+            let datagram = Datagram {
+                bytes: &request[..length],
+                from,
+                is_for_host: true,
+            };
             let mut reply = [0; DATAGRAM_MAX];
-            if let Some(reply_length) = answer(&request[..length], &mut reply)
-                && let Err(error) = self.0.try_send_to(&reply[..reply_length], client)
+            if let Some(reply_length) = answer(datagram, &mut reply)
+                && let Err(error) = self.0.try_send_to(&reply[..reply_length], from)
             {
                 debug!("a reply was dropped: {error}");
             }
@@ -74,10 +80,10 @@ mod tests {
         let mut socket = DatagramSocket::new(server).expect("a runtime");
         let mut requests = 0;
         while requests < 4 {
-            let answer = |request: &[u8], reply: &mut [u8; DATAGRAM_MAX]| {
+            let answer = |request: Datagram<'_>, reply: &mut [u8; DATAGRAM_MAX]| {
                 requests += 1;
                 reply[..4].copy_from_slice(b"pong");
-                (request == b"ping").then_some(4)
+                (request.bytes == b"ping").then_some(4)
             };
             socket.exchange(answer).await.expect("the socket works");
         }

@@ -5,10 +5,11 @@ use std::fmt;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::num::NonZero;
-use std::panic;
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
@@ -18,15 +19,19 @@ use tokio_util::sync::CancellationToken;
 use crate::datagram_socket::DatagramSocket;
 #[cfg(not(target_os = "linux"))]
 use crate::plain_datagram_socket::DatagramSocket;
-use crate::{Listener, Options, Tally, serve};
+use crate::workers::{Monitor, Vitals, Workers};
+use crate::{Listener, Offer, Options, serve};
 
 /// Connections that the kernel completes and holds until they are accepted.
 const BACKLOG: i32 = 1024;
 
+/// How long the kernel keeps a connection whose client acknowledges nothing that was sent to it.
+const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Sockets that are bound: from here on clients can connect.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sockets {
-    tcp: Vec<net::TcpListener>,
+    tcp: Vec<(net::TcpListener, Offer)>,
     udp: Vec<net::UdpSocket>,
 }
 
@@ -34,26 +39,38 @@ impl Sockets {
     /// Binds all of these addresses. Port 0 takes a free one.
     ///
     /// An IPv6 address serves IPv6 only.
-    pub fn bind(tcp: &[SocketAddr], udp: &[SocketAddr]) -> Result<Sockets, BindError> {
-        let error_of = |transport, address| {
-            move |error| BindError {
-                transport,
-                address,
-                error,
-            }
-        };
-        let listen = |address: &SocketAddr| listen_on(*address).map_err(error_of("tcp", *address));
-        let receive =
-            |address: &SocketAddr| receive_on(*address).map_err(error_of("udp", *address));
-        Ok(Sockets {
-            tcp: tcp.iter().map(listen).collect::<Result<_, _>>()?,
-            udp: udp.iter().map(receive).collect::<Result<_, _>>()?,
-        })
+    pub fn bind(tcp: &[(SocketAddr, Offer)], udp: &[SocketAddr]) -> Result<Sockets, BindError> {
+        let mut sockets = Sockets::default();
+        for (address, offer) in tcp {
+            let listener = listen_on(*address).map_err(BindError::of("tcp", *address))?;
+            sockets.tcp.push((listener, offer.clone()));
+        }
+        for address in udp {
+            let socket = receive_on(*address).map_err(BindError::of("udp", *address))?;
+            sockets.udp.push(socket);
+        }
+        Ok(sockets)
+    }
+
+    /// Serves a listener too that someone else has bound.
+    pub fn adopt_listener(&mut self, listener: net::TcpListener, offer: Offer) -> io::Result<()> {
+        prepare_listener(&listener)?;
+        self.tcp.push((listener, offer));
+        Ok(())
+    }
+
+    /// Serves a datagram socket too that someone else has bound.
+    pub fn adopt_datagrams(&mut self, socket: net::UdpSocket) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        DatagramSocket::prepare(&socket, socket.local_addr()?)?;
+        self.udp.push(socket);
+        Ok(())
     }
 
     /// The addresses served over TCP, in the order of [`Sockets::bind`].
     pub fn tcp_addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.tcp.iter().map(net::TcpListener::local_addr).collect()
+        let listeners = self.tcp.iter().map(|(listener, _)| listener);
+        listeners.map(net::TcpListener::local_addr).collect()
     }
 
     /// The addresses served over UDP, in the order of [`Sockets::bind`].
@@ -62,17 +79,13 @@ impl Sockets {
     }
 
     /// Serves until `stop` is cancelled and every conversation has ended, with a thread for each worker.
-    ///
-    /// # Panics
-    ///
-    /// When a worker panics, once the others have stopped too.
-    pub fn serve(
+    pub fn start(
         self,
         workers: NonZero<usize>,
         options: &Options,
         stop: &CancellationToken,
-    ) -> io::Result<Tally> {
-        let workers = (0..workers.get())
+    ) -> io::Result<Workers> {
+        let seats = (0..workers.get())
             .map(|_| {
                 Ok((
                     self.share()?,
@@ -82,24 +95,19 @@ impl Sockets {
             .collect::<io::Result<Vec<_>>>()?;
         drop(self);
         let stop_all = stop.child_token();
-        let serve_on_thread = |(sockets, runtime): (Sockets, Runtime)| {
-            let options = options.clone();
+        let monitor = Monitor::new(workers);
+        let serve_on_thread = |((sockets, runtime), vitals): ((Sockets, Runtime), &Arc<Vitals>)| {
+            let (options, vitals) = (options.clone(), Arc::clone(vitals));
             // A token of its own, so that workers do not wait for each other's locks.
             let stop = stop_all.child_token();
             let stop_others = stop_all.clone().drop_guard();
             thread::spawn(move || {
                 let _stop_others = stop_others;
-                LocalSet::new().block_on(&runtime, sockets.serve_here(options, stop))
+                LocalSet::new().block_on(&runtime, sockets.serve_here(options, &vitals, stop))
             })
         };
-        let threads: Vec<_> = workers.into_iter().map(serve_on_thread).collect();
-        let mut total = Tally::default();
-        for thread in threads {
-            total += thread
-                .join()
-                .unwrap_or_else(|panic| panic::resume_unwind(panic))?;
-        }
-        Ok(total)
+        let threads = seats.into_iter().zip(monitor.vitals()).map(serve_on_thread);
+        Ok(Workers::new(threads.collect(), monitor.clone()))
     }
 
     /// The same sockets once more.
@@ -111,7 +119,7 @@ impl Sockets {
             tcp: self
                 .tcp
                 .iter()
-                .map(net::TcpListener::try_clone)
+                .map(|(listener, offer)| Ok((listener.try_clone()?, offer.clone())))
                 .collect::<io::Result<_>>()?,
             udp: self
                 .udp
@@ -122,12 +130,24 @@ impl Sockets {
     }
 
     /// One worker.
-    async fn serve_here(self, options: Options, stop: CancellationToken) -> io::Result<Tally> {
-        let tcp = self.tcp.into_iter().map(TcpListener::from_std);
+    async fn serve_here(
+        self,
+        options: Options,
+        vitals: &Vitals,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        let listen = |(listener, offer)| Ok((TcpListener::from_std(listener)?, offer));
+        let tcp = self.tcp.into_iter().map(listen);
         let udp = self.udp.into_iter().map(DatagramSocket::new);
         let tcp: Vec<_> = tcp.collect::<io::Result<_>>()?;
         let udp: Vec<_> = udp.collect::<io::Result<_>>()?;
-        Ok(serve(tcp, udp, options, stop).await)
+        let counters = Arc::clone(&vitals.counters);
+        tokio::select! {
+            biased;
+            () = serve(tcp, udp, options, counters, stop) => {}
+            () = vitals.keep_beating() => {}
+        }
+        Ok(())
     }
 }
 
@@ -143,11 +163,22 @@ fn listen_on(address: SocketAddr) -> io::Result<net::TcpListener> {
     let socket = new_socket(address, Type::STREAM)?;
     // Not kept from a restart by connections of the past. This admits no second listener.
     socket.set_reuse_address(true)?;
-    // Accepted connections inherit it: a reply never waits for the next one.
-    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    let listener = socket.into();
+    prepare_listener(&listener)?;
+    Ok(listener)
+}
+
+/// Sets what accepted connections inherit.
+fn prepare_listener(listener: &net::TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let socket = SockRef::from(listener);
+    // A reply never waits for the next one.
+    socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(ACKNOWLEDGEMENT_TIMEOUT))?;
+    Ok(())
 }
 
 fn receive_on(address: SocketAddr) -> io::Result<net::UdpSocket> {
@@ -172,6 +203,16 @@ pub struct BindError {
     transport: &'static str,
     address: SocketAddr,
     error: io::Error,
+}
+
+impl BindError {
+    fn of(transport: &'static str, address: SocketAddr) -> impl FnOnce(io::Error) -> BindError {
+        move |error| BindError {
+            transport,
+            address,
+            error,
+        }
+    }
 }
 
 impl fmt::Display for BindError {

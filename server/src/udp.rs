@@ -2,15 +2,17 @@
 
 use std::future::{Future, ready};
 use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use chime_protocol::{DATAGRAM_MAX, answer};
 use tokio::task::yield_now;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{Clock, Tally};
+use crate::{Event, Worker};
 
 /// How long to wait when the socket fails.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
@@ -18,32 +20,42 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// Batches taken after the stop: a flood must not put it off.
 const LAST_BATCHES: usize = 64;
 
+/// The least port that a client has. Below are services, which must not be tricked into talking to this one.
+const CLIENT_PORT_MIN: u16 = 1024;
+
+/// What has come to a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// What it says; more than [`DATAGRAM_MAX`] bytes may be cut off, since no request is longer.
+    pub bytes: &'a [u8],
+    /// Who seems to have sent it.
+    pub from: SocketAddr,
+    /// Whether it was sent to this host alone, not to all of a network or a group.
+    pub is_for_host: bool,
+}
+
 /// Where datagrams come from and go to.
 pub trait Datagrams {
-    /// Waits for requests, takes those that wait, at most a batch, and sends to each sender what `answer` returns, if it does, from the address
-    /// that was asked. If the future is dropped before that, no request is lost.
+    /// Waits for datagrams, takes those that wait, at most a batch, and sends to each sender the reply, from
+    /// the address that was asked. If the future is dropped before that, none is lost.
     ///
-    /// A reply that can't be sent is dropped, as a network may do anyway. `answer` gets the request,
-    /// of which more than [`DATAGRAM_MAX`] bytes may be cut off: no request is longer.
+    /// `answer` writes the reply to the front of the buffer and returns its length, if there is one. A reply
+    /// that can't be sent is dropped, as a network may do anyway.
     fn exchange<A>(&mut self, answer: A) -> impl Future<Output = io::Result<()>>
     where
-        A: FnMut(&[u8], &mut [u8; DATAGRAM_MAX]) -> Option<usize>;
+        A: FnMut(Datagram<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<usize>;
 }
 
 /// Answers datagrams until `stop` is cancelled.
 pub(crate) async fn serve<D: Datagrams>(
     mut socket: D,
-    clock: Clock,
+    worker: Rc<Worker>,
     stop: CancellationToken,
-) -> Tally {
-    let mut tally = Tally::default();
-    let mut reply = |request: &[u8], buffer: &mut [u8; DATAGRAM_MAX]| {
-        let reply = answer(request, clock(), buffer).map(<[u8]>::len);
-        match reply {
-            Some(_) => tally.datagrams_answered += 1,
-            None => tally.datagrams_ignored += 1,
-        }
-        reply
+) {
+    let mut reply = |datagram: Datagram<'_>, buffer: &mut [u8; DATAGRAM_MAX]| {
+        let (event, length) = answer_datagram(&worker, datagram, buffer);
+        worker.counters.count(event);
+        length
     };
     loop {
         tokio::select! {
@@ -70,5 +82,27 @@ pub(crate) async fn serve<D: Datagrams>(
             break;
         }
     }
-    tally
+}
+
+/// Writes the reply, if there is one, and says what becomes of the datagram.
+fn answer_datagram(
+    worker: &Worker,
+    datagram: Datagram<'_>,
+    buffer: &mut [u8; DATAGRAM_MAX],
+) -> (Event, Option<usize>) {
+    let options = &worker.options;
+    let address = datagram.from.ip().to_canonical();
+    let is_from_client = datagram.from.port() >= CLIENT_PORT_MIN
+        && datagram.is_for_host
+        && options.networks.admit(address);
+    if !is_from_client {
+        return (Event::DatagramIgnored, None);
+    }
+    let Some(reply) = answer(datagram.bytes, (options.clock)(), buffer) else {
+        return (Event::DatagramIgnored, None);
+    };
+    match &options.datagram_rate {
+        Some(rate) if !rate.admit(address, Instant::now()) => (Event::DatagramLimited, None),
+        _ => (Event::DatagramAnswered, Some(reply.len())),
+    }
 }

@@ -256,7 +256,8 @@ impl Worker {
         let from = match source {
             Source::Sender => here,
             Source::Server => server,
-            Source::Nobody => SocketAddr::new(here.ip(), 9),
+            Source::Nobody => SocketAddr::new(here.ip(), 2009),
+            Source::Service => SocketAddr::new(here.ip(), 13),
         };
         for datagram in datagrams {
             socket.send(&datagram, from, server).await?;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use chime_protocol::{DATAGRAM_MAX, Framing};
+use chime_server::Datagram;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -388,7 +389,7 @@ fn unpack(header: &[u8]) -> (usize, SocketAddr) {
 impl chime_server::Datagrams for DatagramSocket {
     async fn exchange<A>(&mut self, mut answer: A) -> io::Result<()>
     where
-        A: FnMut(&[u8], &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
+        A: FnMut(Datagram<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
     {
         if self
             .world
@@ -402,7 +403,12 @@ impl chime_server::Datagrams for DatagramSocket {
         let mut count = 0;
         while let Some((request, from)) = taken {
             let mut reply = [0; DATAGRAM_MAX];
-            if let Some(length) = answer(&request, &mut reply) {
+            let datagram = Datagram {
+                bytes: &request,
+                from,
+                is_for_host: true,
+            };
+            if let Some(length) = answer(datagram, &mut reply) {
                 self.send(&reply[..length], here, from).await?;
             }
             count += 1;

@@ -1,11 +1,12 @@
 //! Running a scenario.
 
 use std::any::Any;
+use std::num::NonZero;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use chime_server::{Options, serve};
+use chime_server::{Counters, Offer, Options, serve};
 use chrono::TimeDelta;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet, spawn_local};
@@ -21,6 +22,9 @@ use crate::world::{World, clock};
 
 /// Simulated time that passes at once, and no less than which anything takes.
 const TICK: Duration = Duration::from_millis(1);
+
+/// A limit that no simulation reaches.
+const NEVER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long everything may take from when all has healed, beyond what the server's own limits allow.
 const PATIENCE_MS: u32 = 60_000;
@@ -94,21 +98,33 @@ async fn server(world: Rc<World>) -> turmoil::Result {
     world.stop.replace(stop.clone());
     let server = &world.scenario.server;
     let connections = Arc::new(Semaphore::new(server.connections_max));
-    let options = Options {
+    let offer = Offer {
         service: server.service,
         framing: server.framing,
-        clock,
+        proxies: None,
+    };
+    let options = Options {
         connections: Arc::clone(&connections),
         idle_timeout: Duration::from_millis(server.idle_timeout_ms.into()),
+        line_timeout: NEVER,
+        write_timeout: NEVER,
         drain_timeout: Duration::from_millis(server.drain_timeout_ms.into()),
+        ..Options::new(clock, NonZero::<u32>::MIN)
     };
+    let counters = Arc::new(Counters::default());
     let listener = Listener::bind(&world).await?;
     let datagrams = DatagramSocket::bind(&world).await?;
     world.record(What::Server(ServerEvent::Started));
-    let serving = spawn_local(serve(vec![listener], vec![datagrams], options, stop));
+    let serving = spawn_local(serve(
+        vec![(listener, offer)],
+        vec![datagrams],
+        options,
+        Arc::clone(&counters),
+        stop,
+    ));
     match serving.await {
-        Ok(tally) => world.record(What::Server(ServerEvent::Stopped {
-            tally,
+        Ok(()) => world.record(What::Server(ServerEvent::Stopped {
+            tally: Box::new(counters.tally()),
             permits: connections.available_permits(),
         })),
         Err(error) => world.record(What::Panicked(panic_text(error))),

@@ -283,6 +283,8 @@ pub enum Source {
     Server,
     /// A port of the sender where no one listens.
     Nobody,
+    /// A port of the sender that only a service has.
+    Service,
 }
 
 /// Something that goes wrong for a while.

@@ -71,6 +71,8 @@ pub enum Situation {
     HugeDatagram,
     /// The server answered a datagram that claimed to be from itself.
     SpoofedServer,
+    /// The server ignored a request that claimed to be from a service.
+    ServiceIgnored,
     /// A datagram found the queue of the server full.
     QueueOverflow,
     /// The server could not receive datagrams for a while.
@@ -79,7 +81,7 @@ pub enum Situation {
 
 impl Situation {
     /// Every situation.
-    pub const ALL: [Situation; 36] = {
+    pub const ALL: [Situation; 37] = {
         use Situation::*;
         [
             CrAndLfInDifferentReads,
@@ -116,6 +118,7 @@ impl Situation {
             EmptyDatagram,
             HugeDatagram,
             SpoofedServer,
+            ServiceIgnored,
             QueueOverflow,
             ReceiveFailed,
         ]

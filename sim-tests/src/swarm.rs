@@ -246,6 +246,7 @@ fn write_datagrams() -> impl Strategy<Value = Behaviour> {
         Source::Sender,
         Source::Server,
         Source::Nobody,
+        Source::Service,
     ]);
     (vec(datagram.prop_map(Text), 1..12), source, pause()).prop_map(
         |(datagrams, source, pause_ms)| Behaviour::WriteDatagrams {

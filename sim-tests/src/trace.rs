@@ -113,7 +113,7 @@ pub enum ServerEvent {
     /// It has stopped.
     Stopped {
         /// What it did.
-        tally: Tally,
+        tally: Box<Tally>,
         /// How many connections it has room for now.
         permits: usize,
     },

@@ -3,14 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::num::NonZero;
-use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use chime_protocol::{Framing, Service};
-use chime_server::{BindError, Options, Sockets};
+use chime_server::{BindError, Offer, Options, Sockets};
 use chrono::{NaiveDate, NaiveDateTime};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const WELCOME: &[u8] = b"Welcome to the server\n";
@@ -63,9 +60,14 @@ pub(crate) fn chime_at(
     service: Service,
     framing: Framing,
 ) -> Result<SocketAddr, BindError> {
-    let sockets = Sockets::bind(&[address], &[])?;
+    let offer = Offer {
+        service,
+        framing,
+        proxies: None,
+    };
+    let sockets = Sockets::bind(&[(address, offer)], &[])?;
     let address = sockets.tcp_addresses().expect("they are bound")[0];
-    serve(sockets, service, framing);
+    serve(sockets);
     Ok(address)
 }
 
@@ -73,23 +75,16 @@ pub(crate) fn chime_at(
 pub(crate) fn chime_over_udp() -> SocketAddr {
     let sockets = Sockets::bind(&[], &[(Ipv4Addr::LOCALHOST, 0).into()]).expect("a free port");
     let address = sockets.udp_addresses().expect("they are bound")[0];
-    serve(sockets, Service::Both, Framing::Line);
+    serve(sockets);
     address
 }
 
 /// Serves for as long as the tests run.
-fn serve(sockets: Sockets, service: Service, framing: Framing) {
-    let options = Options {
-        service,
-        framing,
-        clock: now,
-        connections: Arc::new(Semaphore::new(10)),
-        idle_timeout: Duration::from_secs(60),
-        drain_timeout: Duration::from_secs(60),
-    };
-    thread::spawn(move || {
-        sockets.serve(NonZero::<usize>::MIN, &options, &CancellationToken::new())
-    });
+fn serve(sockets: Sockets) {
+    let options = Options::new(now, NonZero::new(10).expect("not zero"));
+    let workers = sockets.start(NonZero::<usize>::MIN, &options, &CancellationToken::new());
+    // They end with the process.
+    drop(workers.expect("they start"));
 }
 
 /// The datagrams that answer one request.

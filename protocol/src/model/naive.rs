@@ -66,6 +66,8 @@ pub struct Conversation {
     unfinished: Vec<u8>,
     /// All that the server has sent so far.
     pub sent: Vec<u8>,
+    /// How many requests it has read.
+    pub requests: u64,
     /// Whether the server has closed the conversation.
     pub is_closed: bool,
 }
@@ -79,6 +81,7 @@ impl Conversation {
             framing,
             unfinished: Vec::new(),
             sent: Vec::new(),
+            requests: 0,
             is_closed: false,
         };
         conversation.send(WELCOME);
@@ -115,6 +118,11 @@ impl Conversation {
         self.is_closed = true;
     }
 
+    /// Whether a line has begun and not ended.
+    pub fn has_partial_line(&self) -> bool {
+        !self.is_closed && !self.unfinished.is_empty()
+    }
+
     fn line(&mut self, line: &[u8], now: NaiveDateTime) {
         let line = String::from_utf8_lossy(line);
         let line = line.strip_suffix('\r').unwrap_or(&line);
@@ -125,6 +133,7 @@ impl Conversation {
         if self.is_closed {
             return;
         }
+        self.requests += 1;
         let (reply, closes) = (self.answer)(self.service, command, now);
         if let Some(reply) = reply {
             self.send(&reply);

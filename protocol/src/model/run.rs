@@ -8,7 +8,7 @@ use chrono::NaiveDateTime;
 
 use super::naive::{Answer, Conversation};
 use super::script::{Readable, Script, Step};
-use crate::{Framing, Progress, Session, Status};
+use crate::{Framing, Progress, RequestCounts, Session, Status};
 
 /// A run of a script: after every step the session has sent what the model has sent.
 pub(super) struct Run<'a> {
@@ -18,6 +18,8 @@ pub(super) struct Run<'a> {
     now: NaiveDateTime,
     output: Vec<u8>,
     sent: Vec<u8>,
+    /// Requests that the session has counted.
+    requests: u64,
 }
 
 impl<'a> Run<'a> {
@@ -37,6 +39,7 @@ impl<'a> Run<'a> {
             now: Script::clock_at_start(),
             output: vec![0; Script::ROOM_AT_START],
             sent: Vec::new(),
+            requests: 0,
         }
     }
 
@@ -98,6 +101,12 @@ impl<'a> Run<'a> {
             let written = &self.output[..progress.written];
             let is_due = self.model.sent[self.sent.len()..].starts_with(written);
             self.sent.extend(written);
+            let RequestCounts {
+                commands,
+                digits,
+                invalid,
+            } = progress.requests;
+            self.requests += commands.iter().sum::<u64>() + digits + invalid;
             input = &input[progress.read..];
             assert!(is_due, "{}", self.report("what was sent is wrong"));
             match progress.status {
@@ -112,6 +121,14 @@ impl<'a> Run<'a> {
         }
         let is_prompt = self.sent.len() == self.model.sent.len();
         assert!(is_prompt, "{}", self.report("a reply is due"));
+        let is_counted = self.requests == self.model.requests;
+        assert!(is_counted, "{}", self.report("a request is miscounted"));
+        let is_known = self.session.has_partial_line() == self.model.has_partial_line();
+        assert!(
+            is_known,
+            "{}",
+            self.report("a line is taken for ended, or not")
+        );
         &self.sent[start..]
     }
 

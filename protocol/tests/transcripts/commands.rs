@@ -1,6 +1,6 @@
 //! What answers each command, in each service, at each time.
 
-use chime_protocol::{Framing, Service, Session, Status};
+use chime_protocol::{Framing, RequestCounts, Service, Session, Status};
 use chrono::NaiveDateTime;
 
 use crate::{COMMAND_ERROR, DIGIT_ERROR, FAREWELL, Server, at};
@@ -226,4 +226,26 @@ fn unusual_instants_are_told() {
         server.read("time\nsend time\n"),
         "23:59:60\n2016-12-31 23:59:60.500000\n"
     );
+}
+
+#[test]
+fn requests_are_counted_by_kind_when_they_end() {
+    let mut session = Session::new(Service::Both, Framing::Line);
+    let mut count = |bytes: &[u8]| {
+        let progress = session.advance(bytes, &mut [0; 1000], at("2026-11-21 06:32:06"));
+        progress.requests
+    };
+    let input = b"day\nDATE\n time\r\nsend time\nhelp\n12\n\n1x\n3\nday\n4";
+    let expected = RequestCounts {
+        commands: [2, 1, 1, 1, 1, 0, 0],
+        digits: 2,
+        invalid: 2,
+    };
+    assert_eq!(count(input), expected);
+    let expected = RequestCounts {
+        commands: [0, 0, 0, 0, 0, 0, 1],
+        digits: 1,
+        invalid: 0,
+    };
+    assert_eq!(count(b"\nexit\nquit\n"), expected);
 }

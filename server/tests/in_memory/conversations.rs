@@ -3,11 +3,12 @@
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chime_protocol::{Framing, Service, Session};
-use chime_server::{Buffers, converse};
+use chime_server::{Counters, Failure, Worker, converse};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
 };
@@ -15,27 +16,30 @@ use tokio::task::{JoinHandle, spawn_local, yield_now};
 use tokio::time::{Instant, advance, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{IDLE_TIMEOUT, options, run};
+use crate::{options, run};
 
 /// A conversation in a task of its own.
 struct Served {
-    task: JoinHandle<io::Result<()>>,
+    task: JoinHandle<Result<(), Failure>>,
     stop: CancellationToken,
 }
 
-fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, buffers: Rc<Buffers>) -> Served {
+fn worker() -> Rc<Worker> {
+    Rc::new(Worker::new(options(), Arc::new(Counters::default())))
+}
+
+fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, worker: Rc<Worker>) -> Served {
     let stop = CancellationToken::new();
     let token = stop.clone();
     let session = Session::new(Service::Both, Framing::Line);
-    let task =
-        spawn_local(async move { converse(stream, session, &options(), &buffers, &token).await });
+    let task = spawn_local(async move { converse(stream, session, &worker, &token).await });
     Served { task, stop }
 }
 
 /// Serves one end of a stream that holds `capacity` bytes in each direction, and returns the other.
 fn connect(capacity: usize) -> (DuplexStream, Served) {
     let (client, server) = duplex(capacity);
-    (client, serve(server, Rc::default()))
+    (client, serve(server, worker()))
 }
 
 async fn read_text(client: &mut DuplexStream, text: &str) {
@@ -66,44 +70,86 @@ fn short_reads_and_short_writes_change_nothing() {
     });
 }
 
+/// Waits for the end of a conversation that takes too long.
+async fn failure(served: Served) -> Failure {
+    served.task.await.expect("no panic").expect_err("a timeout")
+}
+
 #[test]
 fn an_idle_conversation_ends_at_the_idle_timeout() {
     run(async {
         let (mut client, served) = connect(1024);
         let start = Instant::now();
         read_text(&mut client, "Welcome to the server\n").await;
-        let error = served.task.await.unwrap().expect_err("a timeout");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(start.elapsed(), IDLE_TIMEOUT);
+        assert!(matches!(failure(served).await, Failure::Idle));
+        assert_eq!(start.elapsed(), options().idle_timeout);
         assert_eq!(client.read(&mut [0]).await.expect("an end"), 0);
     });
 }
 
 #[test]
-fn every_byte_of_a_client_puts_the_idle_timeout_off() {
+fn every_line_of_a_client_puts_the_idle_timeout_off() {
     run(async {
         let (mut client, served) = connect(1024);
         read_text(&mut client, "Welcome to the server\n").await;
         let start = Instant::now();
         for _ in 0..10 {
-            sleep(IDLE_TIMEOUT - Duration::from_secs(1)).await;
-            client.write_all(b"1").await.expect("still open");
+            sleep(options().idle_timeout - Duration::from_secs(1)).await;
+            client.write_all(b"1\n").await.expect("still open");
         }
-        let error = served.task.await.unwrap().expect_err("a timeout");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(start.elapsed(), IDLE_TIMEOUT * 11 - Duration::from_secs(10));
+        assert!(matches!(failure(served).await, Failure::Idle));
+        assert_eq!(
+            start.elapsed(),
+            options().idle_timeout * 11 - Duration::from_secs(10)
+        );
     });
 }
 
 #[test]
-fn a_client_that_takes_no_replies_is_idle() {
+fn t07_a_line_that_drips_ends_at_its_deadline() {
+    run(async {
+        let (mut client, served) = connect(1024);
+        read_text(&mut client, "Welcome to the server\n").await;
+        // A line that has ended before leaves nothing behind.
+        client.write_all(b"1").await.expect("sent");
+        sleep(Duration::from_secs(9)).await;
+        client.write_all(b"\n1").await.expect("still open");
+        let start = Instant::now();
+        for _ in 0..9 {
+            sleep(Duration::from_secs(1)).await;
+            client.write_all(b"1").await.expect("still open");
+        }
+        assert!(matches!(failure(served).await, Failure::SlowLine));
+        let grace = Duration::from_millis(2) * 10;
+        let due = options().line_timeout + grace;
+        assert!(start.elapsed().abs_diff(due) < Duration::from_millis(10));
+    });
+}
+
+#[test]
+fn t07_a_long_line_has_a_second_for_each_500_bytes() {
+    run(async {
+        let (mut client, served) = connect(1024);
+        read_text(&mut client, "Welcome to the server\n").await;
+        for _ in 0..100 {
+            client.write_all(&[b'1'; 500]).await.expect("still open");
+            sleep(Duration::from_secs(1)).await;
+        }
+        client.write_all(b"\nquit\n").await.expect("still open");
+        read_text(&mut client, "50000\n").await;
+        drop(client);
+        assert!(served.task.await.unwrap().is_ok());
+    });
+}
+
+#[test]
+fn t09_a_client_that_takes_no_replies_is_closed_at_the_write_timeout() {
     run(async {
         let (mut client, served) = connect(64);
         let start = Instant::now();
         let sender = spawn_local(async move { client.write_all(&[b'\n'; 100_000]).await });
-        let error = served.task.await.unwrap().expect_err("a timeout");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(start.elapsed(), IDLE_TIMEOUT);
+        assert!(matches!(failure(served).await, Failure::SlowReader));
+        assert_eq!(start.elapsed(), options().write_timeout);
         assert!(sender.await.unwrap().is_err(), "it was not all read");
     });
 }
@@ -123,7 +169,7 @@ fn a_client_that_takes_replies_slowly_gets_them_all() {
         let mut text = Vec::new();
         let mut buffer = [0; 1000];
         loop {
-            sleep(IDLE_TIMEOUT / 2).await;
+            sleep(options().write_timeout / 2).await;
             match reader.read(&mut buffer).await.expect("still open") {
                 0 => break,
                 length => text.extend_from_slice(&buffer[..length]),
@@ -229,10 +275,10 @@ impl AsyncWrite for Flood {
 #[test]
 fn a_flood_leaves_others_their_turn() {
     run(async {
-        let buffers = Rc::new(Buffers::default());
-        let flood = serve(Flood(1_000), Rc::clone(&buffers));
+        let worker = worker();
+        let flood = serve(Flood(1_000), Rc::clone(&worker));
         let (mut client, server) = duplex(1024);
-        let polite = serve(server, buffers);
+        let polite = serve(server, worker);
         client.write_all(b"day\nquit\n").await.expect("sent");
         let mut text = String::new();
         client.read_to_string(&mut text).await.expect("ASCII");
@@ -248,10 +294,9 @@ fn a_flood_leaves_others_their_turn() {
 fn a_flood_that_goes_on_after_the_end_is_cut() {
     run(async {
         let session = Session::refused(Framing::Line);
-        let (options, buffers, stop) = (options(), Buffers::default(), CancellationToken::new());
-        let refused = spawn_local(async move {
-            converse(Flood(u32::MAX), session, &options, &buffers, &stop).await
-        });
+        let (worker, stop) = (worker(), CancellationToken::new());
+        let refused =
+            spawn_local(async move { converse(Flood(u32::MAX), session, &worker, &stop).await });
         while !refused.is_finished() {
             yield_now().await;
             advance(Duration::from_millis(10)).await;

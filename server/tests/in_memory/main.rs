@@ -1,30 +1,20 @@
 //! The library over streams in memory, in virtual time: no test here waits.
 
+mod admission;
 mod conversations;
 mod sockets;
 mod streams;
 
-use std::sync::Arc;
+use std::num::NonZero;
 use std::time::Duration;
 
 use chime_protocol::model::Script;
-use chime_protocol::{Framing, Service};
 use chime_server::Options;
-use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-
 fn options() -> Options {
-    Options {
-        service: Service::Both,
-        framing: Framing::Line,
-        clock: Script::clock_at_start,
-        connections: Arc::new(Semaphore::new(2)),
-        idle_timeout: IDLE_TIMEOUT,
-        drain_timeout: Duration::from_secs(10),
-    }
+    Options::new(Script::clock_at_start, NonZero::new(2).expect("not zero"))
 }
 
 /// Runs a test on one thread, in virtual time: when every task waits, the next deadline is now.

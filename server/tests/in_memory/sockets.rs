@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::future::pending;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chime_protocol::DATAGRAM_MAX;
 use chime_protocol::model::Script;
-use chime_server::{Datagrams, Listener, Options, Tally, serve};
+use chime_server::{Counters, Datagram, Datagrams, Event, Listener, Offer, Options, Tally, serve};
 use chrono::NaiveDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -18,40 +19,52 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{options, run};
 
-const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
+const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1024));
 
-const FULL: &str = "The server is full, please try again later\n";
+pub(crate) const FULL: &str = "The server is full, please try again later\n";
+
+/// A connection, and who it seems to come from.
+type Arrival = (DuplexStream, SocketAddr);
 
 /// Accepts what a test sends it.
-struct Door(UnboundedReceiver<io::Result<DuplexStream>>);
+struct Door(UnboundedReceiver<io::Result<Arrival>>);
 
 impl Listener for Door {
     type Stream = DuplexStream;
 
     async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
         match self.0.recv().await {
-            Some(arrival) => Ok((arrival?, PEER)),
+            Some(arrival) => arrival,
             None => pending().await,
         }
     }
 }
 
+/// A datagram, who seems to have sent it, and whether to this host alone.
+pub(crate) type Request = (Vec<u8>, SocketAddr, bool);
+
 /// Receives what a test sends it, and sends the replies to the test.
 struct Mailbox {
-    requests: UnboundedReceiver<io::Result<Vec<u8>>>,
+    requests: UnboundedReceiver<io::Result<Request>>,
     replies: UnboundedSender<Vec<u8>>,
 }
 
 impl Datagrams for Mailbox {
     async fn exchange<A>(&mut self, mut answer: A) -> io::Result<()>
     where
-        A: FnMut(&[u8], &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
+        A: FnMut(Datagram<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
     {
         let Some(request) = self.requests.recv().await else {
             return pending().await;
         };
         let mut buffer = [0; DATAGRAM_MAX];
-        if let Some(length) = answer(&request?, &mut buffer) {
+        let (bytes, from, is_for_host) = request?;
+        let datagram = Datagram {
+            bytes: &bytes,
+            from,
+            is_for_host,
+        };
+        if let Some(length) = answer(datagram, &mut buffer) {
             self.replies
                 .send(buffer[..length].to_vec())
                 .expect("the test listens");
@@ -61,16 +74,21 @@ impl Datagrams for Mailbox {
 }
 
 /// A server in a task of its own, and the test's ends of its sockets.
-struct Server {
-    door: UnboundedSender<io::Result<DuplexStream>>,
-    requests: UnboundedSender<io::Result<Vec<u8>>>,
-    replies: UnboundedReceiver<Vec<u8>>,
-    stop: CancellationToken,
-    task: JoinHandle<Tally>,
+pub(crate) struct Server {
+    door: UnboundedSender<io::Result<Arrival>>,
+    pub(crate) requests: UnboundedSender<io::Result<Request>>,
+    pub(crate) replies: UnboundedReceiver<Vec<u8>>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) counters: Arc<Counters>,
+    task: JoinHandle<()>,
 }
 
 impl Server {
-    fn start(options: Options) -> Server {
+    pub(crate) fn start(options: Options) -> Server {
+        Server::offering(Offer::default(), options)
+    }
+
+    pub(crate) fn offering(offer: Offer, options: Options) -> Server {
         let (door, arrivals) = unbounded_channel();
         let (requests, mail) = unbounded_channel();
         let (reply_sender, replies) = unbounded_channel();
@@ -79,20 +97,40 @@ impl Server {
             replies: reply_sender,
         };
         let stop = CancellationToken::new();
-        let serving = serve(vec![Door(arrivals)], vec![mailbox], options, stop.clone());
+        let counters = Arc::new(Counters::default());
+        let serving = serve(
+            vec![(Door(arrivals), offer)],
+            vec![mailbox],
+            options,
+            Arc::clone(&counters),
+            stop.clone(),
+        );
         Server {
             door,
             requests,
             replies,
             stop,
+            counters,
             task: spawn_local(serving),
         }
     }
 
     fn connect(&self) -> DuplexStream {
+        self.connect_from(PEER)
+    }
+
+    pub(crate) fn connect_from(&self, peer: SocketAddr) -> DuplexStream {
         let (client, server) = duplex(1024);
-        self.door.send(Ok(server)).expect("the server accepts");
+        let arrival = Ok((server, peer));
+        self.door.send(arrival).expect("the server accepts");
         client
+    }
+
+    pub(crate) fn ask(&self, request: &[u8], from: SocketAddr) {
+        let request = (request.to_vec(), from, true);
+        self.requests
+            .send(Ok(request))
+            .expect("the server receives");
     }
 
     async fn converse(&self, requests: &str) -> String {
@@ -102,20 +140,25 @@ impl Server {
         rest_of(&mut client).await
     }
 
-    async fn stop(self) -> Tally {
+    async fn ended(self) -> Tally {
+        self.task.await.expect("no panic");
+        self.counters.tally()
+    }
+
+    pub(crate) async fn stop(self) -> Tally {
         self.stop.cancel();
-        self.task.await.expect("no panic")
+        self.ended().await
     }
 }
 
-async fn rest_of(client: &mut DuplexStream) -> String {
+pub(crate) async fn rest_of(client: &mut DuplexStream) -> String {
     let mut text = String::new();
     client.read_to_string(&mut text).await.expect("ASCII");
     text
 }
 
 #[test]
-fn clients_over_the_limit_are_told_so_and_leave_room_for_none() {
+fn t08_clients_over_the_limit_are_told_so_and_leave_room_for_none() {
     run(async {
         let server = Server::start(options());
         let mut clients = [server.connect(), server.connect()];
@@ -129,7 +172,10 @@ fn clients_over_the_limit_are_told_so_and_leave_room_for_none() {
         assert_eq!(server.converse("1").await, "Welcome to the server\n1\n");
         let tally = server.stop().await;
         assert_eq!(
-            (tally.connections_served, tally.connections_refused),
+            (
+                tally[Event::ConnectionServed],
+                tally[Event::ConnectionRefused]
+            ),
             (3, 100)
         );
     });
@@ -167,7 +213,7 @@ fn a_limit_is_shared_by_clones_of_the_options() {
 }
 
 #[test]
-fn a_listener_that_fails_for_a_while_accepts_again() {
+fn t13_a_listener_that_fails_for_a_while_accepts_again() {
     run(async {
         let server = Server::start(options());
         for kind in [io::ErrorKind::ConnectionAborted, io::ErrorKind::Other] {
@@ -181,7 +227,10 @@ fn a_listener_that_fails_for_a_while_accepts_again() {
         let start = Instant::now();
         assert_eq!(server.converse("1").await, "Welcome to the server\n1\n");
         // It pauses for each error that may last, and for none that was of one connection.
-        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        let jitter = Duration::from_millis(50) * 123_456 / 1_000_000;
+        let pauses = (Duration::from_millis(100) + jitter) * 10;
+        assert!(start.elapsed().abs_diff(pauses) < Duration::from_millis(20));
+        assert_eq!(server.stop().await[Event::AcceptFailed], 10);
     });
 }
 
@@ -198,7 +247,7 @@ fn fragile_clock() -> NaiveDateTime {
 }
 
 #[test]
-fn a_panic_ends_one_connection_and_is_counted() {
+fn t22_a_panic_ends_one_connection_and_is_counted() {
     run(async {
         let clock = fragile_clock;
         let server = Server::start(Options { clock, ..options() });
@@ -214,8 +263,12 @@ fn a_panic_ends_one_connection_and_is_counted() {
         drop(other);
         let tally = server.stop().await;
         assert_eq!(
-            (tally.connections_served, tally.connections_panicked),
-            (2, 1)
+            (
+                tally[Event::ConnectionServed],
+                tally[Event::ConversationEnded],
+                tally[Event::ConversationPanicked]
+            ),
+            (2, 1, 1)
         );
     });
 }
@@ -226,10 +279,7 @@ fn who_is_connected_at_the_stop_is_served() {
         let mut server = Server::start(options());
         let mut client = server.connect();
         client.write_all(b"day\nti").await.expect("sent");
-        server
-            .requests
-            .send(Ok(b"day".to_vec()))
-            .expect("the server receives");
+        server.ask(b"day", PEER);
         // The server has not run yet: both are still waiting when it is told to stop.
         server.stop.cancel();
         assert_eq!(
@@ -237,9 +287,15 @@ fn who_is_connected_at_the_stop_is_served() {
             "Welcome to the server\nSaturday\n"
         );
         drop(client);
-        let tally = server.task.await.expect("no panic");
         assert_eq!(server.replies.recv().await, Some(b"Saturday".to_vec()));
-        assert_eq!((tally.connections_served, tally.datagrams_answered), (1, 1));
+        let tally = server.ended().await;
+        assert_eq!(
+            (
+                tally[Event::ConnectionServed],
+                tally[Event::DatagramAnswered]
+            ),
+            (1, 1)
+        );
     });
 }
 
@@ -251,7 +307,14 @@ fn a_connection_that_does_not_end_is_cut_at_the_drain_timeout() {
         let sender = spawn_local(async move { client.write_all(&[b'\n'; 100_000]).await });
         tokio::task::yield_now().await;
         let start = Instant::now();
-        assert_eq!(server.stop().await.connections_served, 1);
+        let tally = server.stop().await;
+        assert_eq!(
+            (
+                tally[Event::ConnectionServed],
+                tally[Event::ConversationCut]
+            ),
+            (1, 1)
+        );
         assert_eq!(start.elapsed(), options().drain_timeout);
         assert!(sender.await.expect("no panic").is_err());
     });
@@ -261,17 +324,20 @@ fn a_connection_that_does_not_end_is_cut_at_the_drain_timeout() {
 fn a_datagram_socket_that_fails_for_a_while_answers_again() {
     run(async {
         let mut server = Server::start(options());
-        for request in [
-            Err(io::ErrorKind::Other.into()),
-            Ok(vec![]),
-            Ok(b"time\n".to_vec()),
-        ] {
-            server.requests.send(request).expect("the server receives");
-        }
+        let error = Err(io::ErrorKind::Other.into());
+        server.requests.send(error).expect("the server receives");
+        server.ask(b"", PEER);
+        server.ask(b"time\n", PEER);
         let start = Instant::now();
         assert_eq!(server.replies.recv().await, Some(b"06:32:06\n".to_vec()));
         assert_eq!(start.elapsed(), Duration::from_millis(100));
         let tally = server.stop().await;
-        assert_eq!((tally.datagrams_answered, tally.datagrams_ignored), (1, 1));
+        assert_eq!(
+            (
+                tally[Event::DatagramAnswered],
+                tally[Event::DatagramIgnored]
+            ),
+            (1, 1)
+        );
     });
 }

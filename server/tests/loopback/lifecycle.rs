@@ -4,16 +4,13 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::num::NonZero;
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::thread;
 
-use chime_protocol::{Framing, Service};
 use chime_server::{Options, Sockets};
 use nix::sys::signal::Signal;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{FLAGS, PATIENCE, Server, read_line, rest_of, wait_until, write_until_stopped};
+use crate::{FLAGS, Server, read_line, rest_of, wait_until, write_until_stopped};
 
 /// Runs a server that is expected to end by itself.
 fn run(flags: &[&str]) -> Output {
@@ -194,16 +191,12 @@ fn the_port_is_free_at_once_after_a_stop() {
 fn a_worker_that_panics_ends_the_server() {
     let sockets = Sockets::bind(&[], &[(Ipv4Addr::LOCALHOST, 0).into()]).expect("a free port");
     let address = sockets.udp_addresses().expect("it is bound")[0];
-    let options = Options {
-        service: Service::Both,
-        framing: Framing::Line,
-        clock: || panic!("there is no clock, as the test wants it"),
-        connections: Arc::new(Semaphore::new(1)),
-        idle_timeout: PATIENCE,
-        drain_timeout: PATIENCE,
-    };
+    let clock = || panic!("there is no clock, as the test wants it");
+    let options = Options::new(clock, NonZero::<u32>::MIN);
     let workers = NonZero::new(3).expect("not zero");
-    let server = thread::spawn(move || sockets.serve(workers, &options, &CancellationToken::new()));
+    let workers = sockets.start(workers, &options, &CancellationToken::new());
+    let workers = workers.expect("they start");
+    let server = thread::spawn(move || workers.join());
     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     client.send_to(b"day", address).expect("sent");
     wait_until("the server ends", || server.is_finished());

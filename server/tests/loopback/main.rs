@@ -1,9 +1,13 @@
 //! The command `chime-server` over loopback, as its users meet it.
 
 mod abuse;
+mod activation;
+mod admin;
+mod configuration;
 mod datagrams;
 mod lifecycle;
 mod lines;
+mod logs;
 mod originals;
 
 use std::fs;
@@ -29,32 +33,45 @@ struct Server {
     /// The addresses it serves, in the order of its flags.
     tcp: Vec<SocketAddr>,
     udp: Vec<SocketAddr>,
+    /// The address of its pages for operators, if it announced one.
+    admin: Option<SocketAddr>,
 }
 
 impl Server {
     /// Starts one with [`FLAGS`] and these, and waits until it serves.
     fn start(more_flags: &[&str]) -> Server {
         let flags = [&FLAGS, more_flags].concat();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_chime-server"))
-            .args(&flags)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let stdout = child.stdout.take().expect("stdout is piped");
-        let lines = lines_of(stdout);
-        let announced = |flag: &str, announcement: &str| {
-            let sockets = flags.iter().filter(|other| **other == flag);
-            let address = |_| {
-                let line = lines.recv_timeout(PATIENCE).expect("a line");
-                let address = line.strip_prefix(announcement).expect("an announcement");
-                address.parse().expect("an address")
-            };
-            sockets.map(address).collect()
+        let count = |flag: &str| flags.iter().filter(|other| **other == flag).count();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
+        command.args(&flags);
+        Server::spawn(&mut command, count("--tcp") + count("--udp") + count("--admin"))
+    }
+
+    /// Starts this command, and waits until it serves so many sockets.
+    fn spawn(command: &mut Command, sockets: usize) -> Server {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the server starts");
+        let lines = lines_of(child.stdout.take().expect("stdout is piped"));
+        let (tcp, udp, admin) = (Vec::new(), Vec::new(), None);
+        let mut server = Server {
+            child,
+            tcp,
+            udp,
+            admin,
         };
-        let tcp = announced("--tcp", "listening on tcp ");
-        let udp = announced("--udp", "listening on udp ");
-        Server { child, tcp, udp }
+        for _ in 0..sockets {
+            let line = lines.recv_timeout(PATIENCE).expect("a line");
+            let socket = line.strip_prefix("listening on ").expect("an announcement");
+            let (kind, address) = socket.split_once(' ').expect("two words");
+            let address = address.parse().expect("an address");
+            match kind {
+                "tcp" => server.tcp.push(address),
+                "udp" => server.udp.push(address),
+                "admin" => server.admin = Some(address),
+                _ => panic!("{line}"),
+            }
+        }
+        server
     }
 
     /// Connects, and leaves the welcome unread.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use chime_protocol::DATAGRAM_MAX;
 use chime_protocol::model::naive;
+use chrono::NaiveDateTime;
 
 use super::history::{Attempt, Client, History};
 use super::{Failure, SLACK_MS, failure};
@@ -60,6 +61,11 @@ pub(super) fn counts(history: &History<'_>, begin_ms: u32, end_ms: u32) -> (usiz
     });
     let answered = answered.count();
     (answered, received.count() - answered)
+}
+
+/// Whether the server ignores whatever seems to come from there.
+fn is_service(from: SocketAddr) -> bool {
+    from.port() < 1024
 }
 
 fn is_to_server(datagram: &Datagram<'_>) -> bool {
@@ -157,6 +163,7 @@ fn check_answers(
                     ));
                 }
                 let reply = naive::datagram(model, bytes, history.clock(at_ms));
+                let reply = reply.filter(|_| !is_service(*from));
                 due = reply.map(|reply| (*from, reply));
             }
             _ => {}
@@ -325,6 +332,15 @@ fn note(history: &History<'_>, datagrams: &[Datagram<'_>], reached: &mut BTreeSe
             Situation::SpoofedServer,
             to_server().any(|datagram| {
                 datagram.from == datagram.to && is_received(datagram) && !is_ignored(datagram)
+            }),
+        ),
+        (
+            Situation::ServiceIgnored,
+            to_server().any(|datagram| {
+                is_service(datagram.from)
+                    && naive::datagram(naive::answer, datagram.bytes, NaiveDateTime::MIN).is_some()
+                    && is_received(datagram)
+                    && is_ignored(datagram)
             }),
         ),
         (

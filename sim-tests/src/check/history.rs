@@ -192,7 +192,7 @@ impl<'a> History<'a> {
             ServerEvent::Stopping => life.stopping_ms = Some(at_ms),
             ServerEvent::Killed => life.end = Some((at_ms, None)),
             ServerEvent::Stopped { tally, permits } => {
-                life.end = Some((at_ms, Some((*tally, *permits))));
+                life.end = Some((at_ms, Some((**tally, *permits))));
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::history::{Connection, History, Life};
+use chime_server::Event;
+
 use super::{Failure, SLACK_MS, datagrams, failure};
 use crate::situation::Situation;
 use crate::trace::{ServerEvent, What};
@@ -73,11 +75,16 @@ fn check_tally(history: &History<'_>, index: usize, life: &Life) -> Result<(), F
         accepted.partition(|connection| connection.is_refused);
     let (answered, ignored) = datagrams::counts(history, life.started_ms, stopped_ms);
     let counted = [
-        ("served", tally.connections_served, served.len()),
-        ("refused", tally.connections_refused, refused.len()),
-        ("panicked", tally.connections_panicked, 0),
-        ("answered datagrams", tally.datagrams_answered, answered),
-        ("ignored datagrams", tally.datagrams_ignored, ignored),
+        ("served", tally[Event::ConnectionServed], served.len()),
+        ("refused", tally[Event::ConnectionRefused], refused.len()),
+        ("over", tally.conversations_over(), served.len()),
+        ("panicked", tally[Event::ConversationPanicked], 0),
+        (
+            "answered datagrams",
+            tally[Event::DatagramAnswered],
+            answered,
+        ),
+        ("ignored datagrams", tally[Event::DatagramIgnored], ignored),
     ];
     for (what, counted, happened) in counted {
         if counted != happened as u64 {

@@ -104,8 +104,8 @@ fn server(event: &ServerEvent) -> Span {
         ServerEvent::Started => Span::new("server-word", "server starts"),
         ServerEvent::Stopping => Span::new("server-word", "server is told to stop"),
         ServerEvent::Stopped { tally, .. } => {
-            let connections = tally.connections_served;
-            let datagrams = tally.datagrams_answered;
+            let connections = tally[chime_server::Event::ConnectionServed];
+            let datagrams = tally[chime_server::Event::DatagramAnswered];
             let text = format!(
                 "server has stopped: {connections} connections, {datagrams} datagrams served"
             );

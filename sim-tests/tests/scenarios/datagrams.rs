@@ -139,6 +139,15 @@ fn replies_to_nobody_get_lost() {
 }
 
 #[test]
+fn t04_a_request_that_claims_to_be_from_a_service_is_ignored() {
+    let scenario = with([write_datagrams(Source::Service, &[b"day", b"send time"])]);
+    let trace = passes(&scenario, &[Situation::ServiceIgnored]);
+    let sent = trace.to_string().matches("server sends").count();
+    // To the one that tries the server when all has healed.
+    assert_eq!(sent, 1);
+}
+
+#[test]
 fn a_flood_overflows_the_queue_and_the_next_one_is_answered() {
     let mut scenario = with([write_datagrams(Source::Sender, &[&b"day"[..]; 200])]);
     let Behaviour::WriteDatagrams { pause_ms, .. } = &mut scenario.clients[0].behaviour else {

@@ -1,0 +1,167 @@
+//! The settings in force: flags over variables over a file over defaults.
+
+use std::env;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+
+use chime_server::Offer;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
+use serde::Serialize;
+
+use crate::file::{File, FileError, settings_of};
+use crate::flags::Flags;
+use crate::listener::Listener;
+
+/// Everything that users have a say in.
+pub(crate) struct Configuration {
+    pub(crate) flags: Flags,
+    listeners: Vec<Listener>,
+    matches: ArgMatches,
+}
+
+impl Configuration {
+    /// Takes them from the arguments of this process, its environment and the file. The process ends
+    /// here if one is wrong, and for `--help`.
+    pub(crate) fn of_process() -> Configuration {
+        let command = Flags::command();
+        let configuration = Configuration::read(&command, env::args_os().collect());
+        configuration.unwrap_or_else(|error| error.exit())
+    }
+
+    fn read(command: &Command, arguments: Vec<OsString>) -> Result<Configuration, clap::Error> {
+        let given = command.clone().try_get_matches_from(&arguments)?;
+        let file = match Flags::from_arg_matches(&given)?.config {
+            Some(path) => File::read(&path, command).map_err(wrong_file)?,
+            None => File::default(),
+        };
+        let is_given = |id: &str| {
+            let source = given.value_source(id);
+            source.is_some_and(|source| source != ValueSource::DefaultValue)
+        };
+        let settings = file.settings.into_iter();
+        let from_file = settings
+            .filter(|setting| !is_given(&setting.id))
+            .filter_map(|setting| setting.argument)
+            .map(OsString::from);
+        // Those of the file come first, behind the name of the program, as if they were typed.
+        let mut merged = arguments;
+        let program_end = merged.len().min(1);
+        merged.splice(program_end..program_end, from_file);
+        let matches = command.clone().try_get_matches_from(merged)?;
+        let configuration = Configuration {
+            flags: Flags::from_arg_matches(&matches)?,
+            listeners: file.listeners,
+            matches,
+        };
+        configuration.check()?;
+        Ok(configuration)
+    }
+
+    fn check(&self) -> Result<(), clap::Error> {
+        if self.flags.no_tcp && self.flags.no_udp {
+            let message = "--no-tcp and --no-udp leave nothing to serve\n";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(())
+    }
+
+    /// The addresses to serve over TCP, with what is offered at each.
+    pub(crate) fn tcp(&self, sockets_are_inherited: bool) -> Vec<(SocketAddr, Offer)> {
+        if self.flags.no_tcp {
+            return Vec::new();
+        }
+        let flagged = self.flagged("tcp", &self.flags.tcp, sockets_are_inherited);
+        let flagged = flagged.iter().map(|address| (*address, self.offer()));
+        let tabled = self.listeners.iter();
+        let tabled = tabled.filter_map(|listener| listener.tcp(&self.flags));
+        flagged.chain(tabled).collect()
+    }
+
+    /// The addresses to serve over UDP.
+    pub(crate) fn udp(&self, sockets_are_inherited: bool) -> Vec<SocketAddr> {
+        if self.flags.no_udp {
+            return Vec::new();
+        }
+        let flagged = self.flagged("udp", &self.flags.udp, sockets_are_inherited);
+        let tabled = self.listeners.iter().filter_map(Listener::udp);
+        flagged.iter().copied().chain(tabled).collect()
+    }
+
+    /// What is offered over TCP where no table says otherwise.
+    pub(crate) fn offer(&self) -> Offer {
+        Offer {
+            service: self.flags.service.into(),
+            framing: self.flags.framing.into(),
+            proxies: None,
+        }
+    }
+
+    /// The addresses of a flag, unless they are the default and there are other sockets.
+    fn flagged<'a>(
+        &self,
+        id: &str,
+        addresses: &'a [SocketAddr],
+        sockets_are_inherited: bool,
+    ) -> &'a [SocketAddr] {
+        let others = sockets_are_inherited || !self.listeners.is_empty();
+        if others && is_default(&self.matches, id) {
+            return &[];
+        }
+        addresses
+    }
+
+    /// The settings as a file that says the same. What gives way to other sockets is a comment there,
+    /// as is what is not set.
+    pub(crate) fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        #[derive(Serialize)]
+        struct Tables<'a> {
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            listener: &'a [Listener],
+        }
+        let command = Flags::command();
+        let settings = settings_of(&command);
+        let lines = settings.map(|(name, arg)| setting_line(name, arg, &self.matches));
+        let lines: String = lines.collect();
+        let tables = toml::to_string(&Tables {
+            listener: &self.listeners,
+        })?;
+        let gap = if tables.is_empty() { "" } else { "\n" };
+        Ok(lines + gap + &tables)
+    }
+}
+
+fn setting_line(name: &str, arg: &Arg, matches: &ArgMatches) -> String {
+    let id = arg.get_id().as_str();
+    if let ArgAction::SetTrue = arg.get_action() {
+        return format!("{name} = {}\n", matches.get_flag(id));
+    }
+    let Some(values) = matches.get_raw(id) else {
+        return format!("# {name} is not set\n");
+    };
+    let values = values.map(|value| toml_value(&value.to_string_lossy()));
+    let values: Vec<_> = values.collect();
+    match arg.get_action() {
+        ArgAction::Append if is_default(matches, id) => {
+            format!("# {name} = [{}]\n", values.join(", "))
+        }
+        ArgAction::Append => format!("{name} = [{}]\n", values.join(", ")),
+        _ => format!("{name} = {}\n", values.concat()),
+    }
+}
+
+fn toml_value(text: &str) -> String {
+    match text.parse::<u32>() {
+        Ok(number) => number.to_string(),
+        Err(_) => toml::Value::from(text).to_string(),
+    }
+}
+
+fn is_default(matches: &ArgMatches, id: &str) -> bool {
+    matches.value_source(id) == Some(ValueSource::DefaultValue)
+}
+
+fn wrong_file(error: FileError) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n"))
+}

@@ -1,0 +1,159 @@
+//! The file of `--config`: settings named like the flags, and tables of listeners.
+
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use clap::{Arg, ArgAction, Command};
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use crate::listener::Listener;
+
+/// Flags that are no settings.
+const NO_SETTINGS: [&str; 2] = ["config", "check-config"];
+
+/// What the file says.
+#[derive(Debug, Default)]
+pub(crate) struct File {
+    pub(crate) settings: Vec<Setting>,
+    pub(crate) listeners: Vec<Listener>,
+}
+
+/// A setting of the file, with a value that its flag would take.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// The name of the flag's argument.
+    pub(crate) id: String,
+    /// The flag with its value; none if the flag is not given.
+    pub(crate) argument: Option<String>,
+}
+
+impl File {
+    /// Reads a file with settings for this command, and checks each.
+    pub(crate) fn read(path: &Path, command: &Command) -> Result<File, FileError> {
+        let text = fs::read_to_string(path).map_err(|error| FileError {
+            place: path.display().to_string(),
+            message: error.to_string(),
+        })?;
+        File::parse(&text, command).map_err(|(span, message)| FileError {
+            place: format!("{}:{}", path.display(), line_at(&text, span.start)),
+            message,
+        })
+    }
+
+    fn parse(text: &str, command: &Command) -> Result<File, Mistake> {
+        let document = DeTable::parse(text).map_err(mistake_at(0..0))?;
+        let mut file = File::default();
+        for (key, value) in document.into_inner() {
+            if *key.get_ref() == "listener" {
+                file.listeners = listeners(value)?;
+            } else {
+                let setting = setting(key.get_ref(), value.get_ref(), command);
+                let mistake = |message| (key.span(), message);
+                file.settings.push(setting.map_err(mistake)?);
+            }
+        }
+        Ok(file)
+    }
+}
+
+/// Every argument that is a setting.
+pub(crate) fn settings_of(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
+    command
+        .get_arguments()
+        .filter_map(|arg| Some((arg.get_long()?, arg)))
+        .filter(|(name, _)| !NO_SETTINGS.contains(name))
+}
+
+/// Where something is wrong, and what.
+type Mistake = (Range<usize>, String);
+
+fn setting(key: &str, value: &DeValue<'_>, command: &Command) -> Result<Setting, String> {
+    let Some((name, arg)) = settings_of(command).find(|(name, _)| *name == key) else {
+        return Err(format!("unknown setting '{key}'"));
+    };
+    let argument = match (arg.get_action(), value) {
+        (ArgAction::SetTrue, DeValue::Boolean(true)) => Some(format!("--{name}")),
+        (ArgAction::SetTrue, DeValue::Boolean(false)) => None,
+        (ArgAction::SetTrue, _) => return Err(format!("'{key}' must be true or false")),
+        (ArgAction::Append, DeValue::Array(values)) if !values.is_empty() => {
+            let texts = values.iter().map(|value| text_of(key, value.get_ref()));
+            let texts: Vec<_> = texts.collect::<Result<_, _>>()?;
+            Some(format!("--{name}={}", texts.join(",")))
+        }
+        (_, value) => Some(format!("--{name}={}", text_of(key, value)?)),
+    };
+    if let Some(argument) = &argument {
+        check(argument, command)?;
+    }
+    Ok(Setting {
+        id: arg.get_id().to_string(),
+        argument,
+    })
+}
+
+fn text_of(key: &str, value: &DeValue<'_>) -> Result<String, String> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(number) => Ok(number.to_string()),
+        _ => Err(format!("'{key}' can't be this {}", value.type_str())),
+    }
+}
+
+/// Lets the command judge an argument alone, so that its message can be told with a line.
+fn check(argument: &str, command: &Command) -> Result<(), String> {
+    let arguments = [command.get_name(), argument];
+    let Err(error) = command.clone().try_get_matches_from(arguments) else {
+        return Ok(());
+    };
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let lines = text.lines().take_while(|line| !line.is_empty());
+    let lines: Vec<_> = lines.map(str::trim).collect();
+    Err(lines.join(" "))
+}
+
+fn listeners(value: Spanned<DeValue<'_>>) -> Result<Vec<Listener>, Mistake> {
+    let span = value.span();
+    let DeValue::Array(tables) = value.into_inner() else {
+        return Err((span, "listeners are [[listener]] tables".to_string()));
+    };
+    let listener = |table: Spanned<DeValue<'_>>| {
+        let span = table.span();
+        Listener::deserialize(ValueDeserializer::from(table)).map_err(mistake_at(span))
+    };
+    tables.into_iter().map(listener).collect()
+}
+
+/// Takes the place from the error, or this one if it has none.
+fn mistake_at(span: Range<usize>) -> impl Fn(toml::de::Error) -> Mistake {
+    move |error| {
+        let span = error.span().unwrap_or_else(|| span.clone());
+        (span, error.message().replace('\n', ", "))
+    }
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    let before = text.bytes().take(offset);
+    before.filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// A file that can't be read or says something wrong.
+#[derive(Debug)]
+pub(crate) struct FileError {
+    /// The file, and the line if there is one.
+    place: String,
+    message: String,
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+impl Error for FileError {}

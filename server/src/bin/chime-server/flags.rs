@@ -1,0 +1,292 @@
+//! The settings: each is a flag, an environment variable and a key of the file.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chime_protocol::{Framing, Service};
+use clap::builder::FalseyValueParser;
+use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tracing::level_filters::LevelFilter;
+
+const SOCKETS: &str = "What is served";
+const LIMITS: &str = "Limits";
+const STOP: &str = "Stopping";
+const OPERATION: &str = "Logs and monitoring";
+const CONFIGURATION: &str = "Configuration";
+
+/// Tells the day, the date, the time and the sum of digits, over TCP and UDP.
+///
+/// Prints a line on standard output for each socket, once it can be connected to. SIGINT (Ctrl-C) and
+/// SIGTERM stop it: it answers what has been asked, then exits with 0. A second signal ends it at once,
+/// with 1. If an address can't be served it exits with 1, on wrong usage or a wrong file with 2.
+///
+/// A flag takes precedence over its environment variable, that over the file, and that over the default.
+/// If sockets are inherited (LISTEN_FDS) or the file has [[listener]] tables, they are served in place
+/// of the default addresses of --tcp and --udp.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Flags {
+    /// Address to serve over TCP; may be given more than once
+    #[arg(
+        long,
+        env = "CHIME_TCP",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:9990",
+        help_heading = SOCKETS
+    )]
+    pub(crate) tcp: Vec<SocketAddr>,
+
+    /// Address to serve over UDP; may be given more than once
+    #[arg(
+        long,
+        env = "CHIME_UDP",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:8089",
+        help_heading = SOCKETS
+    )]
+    pub(crate) udp: Vec<SocketAddr>,
+
+    /// Do not serve TCP
+    #[arg(long, env = "CHIME_NO_TCP", value_parser = FalseyValueParser::new(), help_heading = SOCKETS)]
+    pub(crate) no_tcp: bool,
+
+    /// Do not serve UDP
+    #[arg(long, env = "CHIME_NO_UDP", value_parser = FalseyValueParser::new(), help_heading = SOCKETS)]
+    pub(crate) no_udp: bool,
+
+    /// Commands offered over TCP
+    #[arg(
+        long,
+        env = "CHIME_SERVICE",
+        value_name = "NAME",
+        default_value = "both",
+        help_heading = SOCKETS
+    )]
+    pub(crate) service: ServiceName,
+
+    /// Where a command ends over TCP
+    #[arg(
+        long,
+        env = "CHIME_FRAMING",
+        value_name = "NAME",
+        default_value = "line",
+        help_heading = SOCKETS
+    )]
+    pub(crate) framing: FramingName,
+
+    /// Tell the time in UTC, not in local time
+    #[arg(long, env = "CHIME_UTC", value_parser = FalseyValueParser::new(), help_heading = SOCKETS)]
+    pub(crate) utc: bool,
+
+    /// Threads that serve [default: one for each core]
+    #[arg(long, env = "CHIME_WORKERS", value_name = "N", help_heading = SOCKETS)]
+    pub(crate) workers: Option<NonZero<usize>>,
+
+    /// Connections served at one time; others are told that the server is full
+    #[arg(
+        long,
+        env = "CHIME_MAX_CONNECTIONS",
+        value_name = "N",
+        default_value = "10000",
+        help_heading = LIMITS
+    )]
+    pub(crate) max_connections: NonZero<u32>,
+
+    /// Connections that one address may have at one time, or one IPv6 network /64 [default: no limit]
+    #[arg(
+        long,
+        env = "CHIME_MAX_CONNECTIONS_PER_ADDRESS",
+        value_name = "N",
+        help_heading = LIMITS
+    )]
+    pub(crate) max_connections_per_address: Option<NonZero<u32>>,
+
+    /// Serve only clients of this network; may be given more than once [default: all]
+    #[arg(
+        long,
+        env = "CHIME_ALLOW",
+        value_name = "NET",
+        value_delimiter = ',',
+        value_parser = network,
+        help_heading = LIMITS
+    )]
+    pub(crate) allow: Vec<IpNet>,
+
+    /// Do not serve clients of this network, even if allowed; may be given more than once [default: none]
+    #[arg(
+        long,
+        env = "CHIME_DENY",
+        value_name = "NET",
+        value_delimiter = ',',
+        value_parser = network,
+        help_heading = LIMITS
+    )]
+    pub(crate) deny: Vec<IpNet>,
+
+    /// Datagrams answered a second for each network /24, or /56 of IPv6 [default: no limit]
+    #[arg(long, env = "CHIME_UDP_RATE", value_name = "N", help_heading = LIMITS)]
+    pub(crate) udp_rate: Option<NonZero<u32>>,
+
+    /// Close a connection on which no byte moved for this long
+    #[arg(
+        long,
+        env = "CHIME_IDLE_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "300s",
+        value_parser = duration,
+        help_heading = LIMITS
+    )]
+    pub(crate) idle_timeout: Duration,
+
+    /// Close a connection whose line does not end within this time, plus a second for each 500 bytes of it
+    #[arg(
+        long,
+        env = "CHIME_LINE_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = duration,
+        help_heading = LIMITS
+    )]
+    pub(crate) line_timeout: Duration,
+
+    /// Close a connection whose client takes no byte of a reply for this long
+    #[arg(
+        long,
+        env = "CHIME_WRITE_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "30s",
+        value_parser = duration,
+        help_heading = LIMITS
+    )]
+    pub(crate) write_timeout: Duration,
+
+    /// After a signal to stop, go on accepting for this long, while /readyz says no
+    #[arg(
+        long,
+        env = "CHIME_DRAIN_DELAY",
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = humantime::parse_duration,
+        help_heading = STOP
+    )]
+    pub(crate) drain_delay: Duration,
+
+    /// After the drain delay, cut connections that are still open after this long
+    #[arg(
+        long,
+        env = "CHIME_DRAIN_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = duration,
+        help_heading = STOP
+    )]
+    pub(crate) drain_timeout: Duration,
+
+    /// Log what is at least this severe, on standard error: off, error, warn, info, debug or trace
+    #[arg(
+        long,
+        env = "CHIME_LOG",
+        value_name = "LEVEL",
+        default_value = "info",
+        help_heading = OPERATION
+    )]
+    pub(crate) log: LevelFilter,
+
+    /// What a line of the log looks like
+    #[arg(
+        long,
+        env = "CHIME_LOG_FORMAT",
+        value_name = "NAME",
+        default_value = "text",
+        help_heading = OPERATION
+    )]
+    pub(crate) log_format: LogFormat,
+
+    /// Address to serve /metrics, /healthz and /readyz over HTTP, to whoever can reach it [default: none]
+    #[arg(long, env = "CHIME_ADMIN", value_name = "ADDR", help_heading = OPERATION)]
+    pub(crate) admin: Option<SocketAddr>,
+
+    /// Read settings from this TOML file; its keys are the names of these flags
+    #[arg(long, env = "CHIME_CONFIG", value_name = "FILE", help_heading = CONFIGURATION)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Print the settings in force, as a file for --config, and exit
+    #[arg(
+        long,
+        env = "CHIME_CHECK_CONFIG",
+        value_parser = FalseyValueParser::new(),
+        help_heading = CONFIGURATION
+    )]
+    pub(crate) check_config: bool,
+}
+
+/// The commands that are offered, as users name them.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ServiceName {
+    /// Everything
+    Both,
+    /// day, date, time, quit and exit
+    DateTime,
+    /// Digit sums, quit and exit
+    DigitSum,
+}
+
+impl From<ServiceName> for Service {
+    fn from(name: ServiceName) -> Service {
+        match name {
+            ServiceName::Both => Service::Both,
+            ServiceName::DateTime => Service::DateTime,
+            ServiceName::DigitSum => Service::DigitSum,
+        }
+    }
+}
+
+/// Where commands end, as users name it.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FramingName {
+    /// At the end of a line
+    Line,
+    /// At the end of what one read returns, as old clients expect
+    Read,
+}
+
+impl From<FramingName> for Framing {
+    fn from(name: FramingName) -> Framing {
+        match name {
+            FramingName::Line => Framing::Line,
+            FramingName::Read => Framing::Read,
+        }
+    }
+}
+
+/// The shape of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// A JSON object
+    Json,
+}
+
+/// A network, such as `10.0.0.0/8`; an address alone is a network of one.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let address = |_| text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>()
+        .or_else(address)
+        .map_err(|_| "not a network such as 10.0.0.0/8 or 2001:db8::/32".to_string())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be longer than zero".to_string()),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
+}

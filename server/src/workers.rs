@@ -1,0 +1,121 @@
+//! The threads of a server, and how others see what they do.
+
+use std::io;
+use std::num::NonZero;
+use std::panic;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::time::interval;
+
+use crate::{Counters, Tally};
+
+/// How often a worker shows that it is alive, and how long it may fail to.
+const PULSE: Duration = Duration::from_secs(1);
+const PULSE_MISSED_MAX: Duration = Duration::from_secs(10);
+
+/// The threads that serve.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    monitor: Monitor,
+}
+
+impl Workers {
+    pub(crate) fn new(threads: Vec<JoinHandle<io::Result<()>>>, monitor: Monitor) -> Workers {
+        Workers { threads, monitor }
+    }
+
+    /// What shows how they are.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
+    /// Waits until all have ended, and returns what they have counted.
+    ///
+    /// # Panics
+    ///
+    /// When a worker panicked, once the others have stopped too.
+    pub fn join(self) -> io::Result<Tally> {
+        for thread in self.threads {
+            thread
+                .join()
+                .unwrap_or_else(|panic| panic::resume_unwind(panic))?;
+        }
+        Ok(self.monitor.tally())
+    }
+}
+
+/// Shows how the workers of a server are, while they serve.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    workers: Arc<[Arc<Vitals>]>,
+}
+
+impl Monitor {
+    pub(crate) fn new(workers: NonZero<usize>) -> Monitor {
+        Monitor {
+            workers: (0..workers.get()).map(|_| Arc::default()).collect(),
+        }
+    }
+
+    pub(crate) fn vitals(&self) -> &[Arc<Vitals>] {
+        &self.workers
+    }
+
+    /// What all of them have counted.
+    pub fn tally(&self) -> Tally {
+        let mut total = Tally::default();
+        for worker in &*self.workers {
+            total += worker.counters.tally();
+        }
+        total
+    }
+
+    /// Whether each of them has shown that it is alive in the last ten seconds.
+    pub fn is_responding(&self) -> bool {
+        self.workers.iter().all(|worker| worker.is_beating())
+    }
+}
+
+/// What a worker shows of itself.
+#[derive(Debug)]
+pub(crate) struct Vitals {
+    pub(crate) counters: Arc<Counters>,
+    start: Instant,
+    /// When it was last alive, in milliseconds since the start.
+    beat_ms: AtomicU64,
+}
+
+impl Default for Vitals {
+    fn default() -> Vitals {
+        Vitals {
+            counters: Arc::default(),
+            start: Instant::now(),
+            beat_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Vitals {
+    fn age(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Shows that the worker is alive, again and again.
+    pub(crate) async fn keep_beating(&self) {
+        let mut pulse = interval(PULSE);
+        loop {
+            pulse.tick().await;
+            let milliseconds = u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX);
+            self.beat_ms.store(milliseconds, Ordering::Relaxed);
+        }
+    }
+
+    fn is_beating(&self) -> bool {
+        let beat = Duration::from_millis(self.beat_ms.load(Ordering::Relaxed));
+        self.age().saturating_sub(beat) <= PULSE_MISSED_MAX
+    }
+}

@@ -1,0 +1,337 @@
+//! Who is served, and who is not.
+
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chime_server::{Addresses, Event, Networks, Offer, Options, RateLimit};
+use ipnet::IpNet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, sleep};
+
+use crate::sockets::{FULL, Server, rest_of};
+use crate::{options, run};
+
+const WELCOME: &str = "Welcome to the server\n";
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address and a port")
+}
+
+fn networks(texts: &[&str]) -> Vec<IpNet> {
+    let parsed = texts.iter().map(|text| text.parse().expect("a network"));
+    parsed.collect()
+}
+
+/// A server whose clients come through proxies of 10.0.0.0/8.
+fn behind_proxies(options: Options) -> Server {
+    let offer = Offer {
+        proxies: Some(networks(&["10.0.0.0/8"]).into()),
+        ..Offer::default()
+    };
+    Server::offering(offer, options)
+}
+
+/// What the server says to a proxy that sends these bytes, and no more.
+async fn said_to(server: &Server, proxy: &str, bytes: &[u8]) -> String {
+    let mut stream = server.connect_from(address(proxy));
+    // A proxy that is not trusted may be closed before it has sent anything.
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+    rest_of(&mut stream).await
+}
+
+/// A header of version 2 with this command, and these addresses.
+fn binary_header(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(addresses.len()).expect("it is short");
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    header.extend([0x20 | command, family]);
+    header.extend(length.to_be_bytes());
+    header.extend(addresses);
+    header
+}
+
+/// Addresses of version 2: from 192.0.2.1:50000 to 192.0.2.9:9990.
+const ADDRESSES: [u8; 12] = [192, 0, 2, 1, 192, 0, 2, 9, 0xc3, 0x50, 0x27, 0x06];
+
+#[test]
+fn t21_a_trusted_proxy_passes_its_clients_on() {
+    let mut long = ADDRESSES.to_vec();
+    // A record of no known type, as long as a header may be.
+    long.extend([0xe0, 0x01, 0xf9]);
+    long.resize(520, 0);
+    let headers: [Vec<u8>; 7] = [
+        b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 9990\r\n".into(),
+        b"PROXY TCP6 2001:db8::1 2001:db8::9 50000 9990\r\n".into(),
+        b"PROXY UNKNOWN\r\n".into(),
+        binary_header(1, 0x11, &ADDRESSES),
+        binary_header(1, 0x11, &long),
+        binary_header(0, 0x00, &[]),
+        binary_header(0, 0x11, &ADDRESSES),
+    ];
+    run(async move {
+        let server = behind_proxies(options());
+        for header in headers {
+            let bytes = [&header[..], b"12\nquit\n"].concat();
+            let said = said_to(&server, "10.0.0.1:40000", &bytes).await;
+            let readable = header.escape_ascii();
+            assert!(
+                said.starts_with("Welcome to the server\n3\nThank"),
+                "{readable}: {said}"
+            );
+        }
+    });
+}
+
+#[test]
+fn t21_a_header_may_come_byte_by_byte() {
+    for header in [
+        b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 9990\r\n".to_vec(),
+        binary_header(1, 0x11, &ADDRESSES),
+    ] {
+        run(async move {
+            let server = behind_proxies(options());
+            let mut stream = server.connect_from(address("10.0.0.1:40000"));
+            for byte in header {
+                stream.write_all(&[byte]).await.expect("sent");
+                sleep(Duration::from_millis(10)).await;
+            }
+            let mut welcome = [0; WELCOME.len()];
+            stream.read_exact(&mut welcome).await.expect("a welcome");
+            assert_eq!(welcome, *WELCOME.as_bytes());
+        });
+    }
+}
+
+#[test]
+fn t21_what_is_no_header_is_closed_without_a_word() {
+    let headers: [Vec<u8>; 10] = [
+        b"day\n".into(),
+        b"\n".into(),
+        b"PROXY\r\n".into(),
+        b"PROXY TCP4 192.0.2.1\r\n".into(),
+        b"PROXY TCP4 192.0.2.300 192.0.2.9 50000 9990\r\n".into(),
+        b"PROXY TCP4 192.0.2.1 192.0.2.9 70000 9990\r\n".into(),
+        b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 9990".into(),
+        binary_header(7, 0x11, &ADDRESSES),
+        binary_header(1, 0x11, &ADDRESSES[..11]),
+        binary_header(1, 0x11, &ADDRESSES)[..20].into(),
+    ];
+    run(async move {
+        let server = behind_proxies(options());
+        let count = headers.len() as u64;
+        for header in headers {
+            let said = said_to(&server, "10.0.0.1:40000", &header).await;
+            assert_eq!(said, "", "{}", header.escape_ascii());
+        }
+        assert_eq!(server.stop().await[Event::HeaderRejected], count);
+    });
+}
+
+#[test]
+fn t21_a_stranger_is_closed_without_a_word_whatever_it_sends() {
+    run(async {
+        let server = behind_proxies(options());
+        let header = b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 9990\r\nday\n";
+        assert_eq!(said_to(&server, "192.0.2.7:40000", header).await, "");
+        let tally = server.stop().await;
+        assert_eq!(
+            (tally[Event::HeaderRejected], tally[Event::ConnectionServed]),
+            (1, 0)
+        );
+    });
+}
+
+#[test]
+fn t21_a_header_has_three_seconds() {
+    run(async {
+        let server = behind_proxies(options());
+        let mut stream = server.connect_from(address("10.0.0.1:40000"));
+        stream.write_all(b"PROXY TCP4").await.expect("sent");
+        let start = Instant::now();
+        assert_eq!(rest_of(&mut stream).await, "");
+        assert_eq!(start.elapsed(), Duration::from_secs(3));
+    });
+}
+
+#[test]
+fn t21_a_header_that_is_too_long_is_not_waited_for() {
+    let text = [&b"PROXY UNKNOWN "[..], &[b'x'; 93]].concat();
+    assert_eq!(text.len(), 107);
+    let binary = binary_header(1, 0x11, &[0; 521])[..16].to_vec();
+    run(async move {
+        let server = behind_proxies(options());
+        for header in [text, binary] {
+            let mut stream = server.connect_from(address("10.0.0.1:40000"));
+            stream.write_all(&header).await.expect("sent");
+            let start = Instant::now();
+            assert_eq!(rest_of(&mut stream).await, "");
+            assert_eq!(start.elapsed(), Duration::ZERO);
+        }
+    });
+}
+
+#[test]
+fn t21_limits_are_for_the_client_and_not_for_its_proxy() {
+    run(async {
+        let options = Options {
+            addresses: Some(Arc::new(Addresses::new(NonZero::<u32>::MIN))),
+            networks: Networks {
+                denied: networks(&["198.51.100.0/24"]),
+                ..Networks::default()
+            },
+            ..options()
+        };
+        let server = behind_proxies(options);
+        let connect = async |client: &str| {
+            let mut stream = server.connect_from(address("10.0.0.1:40000"));
+            let header = format!("PROXY TCP4 {client} 192.0.2.9 50000 9990\r\n");
+            stream.write_all(header.as_bytes()).await.expect("sent");
+            let mut byte = [0];
+            let said = stream.read(&mut byte).await.expect("an end, or a word");
+            (said == 1).then_some((byte[0], stream))
+        };
+        let (first, _held) = connect("192.0.2.1").await.expect("room");
+        assert_eq!(first, b'W');
+        let (refused, _) = connect("192.0.2.1").await.expect("a word");
+        assert_eq!(refused, b'T');
+        let (other, _) = connect("192.0.2.2").await.expect("room");
+        assert_eq!(other, b'W');
+        assert!(connect("198.51.100.7").await.is_none());
+    });
+}
+
+#[test]
+fn t16_who_has_sent_a_header_at_the_stop_is_served() {
+    run(async {
+        let server = behind_proxies(options());
+        let mut stream = server.connect_from(address("10.0.0.1:40000"));
+        stream
+            .write_all(b"PROXY UNKNOWN\r\n12\n")
+            .await
+            .expect("sent");
+        let start = Instant::now();
+        server.stop.cancel();
+        assert_eq!(rest_of(&mut stream).await, format!("{WELCOME}3\n"));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    });
+}
+
+#[test]
+fn t08_an_address_that_has_all_it_may_is_told_so() {
+    run(async {
+        let options = Options {
+            addresses: Some(Arc::new(Addresses::new(NonZero::<u32>::MIN))),
+            ..options()
+        };
+        let server = Server::start(options);
+        let mut first = server.connect_from(address("192.0.2.1:2000"));
+        first.read_exact(&mut [0; 22]).await.expect("the welcome");
+        let mut second = server.connect_from(address("192.0.2.1:2001"));
+        assert_eq!(rest_of(&mut second).await, FULL);
+        drop((first, second));
+        let mut third = server.connect_from(address("192.0.2.1:2002"));
+        third.shutdown().await.expect("half-closed");
+        assert_eq!(rest_of(&mut third).await, WELCOME);
+        let tally = server.stop().await;
+        assert_eq!(
+            (tally[Event::ConnectionServed], tally[Event::AddressRefused]),
+            (2, 1)
+        );
+    });
+}
+
+#[test]
+fn networks_that_are_not_served_are_closed_and_ignored() {
+    run(async {
+        let options = Options {
+            networks: Networks {
+                allowed: networks(&["192.0.2.0/24"]),
+                denied: networks(&["192.0.2.128/25"]),
+            },
+            ..options()
+        };
+        let mut server = Server::start(options);
+        for (client, said) in [
+            ("192.0.2.1:2000", WELCOME),
+            ("192.0.2.200:2000", ""),
+            ("198.51.100.1:2000", ""),
+        ] {
+            server.ask(b"day", address(client));
+            let mut stream = server.connect_from(address(client));
+            stream.shutdown().await.expect("half-closed");
+            assert_eq!(rest_of(&mut stream).await, said, "{client}");
+        }
+        assert_eq!(
+            server.replies.recv().await.as_deref(),
+            Some(&b"Saturday"[..])
+        );
+        let tally = server.stop().await;
+        assert_eq!(
+            (
+                tally[Event::NetworkDenied],
+                tally[Event::DatagramAnswered],
+                tally[Event::DatagramIgnored]
+            ),
+            (2, 1, 2)
+        );
+    });
+}
+
+#[test]
+fn t04_requests_of_services_and_to_all_of_a_network_are_ignored() {
+    run(async {
+        let server = Server::start(options());
+        for port in [0, 1, 7, 13, 1023] {
+            server.ask(b"day", SocketAddr::new([192, 0, 2, 1].into(), port));
+        }
+        let to_all = (b"day".to_vec(), address("192.0.2.1:2000"), false);
+        server
+            .requests
+            .send(Ok(to_all))
+            .expect("the server receives");
+        server.ask(b"day", address("192.0.2.1:1024"));
+        let tally = server.stop().await;
+        assert_eq!(
+            (
+                tally[Event::DatagramIgnored],
+                tally[Event::DatagramAnswered]
+            ),
+            (6, 1)
+        );
+    });
+}
+
+#[test]
+fn t03_a_flood_in_the_name_of_one_network_is_answered_at_the_rate_and_one_in_four() {
+    run(async {
+        let rate = RateLimit::new(NonZero::new(100).expect("not zero"));
+        let options = Options {
+            datagram_rate: Some(Arc::new(rate)),
+            ..options()
+        };
+        let server = Server::start(options);
+        for _ in 0..1_000 {
+            server.ask(b"day", address("192.0.2.1:2000"));
+            server.ask(b"what?", address("192.0.2.1:2000"));
+        }
+        for _ in 0..100 {
+            server.ask(b"day", address("198.51.100.1:2000"));
+        }
+        while server.counters.tally()[Event::DatagramIgnored] < 1_000
+            || server.counters.tally()[Event::DatagramAnswered] < 425
+        {
+            tokio::task::yield_now().await;
+        }
+        let tally = server.stop().await;
+        assert_eq!(
+            (
+                tally[Event::DatagramAnswered],
+                tally[Event::DatagramLimited],
+                tally[Event::DatagramIgnored]
+            ),
+            (100 + 225 + 100, 675, 1_000)
+        );
+    });
+}
