@@ -23,9 +23,6 @@ use crate::world::{World, clock};
 /// Simulated time that passes at once, and no less than which anything takes.
 const TICK: Duration = Duration::from_millis(1);
 
-/// A limit that no simulation reaches.
-const NEVER: Duration = Duration::from_secs(30 * 24 * 3600);
-
 /// How long everything may take from when all has healed, beyond what the server's own limits allow.
 const PATIENCE_MS: u32 = 60_000;
 
@@ -106,8 +103,8 @@ async fn server(world: Rc<World>) -> turmoil::Result {
     let options = Options {
         connections: Arc::clone(&connections),
         idle_timeout: Duration::from_millis(server.idle_timeout_ms.into()),
-        line_timeout: NEVER,
-        write_timeout: NEVER,
+        line_timeout: Duration::from_millis(server.line_timeout_ms.into()),
+        write_timeout: Duration::from_millis(server.write_timeout_ms.into()),
         drain_timeout: Duration::from_millis(server.drain_timeout_ms.into()),
         ..Options::new(clock, NonZero::<u32>::MIN)
     };

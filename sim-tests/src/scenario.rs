@@ -74,6 +74,9 @@ fn leave_out(value: &mut Value, default: &Value) {
     }
 }
 
+/// A limit that no simulation reaches.
+const NEVER_MS: u32 = 24 * 3_600_000;
+
 /// The server of a simulation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -90,6 +93,10 @@ pub struct Server {
     pub connections_max: usize,
     /// How long a connection may be idle.
     pub idle_timeout_ms: u32,
+    /// How long a line may take, beside a second for each 500 bytes of it.
+    pub line_timeout_ms: u32,
+    /// How long a client may take no byte of a reply.
+    pub write_timeout_ms: u32,
     /// How long the conversations may go on after an order to stop.
     pub drain_timeout_ms: u32,
 }
@@ -102,6 +109,8 @@ impl Default for Server {
             clock: Script::clock_at_start(),
             connections_max: 10_000,
             idle_timeout_ms: 2_000,
+            line_timeout_ms: NEVER_MS,
+            write_timeout_ms: NEVER_MS,
             drain_timeout_ms: 2_000,
         }
     }

@@ -244,6 +244,14 @@ fn simpler_servers(server: &Server) -> Vec<Server> {
             ..server.clone()
         },
         Server {
+            line_timeout_ms: calm.line_timeout_ms,
+            ..server.clone()
+        },
+        Server {
+            write_timeout_ms: calm.write_timeout_ms,
+            ..server.clone()
+        },
+        Server {
             drain_timeout_ms: calm.drain_timeout_ms,
             ..server.clone()
         },

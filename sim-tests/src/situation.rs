@@ -27,6 +27,10 @@ pub enum Situation {
     AcceptFailed,
     /// An idle connection was closed.
     IdleClosed,
+    /// A connection was closed because a line took too long.
+    SlowLineClosed,
+    /// A connection was closed because its client took no replies.
+    SlowReaderClosed,
     /// The connection of a client that had gone without a word was closed.
     ForgottenClosed,
     /// A conversation was cut by the end of the server.
@@ -81,7 +85,7 @@ pub enum Situation {
 
 impl Situation {
     /// Every situation.
-    pub const ALL: [Situation; 37] = {
+    pub const ALL: [Situation; 39] = {
         use Situation::*;
         [
             CrAndLfInDifferentReads,
@@ -96,6 +100,8 @@ impl Situation {
             Refused,
             AcceptFailed,
             IdleClosed,
+            SlowLineClosed,
+            SlowReaderClosed,
             ForgottenClosed,
             Killed,
             ServedAnew,

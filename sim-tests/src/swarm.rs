@@ -66,20 +66,26 @@ fn server() -> impl Strategy<Value = Server> {
         clock(),
         prop_oneof![3 => Just(1_000), 1 => 1..4_usize],
         200..2_000_u32,
+        timeout_or_never(),
+        timeout_or_never(),
         prop_oneof![1 => 20..200_u32, 1 => 500..3_000_u32],
     )
         .prop_map(
-            |(service, framing, clock, connections_max, idle_timeout_ms, drain_timeout_ms)| {
-                Server {
-                    service,
-                    framing,
-                    clock,
-                    connections_max,
-                    idle_timeout_ms,
-                    drain_timeout_ms,
-                }
+            |(service, framing, clock, connections_max, idle, line, write, drain)| Server {
+                service,
+                framing,
+                clock,
+                connections_max,
+                idle_timeout_ms: idle,
+                line_timeout_ms: line,
+                write_timeout_ms: write,
+                drain_timeout_ms: drain,
             },
         )
+}
+
+fn timeout_or_never() -> impl Strategy<Value = u32> {
+    prop_oneof![2 => Just(Server::default().line_timeout_ms), 1 => 100..1_000_u32]
 }
 
 /// Some instant of our time: many are soon followed by another day, month or year.

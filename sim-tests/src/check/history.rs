@@ -51,6 +51,22 @@ impl Side<'_> {
             .collect()
     }
 
+    /// When the last line that has not ended began to be read, and the bytes that were read since, with
+    /// those of its first piece that are not its own.
+    pub(super) fn partial_line(&self) -> Option<(u32, usize)> {
+        let is_end = |piece: &Piece<'_>| piece.bytes.contains(&b'\n');
+        let first = self.read.iter().rposition(is_end).unwrap_or(0);
+        let pieces = &self.read[first..];
+        let bytes: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
+        let is_partial = pieces.last()?.bytes.last() != Some(&b'\n');
+        let first = match pieces {
+            [ended, next, ..] if ended.bytes.ends_with(b"\n") => next,
+            [first, ..] => first,
+            [] => return None,
+        };
+        is_partial.then_some((first.at_ms, bytes))
+    }
+
     /// When the last byte moved here.
     pub(super) fn last_moved_ms(&self) -> Option<u32> {
         let pieces = self.wrote.iter().chain(&self.read);

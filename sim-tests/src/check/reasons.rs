@@ -3,7 +3,7 @@
 use super::conversations::{Case, Transcript};
 use super::history::Span;
 use super::{Failure, SLACK_MS, failure};
-use crate::scenario::{Behaviour, Ending, FaultKind, Reading};
+use crate::scenario::{Behaviour, Ending, FaultKind, Reading, Server};
 
 /// Why a conversation ended before all that was asked had been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub(super) enum Reason {
     Killed,
     /// No byte moved for the idle timeout.
     Idle,
+    /// A line did not end in its time.
+    SlowLine,
+    /// The client took no replies for the write timeout.
+    SlowReader,
     /// The server was told to stop.
     Stop,
     /// The server had been told to stop, and this took too long.
@@ -47,6 +51,8 @@ impl<'a> Case<'a> {
             self.link_failed(),
             self.killed(),
             self.drained(),
+            self.slow_reader(),
+            self.slow_line(transcript),
             self.gave_up_late(),
             self.stopped(transcript),
             self.idle(transcript),
@@ -127,7 +133,7 @@ impl<'a> Case<'a> {
 
     pub(super) fn drained(&self) -> Option<Reason> {
         let stopping_ms = self.history.lives[self.connection.life].stopping_ms?;
-        let drain_ms = self.history.scenario.server.drain_timeout_ms;
+        let drain_ms = self.server().drain_timeout_ms;
         (self.closed_ms()? + SLACK_MS >= stopping_ms + drain_ms).then_some(Reason::Drain)
     }
 
@@ -168,12 +174,31 @@ impl<'a> Case<'a> {
             .then_some(Reason::Stop)
     }
 
+    /// The last line that the server began to read took too long, and all before it were answered.
+    fn slow_line(&self, transcript: &Transcript) -> Option<Reason> {
+        let (dropped_ms, _) = self.connection.server_side.dropped?;
+        let (began_ms, _) = self.connection.server_side.partial_line()?;
+        let is_slow = dropped_ms + SLACK_MS >= began_ms + self.server().line_timeout_ms;
+        (is_slow && self.is_answered(transcript, dropped_ms)).then_some(Reason::SlowLine)
+    }
+
+    fn slow_reader(&self) -> Option<Reason> {
+        let side = &self.connection.server_side;
+        let (dropped_ms, _) = side.dropped?;
+        let last_ms = side.last_moved_ms()?;
+        let is_slow = dropped_ms + SLACK_MS >= last_ms + self.server().write_timeout_ms;
+        (is_slow && side.blocked_ms.is_some()).then_some(Reason::SlowReader)
+    }
+
+    fn server(&self) -> &Server {
+        &self.history.scenario.server
+    }
+
     fn idle(&self, transcript: &Transcript) -> Option<Reason> {
         let side = &self.connection.server_side;
         let (dropped_ms, _) = side.dropped?;
         let last_ms = side.last_moved_ms().unwrap_or(self.connection.accepted_ms);
-        let is_idle =
-            dropped_ms + SLACK_MS >= last_ms + self.history.scenario.server.idle_timeout_ms;
+        let is_idle = dropped_ms + SLACK_MS >= last_ms + self.server().idle_timeout_ms;
         (is_idle && self.is_answered(transcript, dropped_ms)).then_some(Reason::Idle)
     }
 }

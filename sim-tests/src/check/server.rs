@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::history::{Connection, History, Life};
+use chime_protocol::Framing;
 use chime_server::Event;
 
 use super::{Failure, SLACK_MS, datagrams, failure};
@@ -21,10 +22,10 @@ pub(super) fn check(
     lives
         .clone()
         .try_for_each(|(index, life)| check_tally(history, index, life))?;
-    history
-        .connections
-        .iter()
-        .try_for_each(|connection| check_idle(history, connection))?;
+    history.connections.iter().try_for_each(|connection| {
+        check_idle(history, connection)?;
+        check_line(history, connection)
+    })?;
     for event in &history.trace.events {
         match event.what {
             What::Server(ServerEvent::CannotAccept) => reached.insert(Situation::AcceptFailed),
@@ -64,6 +65,29 @@ fn check_idle(history: &History<'_>, connection: &Connection<'_>) -> Result<(), 
 }
 
 /// What the server counted is what happened, and all its room is free again.
+/// No line takes longer than its time, unless the client takes no replies meanwhile.
+fn check_line(history: &History<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
+    let server = &history.scenario.server;
+    let side = &connection.server_side;
+    let (Some((dropped_ms, dropped)), Some((began_ms, bytes))) =
+        (side.dropped, side.partial_line())
+    else {
+        return Ok(());
+    };
+    let closed_ms = side.shut_ms.unwrap_or(dropped_ms);
+    let grace_ms = u32::try_from(2 * bytes).unwrap_or(u32::MAX);
+    let due_ms = began_ms
+        .saturating_add(server.line_timeout_ms)
+        .saturating_add(grace_ms);
+    let is_excused = server.framing == Framing::Read || side.blocked_ms.is_some();
+    if !is_excused && closed_ms > due_ms.saturating_add(SLACK_MS) {
+        let what =
+            format!("a line that began at {began_ms} ms was waited for until {closed_ms} ms");
+        return Err(failure(what, dropped));
+    }
+    Ok(())
+}
+
 fn check_tally(history: &History<'_>, index: usize, life: &Life) -> Result<(), Failure> {
     let Some((stopped_ms, Some((tally, permits)))) = life.end else {
         return Ok(());

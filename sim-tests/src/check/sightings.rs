@@ -92,6 +92,8 @@ fn note_end(
     let is_because = |because| reason == Some(because);
     see(Situation::StreamFailed, is_because(Reason::StreamFailed));
     see(Situation::IdleClosed, is_because(Reason::Idle));
+    see(Situation::SlowLineClosed, is_because(Reason::SlowLine));
+    see(Situation::SlowReaderClosed, is_because(Reason::SlowReader));
     see(Situation::Killed, is_because(Reason::Killed));
     see(
         Situation::StoppedInMidLine,

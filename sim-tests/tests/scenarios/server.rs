@@ -52,6 +52,41 @@ fn the_idle_make_room_for_others() {
 }
 
 #[test]
+fn t07_lines_that_drip_are_cut_and_others_are_served() {
+    let drips = || {
+        let drop = || [Act::Write(Text::from("1")), Act::Pause(200)];
+        act((0..50).flat_map(|_| drop()).collect())
+    };
+    let mut scenario = with((0..20).map(|_| drips()).chain([ask(&["day"; 10], 100)]));
+    scenario.server = Server {
+        line_timeout_ms: 1_000,
+        ..Server::default()
+    };
+    let trace = passes(&scenario, &[Situation::SlowLineClosed]);
+    assert_eq!(told(&trace, 20).len(), 10);
+}
+
+#[test]
+fn t09_readers_that_take_nothing_are_cut_and_others_are_served() {
+    let slow = || Behaviour::Write {
+        acts: vec![Act::Write(Text("day\n".repeat(1_000).into()))],
+        reading: Reading::Slow {
+            bytes: 20,
+            pause_ms: 1_500,
+        },
+        ending: Ending::Await,
+    };
+    let mut scenario = with((0..20).map(|_| slow()).chain([ask(&["day"; 10], 100)]));
+    scenario.network.window_bytes = 100;
+    scenario.server = Server {
+        write_timeout_ms: 500,
+        ..Server::default()
+    };
+    let trace = passes(&scenario, &[Situation::SlowReaderClosed]);
+    assert_eq!(told(&trace, 20).len(), 10);
+}
+
+#[test]
 fn failures_to_accept_pass() {
     for seed in 0..20 {
         let scenario = Scenario {
