@@ -24,7 +24,8 @@ pub(super) fn check(
         .try_for_each(|(index, life)| check_tally(history, index, life))?;
     history.connections.iter().try_for_each(|connection| {
         check_idle(history, connection)?;
-        check_line(history, connection)
+        check_line(history, connection)?;
+        check_reader(history, connection)
     })?;
     for event in &history.trace.events {
         match event.what {
@@ -64,7 +65,6 @@ fn check_idle(history: &History<'_>, connection: &Connection<'_>) -> Result<(), 
     Ok(())
 }
 
-/// What the server counted is what happened, and all its room is free again.
 /// No line takes longer than its time, unless the client takes no replies meanwhile.
 fn check_line(history: &History<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
     let server = &history.scenario.server;
@@ -88,6 +88,23 @@ fn check_line(history: &History<'_>, connection: &Connection<'_>) -> Result<(), 
     Ok(())
 }
 
+/// No client that takes no replies is waited for longer than the write timeout.
+fn check_reader(history: &History<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
+    let side = &connection.server_side;
+    let (Some((dropped_ms, dropped)), Some(blocked_ms)) = (side.dropped, side.blocked_ms) else {
+        return Ok(());
+    };
+    let last_ms = side.last_moved_ms().unwrap_or(connection.accepted_ms);
+    let due_ms = last_ms.saturating_add(history.scenario.server.write_timeout_ms);
+    let closed_ms = side.shut_ms.unwrap_or(dropped_ms);
+    if blocked_ms >= last_ms && closed_ms > due_ms.saturating_add(SLACK_MS) {
+        let what = format!("a client took nothing from {last_ms} ms until {closed_ms} ms");
+        return Err(failure(what, dropped));
+    }
+    Ok(())
+}
+
+/// What the server counted is what happened, and all its room is free again.
 fn check_tally(history: &History<'_>, index: usize, life: &Life) -> Result<(), Failure> {
     let Some((stopped_ms, Some((tally, permits)))) = life.end else {
         return Ok(());
