@@ -126,3 +126,79 @@ fn binary_client(header: &[u8]) -> io::Result<Option<SocketAddr>> {
 fn invalid() -> io::Error {
     io::ErrorKind::InvalidData.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    /// What is read of these bytes when they come in two pieces: the client, and what comes after the header.
+    fn read_in_two(bytes: &[u8], cut: usize) -> Option<(Option<SocketAddr>, Vec<u8>)> {
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let mut stream = bytes[..cut].chain(&bytes[cut..]);
+            let Header { client, mut rest } = read(&mut stream).await.ok()?;
+            stream.read_to_end(&mut rest).await.ok()?;
+            Some((client, rest))
+        })
+    }
+
+    /// A header of either version, its address, and how long it is.
+    fn header() -> impl Strategy<Value = (Vec<u8>, SocketAddr)> {
+        let v1 = any::<([u8; 4], u16)>().prop_map(|(address, port)| {
+            let client = SocketAddr::from((address, port));
+            let text = format!("PROXY TCP4 {} 192.0.2.9 {port} 9990\r\n", client.ip());
+            (text.into_bytes(), client)
+        });
+        let v2 = any::<([u8; 4], u16)>().prop_map(|(address, port)| {
+            let mut bytes = BINARY_SIGNATURE.to_vec();
+            bytes.extend([0x21, 0x11, 0, 12]);
+            bytes.extend(address);
+            bytes.extend([192, 0, 2, 9]);
+            bytes.extend(port.to_be_bytes());
+            bytes.extend(9990_u16.to_be_bytes());
+            (bytes, SocketAddr::from((address, port)))
+        });
+        prop_oneof![v1, v2]
+    }
+
+    proptest! {
+        #[test]
+        fn t21_any_cut_of_any_header_is_read_the_same(
+            (mut bytes, client) in header(),
+            rest in proptest::collection::vec(any::<u8>(), 0..600),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            bytes.extend(&rest);
+            let read = read_in_two(&bytes, cut.index(bytes.len()));
+            prop_assert_eq!(read, Some((Some(client), rest)));
+        }
+
+        #[test]
+        fn t21_a_header_that_is_changed_is_read_the_same_however_it_is_cut(
+            (mut bytes, _) in header(),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            rest in proptest::collection::vec(any::<u8>(), 0..600),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            for (index, byte) in changes {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
+            }
+            bytes.extend(&rest);
+            let whole = read_in_two(&bytes, 0);
+            prop_assert_eq!(read_in_two(&bytes, cut.index(bytes.len())), whole);
+        }
+
+        #[test]
+        fn t21_junk_is_no_header(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert_eq!(read_in_two(&bytes, 0), None);
+        }
+    }
+}
