@@ -233,7 +233,7 @@ async fn two_lines_are_not_one_request() {
 }
 
 #[test]
-fn an_error_is_one_line_without_control_bytes() {
+fn t19_an_error_is_one_line_without_control_bytes() {
     let text = Error::Unknown(b"\x1b[31mred\r\x00\xff".to_vec()).to_string();
     assert_eq!(
         text,

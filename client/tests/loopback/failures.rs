@@ -111,7 +111,7 @@ fn an_address_of_the_wrong_kind_is_not_used() {
 }
 
 #[test]
-fn a_server_that_closes_is_lost() {
+fn t19_a_server_that_closes_is_lost() {
     for server in [saying(b"", true), saying(WELCOME, true), tcp(drop)] {
         let start = format!("chime-client: {server}: the server closed the connection; ");
         assert_fails(server, "", 3, &start);
@@ -119,7 +119,7 @@ fn a_server_that_closes_is_lost() {
 }
 
 #[test]
-fn a_silent_server_times_out() {
+fn t19_a_silent_server_times_out() {
     for server in [saying(b"", false), saying(WELCOME, false)] {
         let asked = Instant::now();
         let start = format!("chime-client: {server}: no answer within 300ms; ");
@@ -132,14 +132,14 @@ fn a_silent_server_times_out() {
 }
 
 #[test]
-fn a_server_with_the_framing_read_is_recognised() {
+fn t19_a_server_with_the_framing_read_is_recognised() {
     let server = chime(Service::Both, Framing::Read);
     let line = assert_fails(server, "--timeout 300ms", 4, "chime-client: ");
     assert!(line.contains("--framing read"), "{line}");
 }
 
 #[test]
-fn a_server_of_another_protocol_is_recognised() {
+fn t19_a_server_of_another_protocol_is_recognised() {
     static ENDLESS: [u8; 1 << 20] = [b'x'; 1 << 20];
     for server in [
         saying(

@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn a_datagram_is_answered_harmlessly(request in datagram(), now in instant()) {
+    fn t01_a_datagram_is_answered_harmlessly(request in datagram(), now in instant()) {
         check_datagram(&request, now);
     }
 
@@ -190,7 +190,7 @@ proptest! {
 }
 
 #[test]
-fn a_megabyte_of_nines_is_summed_exactly() {
+fn t10_a_megabyte_of_nines_is_summed_exactly() {
     let nines = "9".repeat(1 << 20);
     assert_eq!(sum(&nines), 9 << 20);
     let script = Script {
@@ -205,7 +205,7 @@ fn a_megabyte_of_nines_is_summed_exactly() {
 }
 
 #[test]
-fn a_datagram_of_any_length_is_answered_harmlessly() {
+fn t02_a_datagram_of_any_length_is_answered_harmlessly() {
     let now = Script::clock_at_start();
     let mut answered = 0;
     for length in 0..=1500 {

@@ -37,7 +37,7 @@ fn at_every_step(for_ms: u32, kind: &FaultKind, situations: &[Situation]) {
 }
 
 #[test]
-fn a_partition_may_strike_at_any_step() {
+fn t12_a_partition_may_strike_at_any_step() {
     at_every_step(
         100,
         &FaultKind::Partition { host: 0 },
