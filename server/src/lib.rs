@@ -3,7 +3,8 @@
 //! [`serve`] is one worker. It takes whatever implements [`Listener`] and [`Datagrams`], so a simulated
 //! network drives the very code that a real one does; the clock, the limits and the order to stop are
 //! arguments too. [`Sockets`] binds real sockets and runs such workers on them, each a thread with a
-//! runtime of its own. Nothing is shared between workers but the sockets and the count of connections.
+//! runtime of its own. Workers share the sockets and the limits that hold for all of them, and nothing that is
+//! used for each request: each has [`Counters`] of its own, which [`Monitor`] adds up.
 //!
 //! What happens to a connection is in [`converse`]: bytes are read into a buffer of the worker's, the
 //! [`Session`](chime_protocol::Session) writes the replies into another, and only what a client is slow to take is kept

@@ -1,13 +1,13 @@
 //! chime beside its peers: how fast each answers on this machine, measured in turns.
 //!
-//! `cargo bench -p chime-server` starts chime, bare loops around the system calls, and every peer that is
+//! `cargo bench -p chime-server --bench peers` starts chime, bare loops around the system calls, and every peer that is
 //! installed: `apt-get install redis-server memcached chrony xinetd python3`. The servers run on the
 //! first core, the load on the second, unless the title says that they share all cores. In each round
 //! every server is measured once; what is printed are medians, and the medians of the ratios of each
 //! round, with the least and the greatest. They are written to `server/benches/peers.txt` and drawn in
 //! `server/benches/peers.svg`.
 //!
-//! `cargo bench -p chime-server -- 15` measures so many rounds in place of 5.
+//! `cargo bench -p chime-server --bench peers -- 15` measures so many rounds in place of 5.
 
 mod bare;
 mod load;
