@@ -1,15 +1,15 @@
 //! Where settings come from, and what a file may say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env::temp_dir;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{self, Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::{PATIENCE, Server};
+use crate::{FLAGS, PATIENCE, Server, command, rest_of};
 
 /// The file that is shipped.
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/chime-server.toml");
@@ -38,10 +38,6 @@ impl Drop for File {
     }
 }
 
-fn server() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_chime-server"))
-}
-
 fn check(command: &mut Command) -> Output {
     command.arg("--check-config").output().expect("it runs")
 }
@@ -57,7 +53,7 @@ fn checked(command: &mut Command) -> String {
 /// The message for a file, with the name of the file left out.
 fn refusal(text: &str) -> String {
     let file = File::new(text);
-    let output = check(server().args(["--config", file.path()]));
+    let output = check(command(&[]).args(["--config", file.path()]));
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(output.stdout.is_empty(), "{text}");
     let message = String::from_utf8(output.stderr).expect("text");
@@ -70,7 +66,7 @@ fn refusal(text: &str) -> String {
 fn flags_go_over_variables_over_the_file_over_defaults() {
     let file = File::new("idle-timeout = '3s'\nutc = true\nmax-connections = 3\ntcp = ['[::1]:3']");
     let with_file = || {
-        let mut command = server();
+        let mut command = command(&[]);
         command.env("CHIME_CONFIG", file.path());
         command
     };
@@ -79,7 +75,7 @@ fn flags_go_over_variables_over_the_file_over_defaults() {
         assert!(found, "{line} is not in\n{settings}");
     };
 
-    let settings = checked(&mut server());
+    let settings = checked(&mut command(&[]));
     has(&settings, "idle-timeout = \"300s\"");
     has(&settings, "max-connections = 10000");
     has(&settings, "utc = false");
@@ -117,9 +113,12 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
         ("config = 'x'", "1: unknown setting 'config'"),
         ("utc = true\n\nutc = true", "3: duplicate key"),
         ("utc = 'yes'", "1: 'utc' must be true or false"),
-        ("utc = true\ntcp = []", "2: 'tcp' can't be this array"),
-        ("udp-rate = 1.5", "1: 'udp-rate' can't be this float"),
-        ("workers = [1, 2]", "1: 'workers' can't be this array"),
+        (
+            "utc = true\ntcp = []",
+            "2: 'tcp' must have a value, or be left out",
+        ),
+        ("udp-rate = 1.5", "1: 'udp-rate' can't be of type float"),
+        ("workers = [1, 2]", "1: 'workers' can't be of type array"),
         (
             "\nworkers = 'none'",
             "2: invalid value 'none' for '--workers <N>': invalid digit found in string",
@@ -163,7 +162,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let output = check(server().args(["--config", "/nowhere/chime.toml"]));
+    let output = check(command(&[]).args(["--config", "/nowhere/chime.toml"]));
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
@@ -174,8 +173,19 @@ fn a_file_that_is_not_there_is_named() {
 #[test]
 fn a_bad_setting_of_the_file_is_told_even_if_a_flag_replaces_it() {
     let file = File::new("workers = 'none'");
-    let output = check(server().args(["--config", file.path(), "--workers", "1"]));
+    let output = check(command(&[]).args(["--config", file.path(), "--workers", "1"]));
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_file_that_leaves_nothing_to_serve_is_refused() {
+    let file = File::new("no-udp = true\n[[listener]]\ntransport = 'udp'\naddress = '[::1]:1'");
+    let output = check(&mut command(&["--config", file.path()]));
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "error: --no-tcp and --no-udp leave nothing to serve\n"
+    );
 }
 
 #[test]
@@ -192,24 +202,27 @@ fn the_settings_in_force_can_be_read_back() {
         &["--config", file.path(), "--udp", "[::1]:5,[::1]:6"],
         &["--utc", "--workers", "3", "--admin", "127.0.0.1:4"],
     ] {
-        let settings = checked(server().args(flags));
+        let settings = checked(command(&[]).args(flags));
         let again = File::new(&settings);
-        let read_back = checked(server().args(["--config", again.path()]));
+        let read_back = checked(command(&[]).args(["--config", again.path()]));
         assert_eq!(read_back, settings, "{flags:?}");
     }
-    let settings = checked(server().args(["--config", file.path()]));
+    let settings = checked(command(&[]).args(["--config", file.path()]));
     assert!(settings.contains("udp-rate = 1000\n"), "{settings}");
+    // It gives way to the listeners, and must do so when it is read back.
+    assert!(settings.starts_with("# tcp = "), "{settings}");
     assert!(settings.contains("\nproxies = [\"10.0.0.0/8\", \"::1/128\"]\n"));
 }
 
 #[test]
 fn the_example_shows_every_setting_with_its_default() {
     let example = fs::read_to_string(EXAMPLE).expect("the file is there");
-    let defaults = checked(&mut server());
-    assert_eq!(checked(server().args(["--config", EXAMPLE])), defaults);
+    let defaults = checked(&mut command(&[]));
+    assert_eq!(checked(command(&[]).args(["--config", EXAMPLE])), defaults);
 
     let uncommented = File::new(&uncommented(&example));
-    let shown = checked(server().args(["--config", uncommented.path()]));
+    let shown = checked(command(&[]).args(["--config", uncommented.path()]));
+    assert_eq!(shown.matches("[[listener]]").count(), 2, "{shown}");
     let mut defaults = values(&defaults);
     // Shown as a comment, as they give way to other sockets.
     defaults.insert("tcp", "[\"127.0.0.1:9990\"]");
@@ -219,38 +232,36 @@ fn the_example_shows_every_setting_with_its_default() {
         assert_eq!(shown.get(setting), Some(&default), "{setting}");
     }
 
-    let help = server().arg("--help").output().expect("it runs");
+    let help = command(&[]).arg("--help").output().expect("it runs");
     let help = String::from_utf8(help.stdout).expect("text");
     let lines = help.lines().map(str::trim_start);
     let flags = lines.filter_map(|line| line.strip_prefix("--")?.split_whitespace().next());
     let settings = flags.filter(|flag| !["config", "check-config"].contains(flag));
-    for setting in settings {
-        assert!(shown.contains_key(setting), "{setting} is not shown");
-    }
-    assert_eq!(shown.len(), 20, "{shown:?}");
+    let settings: BTreeSet<_> = settings.collect();
+    assert_eq!(shown.into_keys().collect::<BTreeSet<_>>(), settings);
 }
 
 /// The file with all of its examples in force.
 fn uncommented(example: &str) -> String {
-    let is_table = |line: &str| line.contains(" = ") || line.contains("[[listener]]\n");
-    let line = |line: &str| {
-        let line = line.to_string() + "\n";
-        let setting = line.strip_prefix('#').filter(|text| !text.starts_with(' '));
-        setting.unwrap_or(&line).to_string()
-    };
-    let (settings, tables) = example.split_once("# [[listener]]").expect("tables");
-    let tables = format!("# [[listener]]{tables}");
-    let tables = tables.split_inclusive('\n').map(|line| {
-        let line = line.strip_prefix("# ").unwrap_or(line);
-        if is_table(line) { line } else { "" }
+    let (settings, tables) = example.split_once("# [[listener]]\n").expect("tables");
+    let settings = settings.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => setting,
+        _ => line,
     });
-    settings.lines().map(line).chain(tables.map(String::from)).collect()
+    let tables = tables
+        .lines()
+        .map(|line| line.trim_start_matches(['#', ' ']));
+    let lines: Vec<_> = settings.chain(["[[listener]]"]).chain(tables).collect();
+    lines.join("\n")
 }
 
 /// The settings before the tables.
 fn values(settings: &str) -> BTreeMap<&str, &str> {
     let lines = settings.lines().take_while(|line| !line.starts_with('['));
-    lines.filter_map(|line| line.split_once(" = ")).filter(|(name, _)| !name.starts_with('#')).collect()
+    lines
+        .filter_map(|line| line.split_once(" = "))
+        .filter(|(name, _)| !name.starts_with('#'))
+        .collect()
 }
 
 #[test]
@@ -261,26 +272,41 @@ fn listeners_of_a_file_offer_different_services() {
         [[listener]]\ntransport = 'udp'\naddress = '127.0.0.1:0'",
     );
     // As the defaults are not served, these are all.
-    let server = Server::spawn(server().args(["--config", file.path()]), 3);
+    let server = Server::spawn(command(&[]).args(["--config", file.path()]), 3);
     assert_eq!((server.tcp.len(), server.udp.len()), (2, 1));
     let ask = |address: SocketAddr| {
         let mut stream = TcpStream::connect(address).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
         stream.write_all(b"12\n").expect("sent");
         stream.shutdown(Shutdown::Write).expect("half-closed");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("an end");
-        text
+        rest_of(stream)
     };
     assert!(ask(server.tcp[0]).ends_with("\n3\n"));
     let reply = ask(server.tcp[1]);
-    assert!(reply.ends_with("\nYou entered an invalid command\n"), "{reply}");
+    assert!(
+        reply.ends_with("\nYou entered an invalid command\n"),
+        "{reply}"
+    );
+}
+
+#[test]
+fn a_listener_of_a_file_takes_the_word_of_its_proxies_alone() {
+    let listener = "[[listener]]\ntransport = 'tcp'\naddress = '127.0.0.1:0'";
+    let trusted = File::new(&format!("{listener}\nproxies = ['127.0.0.1']"));
+    let server = Server::spawn(&mut command(&["--config", trusted.path()]), 1);
+    let reply = server.converse("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n12\n");
+    assert_eq!(reply, "Welcome to the server\n3\n");
+
+    let untrusted = File::new(&format!("{listener}\nproxies = ['10.0.0.0/8']"));
+    let server = Server::spawn(&mut command(&["--config", untrusted.path()]), 1);
+    assert_eq!(rest_of(server.connect()), "");
 }
 
 #[test]
 fn addresses_that_are_given_are_served_beside_listeners_of_a_file() {
     let file = File::new("[[listener]]\ntransport = 'tcp'\naddress = '127.0.0.3:0'");
-    let server = Server::start(&["--config", file.path()]);
-    let hosts: Vec<_> = server.tcp.iter().map(|address| address.ip().to_string()).collect();
-    assert_eq!(hosts, ["127.0.0.1"], "the table comes behind what was waited for");
+    let server = Server::spawn(command(&[]).args(FLAGS).args(["--config", file.path()]), 3);
+    let hosts: Vec<_> = server.tcp.iter().map(SocketAddr::ip).collect();
+    assert_eq!(hosts, [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 3)]);
+    assert_eq!(server.udp.len(), 1);
 }

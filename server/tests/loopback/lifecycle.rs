@@ -1,16 +1,12 @@
 //! Starting and stopping.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream, UdpSocket};
-use std::num::NonZero;
+use std::io::Read;
+use std::net::TcpStream;
 use std::process::{Command, Output};
-use std::thread;
 
-use chime_server::{Options, Sockets};
 use nix::sys::signal::Signal;
-use tokio_util::sync::CancellationToken;
 
-use crate::{FLAGS, Server, read_line, rest_of, wait_until, write_until_stopped};
+use crate::{FLAGS, Server, read_line};
 
 /// Runs a server that is expected to end by itself.
 fn run(flags: &[&str]) -> Output {
@@ -61,6 +57,7 @@ fn wrong_usage_is_told_with_code_2() {
         &["--tcp", "nowhere"][..],
         &["--idle-timeout", "0s"],
         &["--idle-timeout", "soon"],
+        &["--drain-delay", "101years"],
         &["--workers", "0"],
         &["--max-connections", "0"],
         &["--service", "none"],
@@ -129,51 +126,6 @@ fn a_flag_overrides_its_variable() {
 }
 
 #[test]
-fn a_signal_to_stop_leaves_no_answer_unsent() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let server = Server::start(&[]);
-        let idle = server.connect();
-        assert_eq!(read_line(&idle), "Welcome to the server\n");
-        let mut busy = server.connect();
-        assert_eq!(read_line(&busy), "Welcome to the server\n");
-        busy.write_all("1\n".repeat(10_000).as_bytes())
-            .expect("sent");
-        busy.write_all(b"half a line").expect("sent");
-
-        server.signal(signal);
-        assert_eq!(rest_of(busy), "1\n".repeat(10_000));
-        assert_eq!(rest_of(idle), "");
-        let (status, log) = server.wait();
-        assert_eq!(status.code(), Some(0), "{log}");
-    }
-}
-
-#[test]
-fn a_second_signal_ends_it_at_once() {
-    let server = Server::start(&["--drain-timeout", "1h"]);
-    let mut stream = server.connect();
-    // Replies that nobody takes keep the server from stopping.
-    write_until_stopped(&mut stream, &b"help\n".repeat(1_000_000));
-    server.signal(Signal::SIGTERM);
-    wait_until("the server stops accepting", || {
-        TcpStream::connect(server.tcp[0]).is_err()
-    });
-    server.signal(Signal::SIGTERM);
-    assert_eq!(server.wait().0.code(), Some(1));
-}
-
-#[test]
-fn connections_that_do_not_end_are_cut_at_the_drain_timeout() {
-    let server = Server::start(&["--drain-timeout", "100ms"]);
-    let mut stream = server.connect();
-    write_until_stopped(&mut stream, &b"help\n".repeat(1_000_000));
-    server.signal(Signal::SIGTERM);
-    let (status, log) = server.wait();
-    assert_eq!(status.code(), Some(0));
-    assert!(log.contains("1 connections cut"), "{log}");
-}
-
-#[test]
 fn the_port_is_free_at_once_after_a_stop() {
     let server = Server::start(&[]);
     let address = server.tcp[0].to_string();
@@ -185,20 +137,4 @@ fn the_port_is_free_at_once_after_a_stop() {
     // The client has not closed its side: the port still has a connection of the past.
     let server = Server::start(&["--tcp", &address]);
     assert_eq!(server.tcp[1].to_string(), address);
-}
-
-#[test]
-fn a_worker_that_panics_ends_the_server() {
-    let sockets = Sockets::bind(&[], &[(Ipv4Addr::LOCALHOST, 0).into()]).expect("a free port");
-    let address = sockets.udp_addresses().expect("it is bound")[0];
-    let clock = || panic!("there is no clock, as the test wants it");
-    let options = Options::new(clock, NonZero::<u32>::MIN);
-    let workers = NonZero::new(3).expect("not zero");
-    let workers = sockets.start(workers, &options, &CancellationToken::new());
-    let workers = workers.expect("they start");
-    let server = thread::spawn(move || workers.join());
-    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
-    client.send_to(b"day", address).expect("sent");
-    wait_until("the server ends", || server.is_finished());
-    assert!(server.join().is_err(), "the panic goes on");
 }

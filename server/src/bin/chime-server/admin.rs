@@ -24,8 +24,8 @@ use crate::metrics;
 
 /// Connections at one time. Others wait until one of them ends.
 const CONNECTIONS_MAX: usize = 16;
-/// How long a connection may take, from its first byte to its last.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may last: one that says nothing keeps others waiting no longer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 

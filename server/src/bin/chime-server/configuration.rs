@@ -60,7 +60,7 @@ impl Configuration {
     }
 
     fn check(&self) -> Result<(), clap::Error> {
-        if self.flags.no_tcp && self.flags.no_udp {
+        if self.tcp(false).is_empty() && self.udp(false).is_empty() {
             let message = "--no-tcp and --no-udp leave nothing to serve\n";
             return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
         }

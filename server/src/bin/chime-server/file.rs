@@ -80,7 +80,10 @@ fn setting(key: &str, value: &DeValue<'_>, command: &Command) -> Result<Setting,
         (ArgAction::SetTrue, DeValue::Boolean(true)) => Some(format!("--{name}")),
         (ArgAction::SetTrue, DeValue::Boolean(false)) => None,
         (ArgAction::SetTrue, _) => return Err(format!("'{key}' must be true or false")),
-        (ArgAction::Append, DeValue::Array(values)) if !values.is_empty() => {
+        (ArgAction::Append, DeValue::Array(values)) if values.is_empty() => {
+            return Err(format!("'{key}' must have a value, or be left out"));
+        }
+        (ArgAction::Append, DeValue::Array(values)) => {
             let texts = values.iter().map(|value| text_of(key, value.get_ref()));
             let texts: Vec<_> = texts.collect::<Result<_, _>>()?;
             Some(format!("--{name}={}", texts.join(",")))
@@ -100,7 +103,7 @@ fn text_of(key: &str, value: &DeValue<'_>) -> Result<String, String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Integer(number) => Ok(number.to_string()),
-        _ => Err(format!("'{key}' can't be this {}", value.type_str())),
+        _ => Err(format!("'{key}' can't be of type {}", value.type_str())),
     }
 }
 

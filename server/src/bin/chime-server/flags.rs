@@ -172,7 +172,7 @@ pub(crate) struct Flags {
         env = "CHIME_DRAIN_DELAY",
         value_name = "DURATION",
         default_value = "0s",
-        value_parser = humantime::parse_duration,
+        value_parser = delay,
         help_heading = STOP
     )]
     pub(crate) drain_delay: Duration,
@@ -284,9 +284,19 @@ pub(crate) fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| "not a network such as 10.0.0.0/8 or 2001:db8::/32".to_string())
 }
 
+/// Longer than any process lives, and short enough to be added to any time.
+const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 fn duration(text: &str) -> Result<Duration, String> {
+    match delay(text)? {
+        Duration::ZERO => Err("must be longer than zero".to_string()),
+        duration => Ok(duration),
+    }
+}
+
+fn delay(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("must be longer than zero".to_string()),
+        Ok(duration) if duration > DURATION_MAX => Err("must be at most 100 years".to_string()),
         parsed => parsed.map_err(|error| error.to_string()),
     }
 }

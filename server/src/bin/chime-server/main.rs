@@ -145,6 +145,9 @@ fn open(configuration: &Configuration, inherited: Inherited) -> Result<Sockets, 
             sockets.adopt_datagrams(socket)?;
         }
     }
+    if sockets.tcp_addresses()?.is_empty() && sockets.udp_addresses()?.is_empty() {
+        return Err("--no-tcp and --no-udp leave no inherited socket to serve".into());
+    }
     Ok(sockets)
 }
 

@@ -117,12 +117,8 @@ fn place(event: Event) -> Option<(&'static Metric, &'static str)> {
 }
 
 fn open(tally: &Tally) -> u64 {
-    let is_outcome =
-        |event: &Event| place(*event).is_some_and(|(metric, _)| metric.name == CONNECTIONS.name);
-    let outcomes = Event::ALL.into_iter().filter(is_outcome);
-    let ended: u64 = outcomes.map(|event| tally[event]).sum();
     // The workers count on while they are read: one may have ended that was not yet seen to begin.
-    tally[Event::ConnectionServed].saturating_sub(ended)
+    tally[Event::ConnectionServed].saturating_sub(tally.conversations_over())
 }
 
 fn head(text: &mut String, name: &str, help: &str, kind: &str) {
