@@ -6,9 +6,9 @@ use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::interval;
+use tokio::time::{Instant, interval};
 
 use crate::{Counters, Tally};
 
@@ -117,5 +117,30 @@ impl Vitals {
     fn is_beating(&self) -> bool {
         let beat = Duration::from_millis(self.beat_ms.load(Ordering::Relaxed));
         self.age().saturating_sub(beat) <= PULSE_MISSED_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_shows_nothing_for_ten_seconds_does_not_respond() {
+        let monitor = Monitor::new(NonZero::new(2).expect("not zero"));
+        assert!(monitor.is_responding());
+        let beat = |index: usize| {
+            let vitals = Arc::clone(&monitor.vitals()[index]);
+            async move { timeout(Duration::from_secs(11), vitals.keep_beating()).await }
+        };
+        let _ = tokio::join!(beat(0), beat(1));
+        assert!(monitor.is_responding());
+        let _ = beat(0).await;
+        assert!(!monitor.is_responding(), "the other one is stuck");
+        let _ = beat(1).await;
+        assert!(!monitor.is_responding(), "now the first one is");
+        let _ = tokio::join!(beat(0), beat(1));
+        assert!(monitor.is_responding());
     }
 }
