@@ -192,6 +192,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         unread: Box<[u8]>,
         worker: &'a Worker,
     ) -> Conversation<'a, S> {
+        let read = unread.len() as u64;
+        worker.counters.add(Event::ByteReceived, read);
         Conversation {
             stream,
             session,

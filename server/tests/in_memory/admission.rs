@@ -72,6 +72,7 @@ fn t21_a_trusted_proxy_passes_its_clients_on() {
     ];
     run(async move {
         let server = behind_proxies(options());
+        let count = headers.len() as u64;
         for header in headers {
             let bytes = [&header[..], b"12\nquit\n"].concat();
             let said = said_to(&server, "10.0.0.1:40000", &bytes).await;
@@ -81,6 +82,12 @@ fn t21_a_trusted_proxy_passes_its_clients_on() {
                 "{readable}: {said}"
             );
         }
+        let tally = server.stop().await;
+        assert_eq!(
+            tally[Event::ByteReceived],
+            8 * count,
+            "headers do not count"
+        );
     });
 }
 
