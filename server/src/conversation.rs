@@ -264,7 +264,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                     // What has arrived may not be known here until the runtime has asked the system.
                     Poll::Pending if self.phase == Phase::Stopping => {
                         self.phase = Phase::Drained;
-                        return pin!(yield_now()).poll(cx).map(Ok);
+                        return poll_others_first(cx);
                     }
                     // Half a line is no request: nothing that was asked is left unanswered.
                     Poll::Pending if self.phase == Phase::Drained => return Poll::Ready(Ok(())),
@@ -281,8 +281,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             self.unread = bytes[progress.read..].into();
             ready!(self.poll_send(cx, &output[..progress.written]))?;
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        poll_others_first(cx)
     }
 
     /// Notes what the session has done.
@@ -358,7 +357,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                 return Poll::Ready(Ok(()));
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        poll_others_first(cx)
     }
+}
+
+/// Has the conversation polled again once others have been whose bytes have come in the meantime.
+///
+/// To wake it would not do: a runtime polls what is awake many times before it asks the system who else
+/// is ready.
+fn poll_others_first(cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pin!(yield_now()).poll(cx).map(Ok)
 }

@@ -6,6 +6,8 @@ mod configuration;
 mod control;
 mod file;
 mod flags;
+#[cfg(test)]
+mod generated;
 mod listener;
 mod logs;
 mod metrics;
