@@ -22,7 +22,7 @@ use crate::{Counters, Event, Options};
 const BLOCK: usize = 16_384;
 
 /// Blocks read in a row before other conversations have their turn.
-const BLOCKS_IN_A_ROW: usize = 8;
+const BLOCKS_IN_A_ROW: usize = 2;
 
 /// The time that a line has for each byte of it, beside the line timeout: a second for 500 of them.
 const BYTE_TIME: Duration = Duration::from_millis(2);

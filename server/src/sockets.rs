@@ -25,6 +25,10 @@ use crate::{Listener, Offer, Options, serve};
 /// Connections that the kernel completes and holds until they are accepted.
 const BACKLOG: i32 = 1024;
 
+/// Bytes of replies that the kernel holds for a client that takes none. It reckons twice as much for its own
+/// needs, and would let it grow to megabytes otherwise.
+const SEND_BUFFER: usize = 128 << 10;
+
 /// How long the kernel keeps a connection whose client acknowledges nothing that was sent to it.
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -176,6 +180,7 @@ fn prepare_listener(listener: &net::TcpListener) -> io::Result<()> {
     let socket = SockRef::from(listener);
     // A reply never waits for the next one.
     socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(ACKNOWLEDGEMENT_TIMEOUT))?;
     Ok(())
