@@ -3,8 +3,10 @@
 mod bench;
 mod commands;
 mod failures;
+mod output;
 mod pipes;
 mod stand_in;
+mod sums;
 
 use std::io::Write;
 use std::process::{Child, Command, Output, Stdio};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chime_client::Error;
 
 use crate::network::Server;
+use crate::sum::{Fault, Source};
 
 /// Why the program ends without the answer.
 #[derive(Debug)]
@@ -20,6 +21,10 @@ pub(crate) enum Failure {
     NotGreeted(Duration),
     /// More replies than requests have come.
     Excess,
+    /// The server closed before it answered a line of digits.
+    LineCut,
+    /// The digits are of no use.
+    Source(Source, Fault),
     /// The terminal could not be read.
     Input(io::Error),
     /// Standard output could not be written.
@@ -54,10 +59,11 @@ impl Failure {
                 Error::TimedOut { .. } => 4,
                 Error::Unknown(_) | Error::Unexpected(_) => 5,
             },
+            Failure::LineCut => 3,
             Failure::NotGreeted(_) => 4,
             Failure::Excess => 5,
             Failure::Output(_) if self.is_quiet() => 0,
-            Failure::Input(_) | Failure::Output(_) => 2,
+            Failure::Source(..) | Failure::Input(_) | Failure::Output(_) => 2,
         }
     }
 
@@ -93,6 +99,13 @@ impl Failure {
                      are --greeting-lines and --reply-lines right?"
                 )
             }
+            Failure::LineCut => {
+                format!(
+                    "{server}: the server closed the connection before the line was answered; \
+                     try again, and save what comes slowly to a file first"
+                )
+            }
+            Failure::Source(source, fault) => describe_fault(source, fault),
             Failure::Output(error) => {
                 let cause = cause(error);
                 format!("cannot write standard output: {cause}; is there room for it?")
@@ -104,6 +117,23 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::Conversation(error)
+    }
+}
+
+/// What is wrong with the digits and what to try, in one line.
+fn describe_fault(source: &Source, fault: &Fault) -> String {
+    match (source, fault) {
+        (Source::File(_), Fault::Read(error)) => {
+            let cause = cause(error);
+            format!("cannot read {source}: {cause}; is it the right file?")
+        }
+        (Source::StandardInput, Fault::Read(error)) => {
+            let cause = cause(error);
+            format!("cannot read {source}: {cause}; give it a file or a pipe")
+        }
+        (_, fault) => format!(
+            "{source}: {fault}; there must be digits, 0 to 9, and nothing else but white space at the end"
+        ),
     }
 }
 

@@ -2,12 +2,17 @@
 
 mod bench;
 mod failure;
+mod form;
+#[cfg(test)]
+mod generated;
 mod network;
 mod options;
 mod prompt;
+mod sum;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use chime_client::{Connection, ask_datagram};
 use chime_protocol::{Command, Reply};
@@ -15,15 +20,13 @@ use tokio::net::TcpStream;
 use tokio::runtime;
 
 use crate::failure::Failure;
+use crate::form::Form;
 use crate::network::Network;
 use crate::options::{Options, Task};
 
-/// The exit code when the server answered with an error.
-const ERROR_REPLY: u8 = 1;
-
 fn main() -> ExitCode {
-    let (task, network) = Options::read();
-    let exit_code = run(task, &network).unwrap_or_else(|failure| {
+    let (task, form, network) = Options::read();
+    let exit_code = run(task, form, &network).unwrap_or_else(|failure| {
         if !failure.is_quiet() {
             // When nobody can be told, the exit code still tells.
             let line = failure.describe(&network.server);
@@ -35,17 +38,20 @@ fn main() -> ExitCode {
 }
 
 /// Does the task and returns the exit code.
-fn run(task: Task, network: &Network) -> Result<u8, Failure> {
+fn run(task: Task, form: Form, network: &Network) -> Result<u8, Failure> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::Connect)?;
     let result = match task {
-        Task::AskDatagram(command) => runtime.block_on(ask_by_datagram(command, network)),
-        Task::Ask(line) => runtime.block_on(ask(&line, network)),
+        Task::AskDatagram(command) => runtime.block_on(ask_by_datagram(command, form, network)),
+        Task::Ask(line) => runtime.block_on(ask(&line, form, network)),
+        Task::Sum(source) => runtime.block_on(sum::run(&source, form, network)),
         Task::Bench(plan) => bench::run(&runtime, &plan, network),
-        Task::Converse if io::stdin().is_terminal() => prompt::run(&runtime, network),
-        Task::Converse => runtime.block_on(pipe(network)),
+        Task::Converse if form == Form::Text && io::stdin().is_terminal() => {
+            prompt::run(&runtime, network)
+        }
+        Task::Converse => runtime.block_on(pipe(form, network)),
     };
     // The thread that reads standard input may wait for ever.
     runtime.shutdown_background();
@@ -53,29 +59,31 @@ fn run(task: Task, network: &Network) -> Result<u8, Failure> {
 }
 
 /// Asks one command over UDP.
-async fn ask_by_datagram(command: Command, network: &Network) -> Result<u8, Failure> {
+async fn ask_by_datagram(command: Command, form: Form, network: &Network) -> Result<u8, Failure> {
     let reply = network
         .first(async |address| {
             let socket = network::udp_socket(address).await;
             let socket = socket.map_err(Failure::Connect)?;
-            let answer = ask_datagram(&socket, command, network.timeout).await;
+            let answer = ask_datagram(&socket, command, network.timeout);
+            let what = format!("answered by {address}");
+            let answer = network.timed(&what, answer).await;
             answer.map_err(Failure::of_datagram)
         })
         .await?;
-    print(reply)
+    form.write(&mut io::stdout(), Some(command.name()), Some(reply))
 }
 
 /// Asks one request over TCP.
-async fn ask(line: &str, network: &Network) -> Result<u8, Failure> {
-    match greet(network).await?.ask(line).await? {
-        Some(reply) => print(reply),
-        None => Ok(0),
-    }
+async fn ask(line: &str, form: Form, network: &Network) -> Result<u8, Failure> {
+    let mut connection = greet(network).await?;
+    let reply = network.timed("answered", connection.ask(line)).await?;
+    form.write(&mut io::stdout(), Some(line), reply)
 }
 
 /// Asks what comes through standard input, a line a request.
-async fn pipe(network: &Network) -> Result<u8, Failure> {
+async fn pipe(form: Form, network: &Network) -> Result<u8, Failure> {
     let mut pipe = greet(network).await?.pipe(tokio::io::stdin());
+    let start = Instant::now();
     let mut output = BufWriter::new(io::stdout().lock());
     let mut exit_code = 0;
     loop {
@@ -90,8 +98,9 @@ async fn pipe(network: &Network) -> Result<u8, Failure> {
         };
         match next {
             Ok(Some(reply)) => {
-                writeln!(output, "{reply}").map_err(Failure::Output)?;
-                exit_code = exit_code.max(exit_code_of(reply));
+                // Requests overlap, so no answer has a time of its own.
+                network.tell("answered, since the welcome,", start.elapsed());
+                exit_code = exit_code.max(form.write(&mut output, None, Some(reply))?);
             }
             end => {
                 output.flush().map_err(Failure::Output)?;
@@ -105,17 +114,7 @@ async fn pipe(network: &Network) -> Result<u8, Failure> {
 /// Connects and waits for the welcome.
 async fn greet(network: &Network) -> Result<Connection<TcpStream>, Failure> {
     let stream = network.connect().await?;
-    Ok(Connection::greet(stream, network.timeout).await?)
-}
-
-fn print(reply: Reply) -> Result<u8, Failure> {
-    writeln!(io::stdout(), "{reply}").map_err(Failure::Output)?;
-    Ok(exit_code_of(reply))
-}
-
-fn exit_code_of(reply: Reply) -> u8 {
-    match reply {
-        Reply::CommandError | Reply::DigitError => ERROR_REPLY,
-        _ => 0,
-    }
+    let what = format!("welcomed with '{}'", Reply::Welcome);
+    let greeted = Connection::greet(stream, network.timeout);
+    Ok(network.timed(&what, greeted).await?)
 }

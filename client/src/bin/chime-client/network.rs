@@ -1,10 +1,10 @@
 //! Where the server is, and the real sockets that lead there.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::time;
@@ -96,19 +96,45 @@ pub(crate) struct Network {
     pub(crate) family: Family,
     /// The longest wait for each thing.
     pub(crate) timeout: Duration,
+    /// Whether standard error tells what happens and how long it takes.
+    pub(crate) is_verbose: bool,
 }
 
 impl Network {
     /// Connects to the first address that lets us.
     pub(crate) async fn connect(&self) -> Result<TcpStream, Failure> {
         let connect = async |address| {
-            let stream = self.in_time(TcpStream::connect(address)).await?;
+            let connected = self.in_time(TcpStream::connect(address));
+            let what = format!("connected to {address}");
+            let stream = self.timed(&what, connected).await?;
             // A request is written whole: to hold it back would only make it late.
             stream.set_nodelay(true)?;
             Ok(stream)
         };
         self.first(async |address| connect(address).await.map_err(Failure::Connect))
             .await
+    }
+
+    /// Tells how long `action` has taken, if it went well and that is to be told.
+    pub(crate) async fn timed<T, E>(
+        &self,
+        what: &str,
+        action: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let start = Instant::now();
+        let result = action.await;
+        if result.is_ok() {
+            self.tell(what, start.elapsed());
+        }
+        result
+    }
+
+    /// Tells what has happened and how long it has taken, if that is to be told.
+    pub(crate) fn tell(&self, what: &str, time: Duration) {
+        if self.is_verbose {
+            // What is missing here is missed by a person only.
+            let _ = writeln!(io::stderr(), "chime-client: {what} in {time:.1?}");
+        }
     }
 
     /// Tries the addresses of the server in turn until one can be connected to.

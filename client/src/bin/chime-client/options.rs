@@ -1,5 +1,6 @@
 //! The command line and the environment.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chime_protocol::Command;
@@ -7,7 +8,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::bench;
+use crate::form::Form;
 use crate::network::{Family, Network, Server};
+use crate::sum::Source;
 
 const TCP_PORT: u16 = 9990;
 const UDP_PORT: u16 = 8089;
@@ -16,10 +19,17 @@ const AFTER_HELP: &str = "\
 With no command, requests are read from standard input, a line each: at a prompt if it is a terminal, \
 else as they come, and their replies are printed in order.
 
+With --json each answer is an object on a line of standard output. There is none for a failure, which \
+is told by standard error and the exit code. These are the names in it:
+  request   what was asked; null for what comes through a file or standard input, which is not kept
+  reply     the text of the reply; null if the server closed instead, as some do after quit
+  sum       the sum of digits, an integer of up to 64 bits; null if the reply is none
+  is_error  whether the reply is an error, which makes the exit code 1
+
 Exit codes:
   0  answered
   1  the server answered with an error, or is full
-  2  the command line is wrong, or standard input or output failed
+  2  the command line or the digits are wrong, or a file, standard input or output failed
   3  cannot connect, or the connection was lost
   4  no answer in time
   5  what answered does not speak this protocol
@@ -27,10 +37,16 @@ Exit codes:
 Examples:
   chime-client day
   chime-client --server '[::1]:9990' sum 12345
+  chime-client sum --file digits.txt
   chime-client now --udp --timeout 2s
+  chime-client now --json
   chime-client bench --connections 50 --in-flight 100 --duration 10s
   printf 'date\\ntime\\n' | chime-client
-  head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client";
+  head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -";
+
+const NOT_FOR_UDP: &str =
+    "--udp is for the commands day, date, time and now, and bench without --churn";
+const NOT_FOR_BENCH: &str = "--verbose is not for bench, which reports what it measures";
 
 /// What there is to do.
 #[derive(Debug)]
@@ -39,6 +55,8 @@ pub(crate) enum Task {
     AskDatagram(Command),
     /// Ask one request over TCP.
     Ask(String),
+    /// Ask for the sum of the digits of a file or of standard input.
+    Sum(Source),
     /// Ask what comes through standard input.
     Converse,
     /// Load the server.
@@ -77,6 +95,14 @@ pub(crate) struct Options {
     )]
     timeout: Duration,
 
+    /// Print answers as JSON, an object a line; of bench, the report
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Tell the address, the welcome, and how long each step takes
+    #[arg(short, long, global = true)]
+    verbose: bool,
+
     /// Use IPv4 addresses only
     #[arg(short = '4', global = true, conflicts_with = "ipv6")]
     ipv4: bool,
@@ -98,9 +124,13 @@ enum Action {
     Now,
     /// Print the sum of the digits
     Sum {
-        /// A string of digits; longer ones go through standard input
-        #[arg(value_parser = digits)]
-        digits: String,
+        /// A string of digits, or - for those of standard input, however many
+        #[arg(value_parser = digits, required_unless_present = "file")]
+        digits: Option<Digits>,
+
+        /// Read the digits from a file of any size; white space at its end does not count
+        #[arg(long, value_name = "FILE", conflicts_with = "digits")]
+        file: Option<PathBuf>,
     },
     /// Print the commands of the protocol, as the server tells them
     Help,
@@ -114,22 +144,26 @@ enum Action {
     Bench(bench::Flags),
 }
 
+/// Digits as the user names them.
+#[derive(Clone, Debug)]
+enum Digits {
+    Given(String),
+    StandardInput,
+}
+
 impl Options {
     /// Reads the command line and the environment; ends the program if they are wrong.
-    pub(crate) fn read() -> (Task, Network) {
+    pub(crate) fn read() -> (Task, Form, Network) {
         let options = Options::parse();
-        let Some(task) = options.task() else {
-            let error =
-                "--udp is for the commands day, date, time and now, and bench without --churn";
-            Options::command()
-                .error(ErrorKind::ArgumentConflict, error)
-                .exit();
-        };
+        let task = options.task().unwrap_or_else(|error| {
+            let mut command = Options::command();
+            command.error(ErrorKind::ArgumentConflict, error).exit()
+        });
         let network = Network {
             server: options.server.or_port(match task {
                 Task::AskDatagram(_) => UDP_PORT,
                 Task::Bench(bench::Plan { is_udp: true, .. }) => UDP_PORT,
-                Task::Ask(_) | Task::Converse | Task::Bench(_) => TCP_PORT,
+                Task::Ask(_) | Task::Sum(_) | Task::Converse | Task::Bench(_) => TCP_PORT,
             }),
             family: match (options.ipv4, options.ipv6) {
                 (true, _) => Family::Ipv4,
@@ -137,29 +171,46 @@ impl Options {
                 _ => Family::Any,
             },
             timeout: options.timeout,
+            is_verbose: options.verbose,
         };
-        (task, network)
+        let form = match options.json {
+            true => Form::Json,
+            false => Form::Text,
+        };
+        (task, form, network)
     }
 
-    /// The task, unless it is none for UDP.
-    fn task(&self) -> Option<Task> {
+    /// The task, or why these options make none.
+    fn task(&self) -> Result<Task, &'static str> {
         let command = match &self.action {
             Some(Action::Day) => Command::Day,
             Some(Action::Date) => Command::Date,
             Some(Action::Time) => Command::Time,
             Some(Action::Now) => Command::SendTime,
-            Some(Action::Bench(flags)) => return flags.plan(self.udp).map(Task::Bench),
-            _ if self.udp => return None,
-            Some(Action::Help) => Command::Help,
-            Some(Action::Sum { digits: line } | Action::Send { text: line }) => {
-                return Some(Task::Ask(line.clone()));
+            Some(Action::Bench(_)) if self.verbose => return Err(NOT_FOR_BENCH),
+            Some(Action::Bench(flags)) => {
+                let plan = flags.plan(self.udp, self.json);
+                return plan.map(Task::Bench).ok_or(NOT_FOR_UDP);
             }
-            None => return Some(Task::Converse),
+            _ if self.udp => return Err(NOT_FOR_UDP),
+            Some(Action::Help) => Command::Help,
+            Some(Action::Sum { digits, file }) => return Ok(sum(digits.as_ref(), file.as_ref())),
+            Some(Action::Send { text }) => return Ok(Task::Ask(text.clone())),
+            None => return Ok(Task::Converse),
         };
-        Some(match self.udp {
+        Ok(match self.udp {
             true => Task::AskDatagram(command),
             false => Task::Ask(command.name().to_owned()),
         })
+    }
+}
+
+/// The task of the command `sum`, which has one of these.
+fn sum(digits: Option<&Digits>, file: Option<&PathBuf>) -> Task {
+    match (digits, file) {
+        (Some(Digits::Given(digits)), _) => Task::Ask(digits.clone()),
+        (None, Some(file)) => Task::Sum(Source::File(file.clone())),
+        (Some(Digits::StandardInput) | None, _) => Task::Sum(Source::StandardInput),
     }
 }
 
@@ -171,10 +222,13 @@ pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn digits(text: &str) -> Result<String, &'static str> {
-    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => Ok(text.to_owned()),
-        false => Err("there must be digits, 0 to 9, and nothing else"),
+fn digits(text: &str) -> Result<Digits, &'static str> {
+    match text {
+        "-" => Ok(Digits::StandardInput),
+        text if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Ok(Digits::Given(text.to_owned()))
+        }
+        _ => Err("there must be digits, 0 to 9, and nothing else"),
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn run(runtime: &Runtime, network: &Network) -> Result<u8, Failure> {
         };
         // What is pasted may be several lines; a bare Enter is no request.
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            match runtime.block_on(connection.ask(line))? {
+            match runtime.block_on(network.timed("answered", connection.ask(line)))? {
                 Some(Reply::Farewell) => return show(Reply::Farewell).and(Ok(0)),
                 Some(reply) => show(reply)?,
                 None => return Ok(0),

@@ -85,15 +85,12 @@ pub(crate) struct Flags {
     /// A connection for each request: connect, greeting, request, reply, close
     #[arg(long, conflicts_with_all = ["in_flight", "udp"])]
     churn: bool,
-
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 impl Flags {
-    /// The plan that the options make, over UDP or TCP, unless it is none for UDP.
-    pub(crate) fn plan(&self, is_udp: bool) -> Option<Plan> {
+    /// The plan that the options make, over UDP or TCP, with a report of text or JSON, unless it is none
+    /// for UDP.
+    pub(crate) fn plan(&self, is_udp: bool, json: bool) -> Option<Plan> {
         // What conflicts with an option before the name of the command is not seen by clap.
         if is_udp && self.churn {
             return None;
@@ -115,7 +112,7 @@ impl Flags {
             greeting_lines: self.greeting_lines.into(),
             reply_lines: self.reply_lines.get().into(),
             churn: self.churn,
-            json: self.json,
+            json,
         })
     }
 }

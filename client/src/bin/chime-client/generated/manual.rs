@@ -1,0 +1,215 @@
+//! The manual page, made of what `--help` says.
+
+use clap::{Arg, Command};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, italic, roman};
+
+/// The paragraphs of the help that have sections of their own begin with these lines.
+const EXIT_CODES: &str = "Exit codes:";
+const EXAMPLES: &str = "Examples:";
+
+/// The page of a command and its subcommands.
+pub(super) fn page(mut command: Command) -> String {
+    // From here on it has --help, and its subcommands have the options of all.
+    command.build();
+    let command = &command;
+    let mut sections = vec![
+        head(command).render(),
+        options(command),
+        commands(command).render(),
+    ];
+    for command in with_options(command) {
+        sections.push(own_options(command));
+        sections.push(notes(command).render());
+    }
+    sections.push(environment(command).render());
+    sections.push(exit_status(command).render());
+    sections.push(examples(command).render());
+    sections.push(see_also().render());
+    // Each section begins with the same definition; once is enough.
+    let preamble = Roff::new().render();
+    preamble.clone() + &sections.concat().replace(&preamble, "")
+}
+
+/// The title, the name, the synopsis and the description.
+fn head(command: &Command) -> Roff {
+    let name = command.get_name();
+    let about = command
+        .get_about()
+        .expect("it tells what it is")
+        .to_string();
+    let usage = command.clone().render_usage().to_string();
+    let (_, usage) = usage.split_once(name).expect("it names the command");
+    let mut roff = Roff::new();
+    let title = name.to_uppercase();
+    // The date is left out: a page that is made anew must not change with the day.
+    roff.control("TH", [&title, "1", "\"\"", "chime", "User Commands"]);
+    roff.control("SH", ["NAME"]);
+    roff.text([roman(format!("{name} - {}", about.trim_end_matches('.')))]);
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([bold(name), roman(usage)]);
+    roff.control("SH", ["DESCRIPTION"]);
+    roff.text([roman(format!("{}.", about.trim_end_matches('.')))]);
+    roff.extend([notes(command)]);
+    roff
+}
+
+/// The options of a command.
+fn options(command: &Command) -> String {
+    let mut section = Vec::new();
+    let man = Man::new(command.clone());
+    man.render_options_section(&mut section).expect("memory");
+    String::from_utf8(section).expect("text")
+}
+
+/// The options that a subcommand has beside those of all.
+fn own_options(command: &Command) -> String {
+    let hide = |option: Arg| match is_own(&option) {
+        true => option,
+        false => option.hide(true),
+    };
+    let heading = format!("\"OPTIONS OF {}\"", command.get_name().to_uppercase());
+    options(&command.clone().mut_args(hide)).replacen("OPTIONS", &heading, 1)
+}
+
+/// Whether it is for this subcommand alone, and not told of with the commands.
+fn is_own(option: &Arg) -> bool {
+    !option.is_global_set() && !option.is_positional() && option.get_id() != "help"
+}
+
+/// What each subcommand does.
+fn commands(command: &Command) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["COMMANDS"]);
+    for command in command.get_subcommands() {
+        let about = command.get_about().expect("it tells what it does");
+        let arguments = || command.get_positionals();
+        let mut line = vec![bold(command.get_name())];
+        for argument in arguments() {
+            let names = argument.get_value_names().expect("it has a name");
+            line.extend([roman(" "), italic(names.join(" "))]);
+        }
+        roff.control("TP", []);
+        roff.text(line);
+        roff.text([roman(format!("{about}."))]);
+        for help in arguments().filter_map(Arg::get_help) {
+            roff.text([roman(format!("{help}."))]);
+        }
+    }
+    roff
+}
+
+/// The subcommands that have options of their own.
+fn with_options(command: &Command) -> impl Iterator<Item = &Command> {
+    let has_options = |command: &&Command| command.get_opts().any(is_own);
+    command.get_subcommands().filter(has_options)
+}
+
+/// What the help says after the options, but for what has a section of its own.
+fn notes(command: &Command) -> Roff {
+    let mut roff = Roff::new();
+    let help = help_after(command);
+    // No help is one empty paragraph.
+    let is_elsewhere =
+        |paragraph: &&str| ["", EXIT_CODES, EXAMPLES].contains(&first_line(paragraph));
+    for paragraph in help
+        .split("\n\n")
+        .filter(|paragraph| !is_elsewhere(paragraph))
+    {
+        roff.control("PP", []);
+        roff.extend([lines(paragraph)]);
+    }
+    roff
+}
+
+/// Lines as they are; those with wide spaces in them tell of what is on the left.
+fn lines(paragraph: &str) -> Roff {
+    let mut roff = Roff::new();
+    let mut is_after_term = false;
+    for line in paragraph.lines() {
+        let term = line.trim().split_once("  ");
+        match term {
+            Some((term, description)) => {
+                roff.control("TP", []);
+                roff.text([bold(term)]);
+                roff.text([roman(description.trim())]);
+            }
+            None => {
+                if is_after_term {
+                    roff.control("PP", []);
+                }
+                roff.text([roman(line.trim())]);
+            }
+        }
+        is_after_term = term.is_some();
+    }
+    roff
+}
+
+/// The variables, each with the option that it is in place of.
+fn environment(command: &Command) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["ENVIRONMENT"]);
+    for option in command.get_arguments() {
+        let (Some(variable), Some(name)) = (option.get_env(), option.get_long()) else {
+            continue;
+        };
+        roff.control("TP", []);
+        roff.text([bold(variable.to_string_lossy())]);
+        let option = bold(format!("--{name}"));
+        roff.text([roman("What "), option, roman(" is, unless it is given.")]);
+    }
+    roff
+}
+
+fn exit_status(command: &Command) -> Roff {
+    let help = help_after(command);
+    let codes = section(&help, EXIT_CODES).expect("the help tells of them");
+    let mut roff = Roff::new();
+    roff.control("SH", ["EXIT STATUS"]);
+    roff.extend([lines(codes)]);
+    roff
+}
+
+/// The examples of the command, then those of its subcommands.
+fn examples(command: &Command) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["EXAMPLES"]);
+    for command in [command].into_iter().chain(command.get_subcommands()) {
+        let help = help_after(command);
+        let Some(examples) = section(&help, EXAMPLES) else {
+            continue;
+        };
+        roff.control("PP", []);
+        roff.control("EX", []);
+        for line in examples.lines() {
+            roff.text([roman(line.trim())]);
+        }
+        roff.control("EE", []);
+    }
+    roff
+}
+
+fn see_also() -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([bold("chime-server"), roman("(8)")]);
+    roff
+}
+
+/// What the help says after the options.
+fn help_after(command: &Command) -> String {
+    let help = command.get_after_help();
+    help.map(ToString::to_string).unwrap_or_default()
+}
+
+/// The lines of the paragraph that begins with this line.
+fn section<'a>(help: &'a str, title: &str) -> Option<&'a str> {
+    let mut paragraphs = help.split("\n\n");
+    let paragraph = paragraphs.find(|paragraph| first_line(paragraph) == title)?;
+    paragraph.split_once('\n').map(|(_, lines)| lines)
+}
+
+fn first_line(paragraph: &str) -> &str {
+    paragraph.lines().next().unwrap_or_default()
+}
