@@ -115,7 +115,7 @@ fn peak_memory_kb(server: &Server) -> u64 {
 }
 
 fn milliseconds(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+    format!("{:.2} ms", duration.as_secs_f64() * 1e3)
 }
 
 fn seconds(duration: Duration) -> String {
