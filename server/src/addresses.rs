@@ -18,9 +18,15 @@ pub struct Networks {
 
 impl Networks {
     pub(crate) fn admit(&self, address: IpAddr) -> bool {
-        let is_among = |networks: &[IpNet]| networks.iter().any(|net| net.contains(&address));
-        !is_among(&self.denied) && (self.allowed.is_empty() || is_among(&self.allowed))
+        let is_allowed = self.allowed.is_empty() || is_among(address, &self.allowed);
+        is_allowed && !is_among(address, &self.denied)
     }
+}
+
+/// Whether an address is of one of these networks, also if it is one of IPv4 written as one of IPv6.
+pub(crate) fn is_among(address: IpAddr, networks: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// How many connections each address has.
@@ -132,6 +138,7 @@ mod tests {
         };
         for (text, is_served) in [
             ("10.2.3.4", true),
+            ("::ffff:10.2.3.4", true),
             ("10.1.3.4", false),
             ("192.0.2.1", false),
             ("2001:db8::1", true),

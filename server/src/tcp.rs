@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::addresses::Place;
+use crate::addresses::{Place, is_among};
 use crate::conversation::Conversation;
 use crate::proxy_header::{self, Header};
 use crate::{Event, Offer, Options, Worker};
@@ -138,9 +138,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + 'static> Connections<'a, S> {
         let Some(proxies) = &self.offer.proxies else {
             return self.start(stream, peer, Box::default());
         };
-        let address = peer.ip().to_canonical();
-        let is_trusted = proxies.iter().any(|network| network.contains(&address));
-        if !is_trusted || self.headers.len() == HEADERS_MAX {
+        if !is_among(peer.ip(), proxies) || self.headers.len() == HEADERS_MAX {
             return self.worker.counters.count(Event::HeaderRejected);
         }
         self.headers.push(Box::pin(async move {
@@ -171,7 +169,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + 'static> Connections<'a, S> {
         let Worker {
             options, counters, ..
         } = self.worker;
-        if !options.networks.admit(client.ip().to_canonical()) {
+        if !options.networks.admit(client.ip()) {
             return counters.count(Event::NetworkDenied);
         }
         let room = Room::take(options, client);

@@ -91,7 +91,7 @@ fn answer_datagram(
     buffer: &mut [u8; DATAGRAM_MAX],
 ) -> (Event, Option<usize>) {
     let options = &worker.options;
-    let address = datagram.from.ip().to_canonical();
+    let address = datagram.from.ip();
     let is_from_client = datagram.from.port() >= CLIENT_PORT_MIN
         && datagram.is_for_host
         && options.networks.admit(address);
