@@ -11,6 +11,7 @@
 
 mod bare;
 mod load;
+mod memory;
 mod report;
 mod server;
 

@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 
+use crate::memory;
+
 /// How long a server may take to listen.
 const START_MAX: Duration = Duration::from_secs(10);
 
@@ -62,11 +64,7 @@ impl Server {
 
     /// The memory that is this process's alone, in bytes.
     pub(crate) fn private_bytes(&self) -> io::Result<u64> {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.id()))?;
-        let private = rollup.lines().filter(|line| line.starts_with("Private_"));
-        let kilobytes =
-            private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        Ok(kilobytes.sum::<u64>() * 1024)
+        memory::private_bytes(&self.process)
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod figures;
 mod hostile;
+#[path = "../peers/memory.rs"]
+mod memory;
 mod polite;
 mod server;
 

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::memory::private_bytes;
+
 /// Limits short enough to be reached many times.
 const FLAGS: [&str; 12] = [
     "--tcp",
@@ -73,16 +75,11 @@ impl Server {
     }
 
     fn usage(&self) -> Usage {
-        let folder = format!("/proc/{}", self.process.id());
-        let rollup = fs::read_to_string(format!("{folder}/smaps_rollup")).expect("a process");
-        let private = rollup.lines().filter(|line| line.starts_with("Private_"));
-        let numbers = private.filter_map(|line| line.split_whitespace().nth(1));
-        let descriptors = fs::read_dir(format!("{folder}/fd")).expect("a process");
+        let memory = private_bytes(&self.process).expect("a process");
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.process.id()));
         Usage {
-            memory_kb: numbers
-                .filter_map(|number| number.parse::<u64>().ok())
-                .sum(),
-            descriptors: descriptors.count(),
+            memory_kb: memory / 1024,
+            descriptors: descriptors.expect("a process").count(),
         }
     }
 }
