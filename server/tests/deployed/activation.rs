@@ -3,9 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -13,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::activated::activated;
 use crate::server::wait_until_it_serves;
 use crate::{PATIENCE, Process, folder, record};
 
@@ -57,19 +56,12 @@ fn s4_a_restart_on_sockets_of_systemd_refuses_and_resets_no_connection() {
     assert_eq!((total.refused, total.reset), (0, 0), "{figure}");
 }
 
-/// Starts a server that gets its sockets as systemd hands them over: as descriptors 3 and 4, by
-/// variables that name its own process.
+/// Starts a server that gets its sockets as systemd hands them over.
 fn start_activated(listener: &TcpListener, datagrams: &UdpSocket, log: &Path) -> Process {
-    let listener = OwnedFd::from(listener.try_clone().expect("cloned"));
-    let datagrams = OwnedFd::from(datagrams.try_clone().expect("cloned"));
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(
-        "export LISTEN_PID=$$ LISTEN_FDS=2; \
-         exec \"$0\" --utc 3<&0 4<&1 </dev/null >&2",
-    );
-    command.arg(env!("CARGO_BIN_EXE_chime-server"));
-    command.stdin(listener).stdout(datagrams);
-    Process::start(command.stderr(File::create(log).expect("a log")))
+    let listener = listener.try_clone().expect("cloned");
+    let datagrams = datagrams.try_clone().expect("cloned");
+    let mut command = activated(listener, datagrams, &["--utc"]);
+    Process::start(command.stdout(File::create(log).expect("a log")))
 }
 
 /// What became of connections.

@@ -3,12 +3,18 @@
 //! The proxies are started with the very files that are shipped, but for their addresses. A test whose
 //! program is not installed says so on standard error, and passes.
 
+#[path = "../process/activated.rs"]
+mod activated;
 mod activation;
+#[path = "../threats/figures.rs"]
+mod figures;
 mod haproxy;
 mod manual;
 mod nginx;
 mod server;
 mod units;
+#[path = "../process/waiting.rs"]
+mod waiting;
 
 use std::fs;
 use std::io::{self, Write};
@@ -20,8 +26,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a test waits for what should come soon, before it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+use figures::record;
+use waiting::{PATIENCE, wait_until};
 
 /// A program in the background, ended when it goes out of scope.
 struct Process(Child);
@@ -107,24 +113,4 @@ fn folder(test: &str) -> PathBuf {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder");
     folder
-}
-
-/// Writes down what a row of the table of threats has measured.
-fn record(row: &str, what: &str, figure: &str) {
-    println!("{row}: {what}: {figure}");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("threats");
-    fs::create_dir_all(&folder).expect("a folder");
-    fs::write(
-        folder.join(format!("{row}.txt")),
-        format!("{what} | {figure}\n"),
-    )
-    .expect("written");
-}
-
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }

@@ -1,6 +1,8 @@
 //! The command `chime-server` over loopback, as its users meet it.
 
 mod abuse;
+#[path = "../process/activated.rs"]
+mod activated;
 mod activation;
 mod admin;
 mod configuration;

@@ -1,17 +1,18 @@
 //! The command `chime-server` as a process, and its clients.
 
+mod waiting;
+
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a test waits for what should come at once, before it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use waiting::{PATIENCE, wait_until};
 
 /// The flags of a server for tests: free ports, and a time zone that all machines know.
 pub(crate) const FLAGS: [&str; 5] = ["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--utc"];
@@ -170,12 +171,4 @@ pub(crate) fn write_until_stopped(stream: &mut TcpStream, bytes: &[u8]) -> usize
     }
     stream.set_write_timeout(Some(PATIENCE)).expect("set");
     written
-}
-
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }

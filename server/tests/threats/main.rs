@@ -5,6 +5,7 @@
 
 mod datagrams;
 mod descriptors;
+mod figures;
 mod limits;
 mod logs;
 #[path = "../process/mod.rs"]
@@ -12,14 +13,12 @@ mod process;
 mod stop;
 mod streams;
 
-use std::fmt::Display;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use figures::record;
 use process::{
     FLAGS, PATIENCE, Server, command, read_line, rest_of, wait_until, write_until_stopped,
 };
@@ -41,24 +40,6 @@ const SLOW_READER: &str = "chime_connections_total{outcome=\"slow_reader\"}";
 const ANSWERED: &str = "chime_datagrams_total{result=\"answered\"}";
 const IGNORED: &str = "chime_datagrams_total{result=\"ignored\"}";
 const LIMITED: &str = "chime_datagrams_total{result=\"limited\"}";
-
-/// Writes down what a row has measured, in place of what it had measured before.
-fn record(row: &str, what: &str, figure: impl Display) {
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    println!("{row}: {what}: {figure}");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("threats");
-    fs::create_dir_all(&folder).expect("a folder");
-    let file = folder.join(format!("{row}.txt"));
-    // There is no file before the first figure.
-    let before = fs::read_to_string(&file).unwrap_or_default();
-    let name = format!("{what} | ");
-    let mut lines: Vec<&str> = before.lines().collect();
-    lines.retain(|line| !line.starts_with(&name));
-    let line = format!("{name}{figure}");
-    lines.push(&line);
-    fs::write(file, lines.join("\n") + "\n").expect("written");
-}
 
 /// Starts a server with these flags and the pages that show what it has counted.
 fn start(flags: &[&str]) -> Server {
