@@ -1,15 +1,21 @@
 //! A conversation with a server, one request at a time.
 
+use std::io;
 use std::time::Duration;
 
 use chime_protocol::{Reply, Requests};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time;
 
+use crate::digits::Digits;
 use crate::error::Error;
 use crate::fit;
 use crate::incoming::Incoming;
 use crate::pipe::Pipe;
+
+/// The most bytes of digits taken from an input at once.
+const BLOCK_BYTES: usize = 65_536;
 
 /// A conversation with a server, one request at a time.
 ///
@@ -20,6 +26,22 @@ pub struct Connection<S> {
     stream: S,
     incoming: Incoming,
     timeout: Duration,
+}
+
+impl Connection<TcpStream> {
+    /// Connects to the first address of `server` that lets us, such as `"localhost:9990"`, and waits to
+    /// be welcomed.
+    ///
+    /// `timeout` is the longest wait to connect, for the welcome, and later for each answer.
+    pub async fn connect(
+        server: impl ToSocketAddrs,
+        timeout: Duration,
+    ) -> Result<Connection<TcpStream>, Error> {
+        let stream = in_time(timeout, TcpStream::connect(server)).await?;
+        // A request is written whole: to hold it back would only make it late.
+        stream.set_nodelay(true)?;
+        Connection::greet(stream, timeout).await
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -54,9 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let request = Requests::new()
             .next(&mut line.as_bytes())
             .expect("a line that ends is a request");
-        if let Some(reply) = self.incoming.next()? {
-            return Err(Error::Unexpected(reply));
-        }
+        self.expect_silence()?;
         match self.exchange(line.as_bytes()).await? {
             Some(reply) if fit::answers(reply, request) => Ok(Some(reply)),
             Some(reply) => Err(Error::Unexpected(reply)),
@@ -65,9 +85,54 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Sends the digits that `input` gives, as many as there are, and waits for their sum.
+    ///
+    /// White space at the end of the input does not count; any other byte that is no digit is an error.
+    /// It waits without limit for an input that has nothing to give, but a server does not wait long for
+    /// a line that stands still.
+    pub async fn sum(&mut self, mut input: impl AsyncRead + Unpin) -> Result<u64, Error> {
+        self.expect_silence()?;
+        let mut digits = Digits::default();
+        let mut block = vec![0; BLOCK_BYTES];
+        loop {
+            let length = input.read(&mut block).await.map_err(Error::Input)?;
+            if length == 0 {
+                break;
+            }
+            self.send(digits.take(&block[..length])?).await?;
+        }
+        digits.finish()?;
+        match self.exchange(b"\n").await? {
+            Some(Reply::Sum(sum)) => Ok(sum),
+            Some(reply @ (Reply::CommandError | Reply::DigitError)) => Err(Error::Refused(reply)),
+            Some(reply) => Err(Error::Unexpected(reply)),
+            None => Err(Error::Closed),
+        }
+    }
+
     /// Goes on with the requests that `input` gives, a line each, sent ahead of their replies.
     pub fn pipe<R: AsyncRead + Unpin>(self, input: R) -> Pipe<S, R> {
         Pipe::new(self.stream, self.incoming, input, self.timeout)
+    }
+
+    /// Sees that no reply has come to what has not been asked.
+    fn expect_silence(&mut self) -> Result<(), Error> {
+        match self.incoming.next()? {
+            None => Ok(()),
+            Some(reply) => Err(Error::Unexpected(reply)),
+        }
+    }
+
+    /// Sends a part of a line. As long as bytes move, it may take its time.
+    async fn send(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            match time::timeout(self.timeout, self.stream.write_buf(&mut bytes)).await {
+                Ok(Ok(0)) => return Err(Error::Io(io::ErrorKind::WriteZero.into())),
+                Ok(written) => written?,
+                Err(_) => return Err(self.incoming.timed_out(self.timeout)),
+            };
+        }
+        Ok(())
     }
 
     /// Sends `bytes` and waits for one reply; `None` when the server closes instead.
@@ -87,4 +152,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Err(_) => Err(self.incoming.timed_out(self.timeout)),
         }
     }
+}
+
+/// Does what comes before anything has been said, in at most this time.
+pub(crate) async fn in_time<T>(
+    timeout: Duration,
+    action: impl Future<Output = io::Result<T>>,
+) -> Result<T, Error> {
+    let result = time::timeout(timeout, action).await;
+    let result = result.map_err(|_| Error::TimedOut {
+        after: timeout,
+        mid_line: false,
+    })?;
+    Ok(result?)
 }

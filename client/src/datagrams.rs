@@ -1,12 +1,14 @@
 //! One question over datagrams, any of which may get lost.
 
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use chime_protocol::{Command, DATAGRAM_MAX, Reply};
-use tokio::net::UdpSocket;
+use tokio::net::{ToSocketAddrs, UdpSocket, lookup_host};
 use tokio::time::{self, Instant};
 
+use crate::connection::in_time;
 use crate::error::Error;
 use crate::fit;
 
@@ -44,6 +46,38 @@ impl Datagrams for UdpSocket {
     async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.recv(buffer).await
     }
+}
+
+/// Asks a command that asks for the time over UDP, such as [`Command::Day`] of `"localhost:8089"`, as
+/// [`ask_datagram`] does.
+///
+/// The addresses of `server` are tried in turn until one is not known to have no server; `timeout` is
+/// for each.
+pub async fn ask_udp(
+    server: impl ToSocketAddrs,
+    command: Command,
+    timeout: Duration,
+) -> Result<Reply, Error> {
+    let mut failure = io::Error::other("the server has no address");
+    for address in in_time(timeout, lookup_host(server)).await? {
+        let socket = fresh_socket(address).await?;
+        match ask_datagram(&socket, command, timeout).await {
+            Err(Error::Io(error)) => failure = error,
+            answer => return answer,
+        }
+    }
+    Err(Error::Io(failure))
+}
+
+/// A socket to and from `server` alone, at a port where nothing late can arrive.
+async fn fresh_socket(server: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(server).await?;
+    Ok(socket)
 }
 
 /// Asks a command that asks for the time: up to three times, with waits of 1, 2 and 4 seconds.

@@ -30,8 +30,19 @@ pub enum Error {
     Unexpected(Reply),
     /// The stream or the datagram socket failed.
     Io(io::Error),
-    /// The input of a [`Pipe`](crate::Pipe) failed.
+    /// The server answered with this error what has to be answered otherwise.
+    Refused(Reply),
+    /// The input of a [`Pipe`](crate::Pipe) or of a sum failed.
     Input(io::Error),
+    /// The input of a sum has a byte that is no digit, nor white space at its end.
+    NotDigit {
+        /// How many bytes there are before it.
+        offset: u64,
+        /// The byte.
+        byte: u8,
+    },
+    /// The input of a sum has no digits.
+    NoDigits,
 }
 
 impl fmt::Display for Error {
@@ -49,7 +60,13 @@ impl fmt::Display for Error {
             }
             Error::Unexpected(reply) => write!(f, "'{reply}' does not answer what was asked"),
             Error::Io(error) => write!(f, "{error}"),
+            Error::Refused(reply) => write!(f, "the server answered '{reply}'"),
             Error::Input(error) => write!(f, "cannot read the input: {error}"),
+            Error::NotDigit { offset, byte } => {
+                let text = byte.escape_ascii();
+                write!(f, "the byte '{text}' at offset {offset} is no digit")
+            }
+            Error::NoDigits => write!(f, "there are no digits"),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use chime_client::{Connection, ask_datagram};
-use chime_protocol::{Command, Framing, Request, Requests};
+use chime_client::{Connection, Error, ask_datagram};
+use chime_protocol::{Command, Framing, Reply, Request, Requests};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, duplex, split};
 use tokio::time::{sleep, timeout};
 
@@ -110,18 +110,21 @@ impl Worker {
                 let stream = self.connect().await?;
                 let mut connection = Connection::greet(stream, TIMEOUT).await?;
                 while let Some(line) = lines.peek() {
-                    let reply = connection.ask(line).await?;
+                    let request = request(line);
+                    let reply = match request {
+                        Request::Digits(_) => Some(sum(&mut connection, line.trim()).await?),
+                        _ => connection.ask(line).await?,
+                    };
                     if let Some(reply) = reply {
                         self.record(ClientEvent::Told(reply.to_string()));
                     }
-                    let is_quit = is_quit(line);
                     lines.next();
-                    if is_quit {
+                    if matches!(request, Request::Command(Command::Quit | Command::Exit)) {
                         break;
                     }
                     sleep(pause).await;
                 }
-                Ok::<_, chime_client::Error>(())
+                Ok::<_, Error>(())
             };
             if self.tell(asking.await) {
                 return true;
@@ -147,7 +150,7 @@ impl Worker {
             while let Some(reply) = pipe.next().await? {
                 self.record(ClientEvent::Told(reply.to_string()));
             }
-            Ok::<_, chime_client::Error>(())
+            Ok::<_, Error>(())
         };
         let (converse, ()) = tokio::join!(biased; converse, feed);
         self.tell(converse);
@@ -298,14 +301,20 @@ async fn read(reader: &mut ReadHalf<Stream>, reading: &Reading) -> bool {
         .is_ok_and(|length| length > 0)
 }
 
-/// Whether the server closes after this line.
-fn is_quit(line: &str) -> bool {
+/// The request that a line is.
+fn request(line: &str) -> Request {
     let line = format!("{line}\n");
     let request = Requests::new().next(&mut line.as_bytes());
-    matches!(
-        request,
-        Some(Request::Command(Command::Quit | Command::Exit))
-    )
+    request.expect("a line that ends is a request")
+}
+
+/// The reply to digits, which go out as they are read and not all at once.
+async fn sum(connection: &mut Connection<Stream>, digits: &str) -> Result<Reply, Error> {
+    match connection.sum(digits.as_bytes()).await {
+        Ok(sum) => Ok(Reply::Sum(sum)),
+        Err(Error::Refused(reply)) => Ok(reply),
+        Err(error) => Err(error),
+    }
 }
 
 fn millis(millis: u32) -> Duration {

@@ -4,6 +4,7 @@ mod conversations;
 mod datagrams;
 mod pipes;
 mod stand_in;
+mod sums;
 
 use std::time::Duration;
 

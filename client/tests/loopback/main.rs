@@ -3,6 +3,7 @@
 mod bench;
 mod commands;
 mod failures;
+mod library;
 mod output;
 mod pipes;
 mod stand_in;

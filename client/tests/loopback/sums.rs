@@ -122,7 +122,8 @@ fn white_space_at_the_end_does_not_count() {
 }
 
 #[test]
-fn what_is_no_digit_is_told_with_its_place_before_a_server_is_asked() {
+fn what_is_no_digit_is_told_with_its_place() {
+    let server = chime(Service::Both, Framing::Line);
     for (content, byte, offset) in [
         (&b"x"[..], "x", 0),
         (b"123a5", "a", 3),
@@ -133,7 +134,7 @@ fn what_is_no_digit_is_told_with_its_place_before_a_server_is_asked() {
         (b"1\x1b[31m", "\\x1b", 1),
         (b"1\n\0", "\\n", 1),
     ] {
-        let ended = sum(nobody(), "what_is_no_digit", content);
+        let ended = sum(server, "what_is_no_digit", content);
         let line = format!(
             "chime-client: standard input: the byte '{byte}' at offset {offset} is no digit; \
              there must be digits, 0 to 9, and nothing else but white space at the end\n"
@@ -144,7 +145,7 @@ fn what_is_no_digit_is_told_with_its_place_before_a_server_is_asked() {
 }
 
 #[test]
-fn what_is_no_digit_is_told_with_its_place_however_far_in() {
+fn what_is_no_digit_is_told_however_far_in() {
     let server = chime(Service::Both, Framing::Line);
     let mut content = vec![b'7'; 1 << 20];
     content.extend(b"/7");
@@ -158,8 +159,9 @@ fn what_is_no_digit_is_told_with_its_place_however_far_in() {
 
 #[test]
 fn no_digits_have_no_sum() {
+    let server = chime(Service::Both, Framing::Line);
     for content in ["", "\r\n"] {
-        let ended = sum(nobody(), "no_digits", content.as_bytes());
+        let ended = sum(server, "no_digits", content.as_bytes());
         let start = "chime-client: standard input: there are no digits; ";
         assert_eq!((ended.exit_code, &*ended.stdout), (Some(2), ""));
         assert!(ended.stderr.starts_with(start), "{ended:?}");

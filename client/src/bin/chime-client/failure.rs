@@ -6,7 +6,7 @@ use std::time::Duration;
 use chime_client::Error;
 
 use crate::network::Server;
-use crate::sum::{Fault, Source};
+use crate::sum::Source;
 
 /// Why the program ends without the answer.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub(crate) enum Failure {
     Excess,
     /// The server closed before it answered a line of digits.
     LineCut,
-    /// The digits are of no use.
-    Source(Source, Fault),
+    /// The digits cannot be read, or are none.
+    Source(Source, Error),
     /// The terminal could not be read.
     Input(io::Error),
     /// Standard output could not be written.
@@ -53,8 +53,8 @@ impl Failure {
                 _ => 3,
             },
             Failure::Conversation(error) => match error {
-                Error::Full => 1,
-                Error::Input(_) => 2,
+                Error::Full | Error::Refused(_) => 1,
+                Error::Input(_) | Error::NotDigit { .. } | Error::NoDigits => 2,
                 Error::Closed | Error::Io(_) => 3,
                 Error::TimedOut { .. } => 4,
                 Error::Unknown(_) | Error::Unexpected(_) => 5,
@@ -105,7 +105,7 @@ impl Failure {
                      try again, and save what comes slowly to a file first"
                 )
             }
-            Failure::Source(source, fault) => describe_fault(source, fault),
+            Failure::Source(source, error) => describe_source(source, error),
             Failure::Output(error) => {
                 let cause = cause(error);
                 format!("cannot write standard output: {cause}; is there room for it?")
@@ -121,18 +121,18 @@ impl From<Error> for Failure {
 }
 
 /// What is wrong with the digits and what to try, in one line.
-fn describe_fault(source: &Source, fault: &Fault) -> String {
-    match (source, fault) {
-        (Source::File(_), Fault::Read(error)) => {
+fn describe_source(source: &Source, error: &Error) -> String {
+    match (source, error) {
+        (Source::File(_), Error::Input(error)) => {
             let cause = cause(error);
             format!("cannot read {source}: {cause}; is it the right file?")
         }
-        (Source::StandardInput, Fault::Read(error)) => {
+        (Source::StandardInput, Error::Input(error)) => {
             let cause = cause(error);
             format!("cannot read {source}: {cause}; give it a file or a pipe")
         }
-        (_, fault) => format!(
-            "{source}: {fault}; there must be digits, 0 to 9, and nothing else but white space at the end"
+        (_, error) => format!(
+            "{source}: {error}; there must be digits, 0 to 9, and nothing else but white space at the end"
         ),
     }
 }
@@ -144,7 +144,7 @@ fn hint(error: &Error) -> &'static str {
         Error::TimedOut { mid_line: true, .. } => "does it run with --framing read?",
         Error::TimedOut { .. } => "is it a chime server? a longer --timeout may help",
         Error::Unknown(_) | Error::Unexpected(_) => "is it a chime server?",
-        Error::Closed | Error::Io(_) | Error::Input(_) => "try again",
+        _ => "try again",
     }
 }
 

@@ -14,7 +14,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use chime_client::{Connection, ask_datagram};
+use chime_client::{Connection, ask_udp};
 use chime_protocol::{Command, Reply};
 use tokio::net::TcpStream;
 use tokio::runtime;
@@ -62,9 +62,7 @@ fn run(task: Task, form: Form, network: &Network) -> Result<u8, Failure> {
 async fn ask_by_datagram(command: Command, form: Form, network: &Network) -> Result<u8, Failure> {
     let reply = network
         .first(async |address| {
-            let socket = network::udp_socket(address).await;
-            let socket = socket.map_err(Failure::Connect)?;
-            let answer = ask_datagram(&socket, command, network.timeout);
+            let answer = ask_udp(address, command, network.timeout);
             let what = format!("answered by {address}");
             let answer = network.timed(&what, answer).await;
             answer.map_err(Failure::of_datagram)

@@ -1,41 +1,95 @@
 //! The command `chime-client sum` for digits of a file or of standard input: as many as there are, in
 //! constant memory.
 
-mod digits;
 mod progress;
-mod source;
 
-use std::io;
+use std::fmt;
+use std::io::{self, Cursor};
+use std::path::PathBuf;
 
 use chime_client::Error;
 use chime_protocol::Reply;
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_util::io::InspectReader;
 
 use crate::failure::Failure;
 use crate::form::Form;
 use crate::network::Network;
 
-use digits::Digits;
+use progress::Progress;
 
-pub(crate) use source::{Fault, Source};
+/// The most bytes that are awaited before the server is.
+const BLOCK_BYTES: u64 = 65_536;
+
+/// Where digits come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    File(PathBuf),
+    StandardInput,
+}
+
+impl Source {
+    /// Opens it, and tells how many bytes it has if that is known.
+    async fn open(&self) -> io::Result<(Box<dyn AsyncRead + Unpin>, Option<u64>)> {
+        let Source::File(path) = self else {
+            return Ok((Box::new(tokio::io::stdin()), None));
+        };
+        let file = File::open(path).await?;
+        let metadata = file.metadata().await?;
+        let length = metadata.is_file().then_some(metadata.len());
+        Ok((Box::new(file), length))
+    }
+
+    /// Opens it and waits for a full block, or all that there is, before it gives anything.
+    ///
+    /// A server waits neither for a connection that says nothing nor for a line that stands still.
+    async fn read(&self) -> io::Result<impl AsyncRead + Unpin> {
+        let (mut input, length) = self.open().await?;
+        let mut block = Vec::new();
+        (&mut input)
+            .take(BLOCK_BYTES)
+            .read_to_end(&mut block)
+            .await?;
+        // A person at a terminal ends an input for one read only.
+        let is_ended = (block.len() as u64) < BLOCK_BYTES;
+        let rest = input.take(if is_ended { 0 } else { u64::MAX });
+        let progress = Progress::new(length);
+        let all = Cursor::new(block).chain(rest);
+        Ok(InspectReader::new(all, move |bytes| {
+            progress.tell(bytes.len())
+        }))
+    }
+}
+
+impl fmt::Display for Source {
+    /// A name of a file may hold anything; what is written is one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::File(path) => write!(f, "{}", path.display().to_string().escape_debug()),
+            Source::StandardInput => write!(f, "standard input"),
+        }
+    }
+}
 
 /// Sends the digits of `source` as one line, prints their sum and returns the exit code.
 pub(crate) async fn run(source: &Source, form: Form, network: &Network) -> Result<u8, Failure> {
-    let failure = |fault| Failure::Source(source.clone(), fault);
-    // A server waits neither for a connection that says nothing nor for a line that stands still, so
-    // there is something to send before either begins.
-    let digits = Digits::open(source).await.map_err(failure)?;
-    let mut pipe = crate::greet(network).await?.pipe(digits);
-    let answer = async move {
-        // The progress bar goes away with the pipe, before anything is written.
-        pipe.next().await
+    let failure = |error| match error {
+        Error::Closed => Failure::LineCut,
+        Error::Input(_) | Error::NotDigit { .. } | Error::NoDigits => {
+            Failure::Source(source.clone(), error)
+        }
+        error => Failure::Conversation(error),
     };
-    let answer = network.timed("answered", answer).await;
-    let reply = match answer {
-        Ok(Some(reply @ (Reply::Sum(_) | Reply::CommandError | Reply::DigitError))) => reply,
-        Ok(Some(reply)) => return Err(Error::Unexpected(reply).into()),
-        Ok(None) | Err(Error::Closed) => return Err(Failure::LineCut),
-        Err(Error::Input(error)) => return Err(failure(Fault::from(error))),
-        Err(error) => return Err(error.into()),
+    let digits = source
+        .read()
+        .await
+        .map_err(|error| failure(Error::Input(error)))?;
+    let mut connection = crate::greet(network).await?;
+    let reply = match network.timed("answered", connection.sum(digits)).await {
+        Ok(sum) => Reply::Sum(sum),
+        Err(Error::Refused(reply)) => reply,
+        Err(error) => return Err(failure(error)),
     };
     form.write(&mut io::stdout(), None, Some(reply))
 }

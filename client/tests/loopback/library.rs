@@ -1,0 +1,99 @@
+//! The library's own sockets, and the client that is not asynchronous.
+
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use chime_client::blocking::{self, Connection};
+use chime_client::{Error, ask_udp};
+use chime_protocol::{Command, Framing, Reply, Service};
+
+use crate::stand_in::{chime, chime_over_udp, saying, udp};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const BRIEF: Duration = Duration::from_millis(300);
+
+/// An address where no one is.
+fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound")
+}
+
+#[test]
+fn a_program_without_async_asks_and_sums() {
+    let server = chime(Service::Both, Framing::Line);
+    let mut connection = Connection::connect(server, TIMEOUT).unwrap();
+    assert_eq!(connection.ask("12345").unwrap(), Some(Reply::Sum(15)));
+    assert_eq!(connection.sum(&b"999\n"[..]).unwrap(), 27);
+    assert_eq!(
+        connection.sum(io::repeat(b'7').take(1 << 20)).unwrap(),
+        7 << 20
+    );
+    assert_eq!(connection.ask("quit").unwrap(), Some(Reply::Farewell));
+    assert!(matches!(connection.ask("day"), Err(Error::Closed)));
+}
+
+/// Is interrupted before it gives anything, as reading may be by any signal.
+struct Interrupted<R>(R, bool);
+
+impl<R: Read> Read for Interrupted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.1 = !self.1;
+        match self.1 {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => self.0.read(buffer),
+        }
+    }
+}
+
+#[test]
+fn a_reader_may_be_interrupted() {
+    let server = chime(Service::Both, Framing::Line);
+    let mut connection = Connection::connect(server, TIMEOUT).unwrap();
+    let sum = connection.sum(Interrupted(&b"12345"[..], false));
+    assert_eq!(sum.unwrap(), 15);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_error_of_the_socket() {
+    let refused = |error| matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused);
+    assert!(refused(Connection::connect(nobody(), TIMEOUT).unwrap_err()));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = socket.local_addr().unwrap();
+    drop(socket);
+    assert!(refused(
+        blocking::ask_udp(server, Command::Day, BRIEF).unwrap_err()
+    ));
+}
+
+#[test]
+fn a_silent_server_times_out() {
+    let connection = Connection::connect(saying(b"", false), BRIEF);
+    assert!(matches!(
+        connection,
+        Err(Error::TimedOut { after: BRIEF, .. })
+    ));
+    let answer = blocking::ask_udp(udp(&[]), Command::Day, BRIEF);
+    assert!(matches!(answer, Err(Error::TimedOut { after: BRIEF, .. })));
+}
+
+#[tokio::test]
+async fn the_next_address_is_asked_when_one_has_no_server() {
+    let addresses = [nobody(), chime(Service::Both, Framing::Line)];
+    let connected = chime_client::Connection::connect(&addresses[..], TIMEOUT).await;
+    assert_eq!(
+        connected.unwrap().ask("1").await.unwrap(),
+        Some(Reply::Sum(1))
+    );
+
+    let addresses = [nobody(), chime_over_udp()];
+    let answer = ask_udp(&addresses[..], Command::Day, BRIEF).await;
+    assert_eq!(answer.unwrap().to_string(), "Saturday");
+}
+
+#[tokio::test]
+async fn a_datagram_that_is_lost_is_sent_again() {
+    let server = udp(&[&[], &[b"Saturday"]]);
+    let answer = ask_udp(server, Command::Day, TIMEOUT).await;
+    assert_eq!(answer.unwrap().to_string(), "Saturday");
+}
