@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use chime_protocol::{Reply, Requests};
+use chime_protocol::{Reply, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time;
@@ -72,12 +72,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// When there is a line end in `line`, which would make it several requests.
     pub async fn ask(&mut self, line: &str) -> Result<Option<Reply>, Error> {
         assert!(!line.contains('\n'), "a request is one line");
-        let line = format!("{line}\n");
-        let request = Requests::new()
-            .next(&mut line.as_bytes())
-            .expect("a line that ends is a request");
+        let request = Request::of_line(line);
         self.expect_silence()?;
-        match self.exchange(line.as_bytes()).await? {
+        match self.exchange(format!("{line}\n").as_bytes()).await? {
             Some(reply) if fit::answers(reply, request) => Ok(Some(reply)),
             Some(reply) => Err(Error::Unexpected(reply)),
             None if fit::is_quit(request) => Ok(None),

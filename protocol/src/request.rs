@@ -82,6 +82,23 @@ pub enum Request {
 }
 
 impl Request {
+    /// The request that `line` is, which is given without its end: what is behind an LF does not count.
+    ///
+    /// ```
+    /// use chime_protocol::{Command, Request};
+    ///
+    /// assert_eq!(Request::of_line(" Day"), Request::Command(Command::Day));
+    /// assert_eq!(Request::of_line("12345"), Request::Digits(15));
+    /// assert_eq!(Request::of_line(""), Request::Invalid);
+    /// ```
+    pub fn of_line(line: &str) -> Request {
+        let mut requests = Requests::new();
+        let request = requests.next(&mut line.as_bytes());
+        request
+            .or_else(|| requests.finish())
+            .unwrap_or(Request::Invalid)
+    }
+
     /// Recognises exactly these bytes, nothing trimmed, letter case ignored. No bytes are no request.
     pub(crate) fn parse(text: &[u8]) -> Option<Request> {
         if text.is_empty() {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use chime_client::{Connection, Error, ask_datagram};
-use chime_protocol::{Command, Framing, Reply, Request, Requests};
+use chime_protocol::{Command, Framing, Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, duplex, split};
 use tokio::time::{sleep, timeout};
 
@@ -110,7 +110,7 @@ impl Worker {
                 let stream = self.connect().await?;
                 let mut connection = Connection::greet(stream, TIMEOUT).await?;
                 while let Some(line) = lines.peek() {
-                    let request = request(line);
+                    let request = Request::of_line(line);
                     let reply = match request {
                         Request::Digits(_) => Some(sum(&mut connection, line.trim()).await?),
                         _ => connection.ask(line).await?,
@@ -299,13 +299,6 @@ async fn read(reader: &mut ReadHalf<Stream>, reading: &Reading) -> bool {
         .read(&mut buffer[..length])
         .await
         .is_ok_and(|length| length > 0)
-}
-
-/// The request that a line is.
-fn request(line: &str) -> Request {
-    let line = format!("{line}\n");
-    let request = Requests::new().next(&mut line.as_bytes());
-    request.expect("a line that ends is a request")
 }
 
 /// The reply to digits, which go out as they are read and not all at once.

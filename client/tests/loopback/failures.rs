@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use chime_protocol::{Framing, Service};
 
 use crate::stand_in::{WELCOME, answering, chime, saying, tcp, udp};
+#[cfg(unix)]
+use crate::terminal::{self, Terminal};
 use crate::{Ended, client, run, run_with_input, wait};
 
 /// Asks the day, and sees it fail with one line that starts so.
@@ -197,4 +199,18 @@ fn an_output_that_fails_is_named() {
     assert_eq!(ended.exit_code, Some(2));
     let start = "chime-client: cannot write standard output: no space left on device; ";
     assert!(ended.stderr.starts_with(start), "{ended:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn errors_are_coloured_on_a_terminal_unless_no_color_is_set() {
+    for (no_color, is_coloured) in [("", true), ("1", false)] {
+        let client = terminal::client("what", "coloured").env("NO_COLOR", no_color);
+        let mut terminal = Terminal::start(client);
+        terminal.wait_for("the error", |lines| {
+            lines.iter().any(|line| line.starts_with("error: "))
+        });
+        let colour = terminal.cell("error: ").fgcolor();
+        assert_eq!(colour != vt100::Color::Default, is_coloured, "{no_color:?}");
+    }
 }

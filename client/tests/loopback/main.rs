@@ -6,8 +6,12 @@ mod failures;
 mod library;
 mod output;
 mod pipes;
+#[cfg(unix)]
+mod prompt;
 mod stand_in;
 mod sums;
+#[cfg(unix)]
+mod terminal;
 
 use std::io::Write;
 use std::process::{Child, Command, Output, Stdio};

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::thread;
 
 use chime_protocol::{Framing, Service};
-use chime_server::{BindError, Offer, Options, Sockets};
+use chime_server::{BindError, Offer, Options, Sockets, Workers};
 use chrono::{NaiveDate, NaiveDateTime};
 use tokio_util::sync::CancellationToken;
 
@@ -79,12 +79,42 @@ pub(crate) fn chime_over_udp() -> SocketAddr {
     address
 }
 
-/// Serves for as long as the tests run.
-fn serve(sockets: Sockets) {
+/// Serves for as long as the tests run, unless it is stopped before.
+fn serve(sockets: Sockets) -> (CancellationToken, Workers) {
     let options = Options::new(now, NonZero::new(10).expect("not zero"));
-    let workers = sockets.start(NonZero::<usize>::MIN, &options, &CancellationToken::new());
-    // They end with the process.
-    drop(workers.expect("they start"));
+    let stop = CancellationToken::new();
+    let workers = sockets.start(NonZero::<usize>::MIN, &options, &stop);
+    (stop, workers.expect("they start"))
+}
+
+/// A real server that can be stopped.
+pub(crate) struct Chime {
+    pub(crate) address: SocketAddr,
+    stop: CancellationToken,
+    workers: Workers,
+}
+
+impl Chime {
+    pub(crate) fn start() -> Chime {
+        Chime::start_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    pub(crate) fn start_at(address: SocketAddr) -> Chime {
+        let sockets = Sockets::bind(&[(address, Offer::default())], &[]).expect("a free port");
+        let address = sockets.tcp_addresses().expect("they are bound")[0];
+        let (stop, workers) = serve(sockets);
+        Chime {
+            address,
+            stop,
+            workers,
+        }
+    }
+
+    /// Stops, and waits until nobody is connected.
+    pub(crate) fn stop(self) {
+        self.stop.cancel();
+        self.workers.join().expect("they end well");
+    }
 }
 
 /// The datagrams that answer one request.

@@ -5,12 +5,15 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
 use chime_protocol::{Framing, Service};
 
 use crate::stand_in::{WELCOME, answering, chime, tcp};
+#[cfg(unix)]
+use crate::terminal::{self, Terminal};
 use crate::{Ended, client, run_with_input, wait};
 
 /// Far more than is kept in memory, and no multiple of a block.
@@ -243,4 +246,52 @@ fn an_answer_that_is_no_sum_is_none() {
     assert_eq!((ended.exit_code, &*ended.stdout), (Some(1), reply));
     let ended = run_with_input(&mut summing(answering(b"Saturday\n"), &path), "");
     assert_eq!((ended.exit_code, &*ended.stdout), (Some(5), ""));
+}
+
+/// Takes digits slowly, for as long as it takes to see that the sender is alive, then answers.
+fn slow(is_seen: Receiver<()>) -> SocketAddr {
+    tcp(move |mut stream| {
+        stream.write_all(WELCOME).expect("the client takes it");
+        let mut block = [0; 1 << 16];
+        loop {
+            let length = stream.read(&mut block).expect("digits");
+            if block[..length].ends_with(b"\n") {
+                break;
+            }
+            if let Err(mpsc::TryRecvError::Empty) = is_seen.try_recv() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        stream.write_all(b"15\n").expect("the client takes it");
+    })
+}
+
+#[cfg(unix)]
+#[test]
+fn a_bar_on_a_terminal_tells_how_far_it_is_and_goes_away() {
+    let (seen, is_seen) = mpsc::channel();
+    let path = file("a_bar", &[b'7'; 64 << 20]);
+    let arguments = format!("--server {} sum --file", slow(is_seen));
+    let client = terminal::client(&arguments, "a_bar").arg(&path);
+    let mut terminal = Terminal::start(client);
+    terminal.wait_for("a bar", |lines| {
+        lines.len() == 1
+            && ["[", "] ", " MiB/64.00 MiB ", " MiB/s, ", " left"]
+                .iter()
+                .all(|part| lines[0].contains(part))
+    });
+    drop(seen);
+    assert_eq!(terminal.end(), (Some(0), "15".to_owned()));
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn there_is_no_bar_but_on_a_terminal() {
+    let (seen, is_seen) = mpsc::channel();
+    let path = file("no_bar", &[b'7'; 64 << 20]);
+    let child = summing(slow(is_seen), &path).spawn().unwrap();
+    thread::sleep(Duration::from_secs(1));
+    drop(seen);
+    assert_eq!(wait(child), Ended::answered("15\n"));
+    fs::remove_file(path).unwrap();
 }

@@ -246,9 +246,8 @@ fn has_quit(mut bytes: &[u8]) -> bool {
 }
 
 fn sum(digits: &str) -> u64 {
-    let line = format!("{digits}\n");
-    match Requests::new().next(&mut line.as_bytes()) {
-        Some(Request::Digits(sum)) => sum,
+    match Request::of_line(digits) {
+        Request::Digits(sum) => sum,
         other => panic!("{digits} is read as {other:?}"),
     }
 }

@@ -28,13 +28,16 @@ fn main() -> ExitCode {
     let (task, form, network) = Options::read();
     let exit_code = run(task, form, &network).unwrap_or_else(|failure| {
         if !failure.is_quiet() {
-            // When nobody can be told, the exit code still tells.
-            let line = failure.describe(&network.server);
-            let _ = writeln!(io::stderr(), "chime-client: {line}");
+            say(&failure.describe(&network.server));
         }
         failure.exit_code()
     });
     ExitCode::from(exit_code)
+}
+
+/// Says what happens, in one line on standard error. When nobody can be told, the exit code still tells.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "chime-client: {line}");
 }
 
 /// Does the task and returns the exit code.
@@ -48,14 +51,17 @@ fn run(task: Task, form: Form, network: &Network) -> Result<u8, Failure> {
         Task::Ask(line) => runtime.block_on(ask(&line, form, network)),
         Task::Sum(source) => runtime.block_on(sum::run(&source, form, network)),
         Task::Bench(plan) => bench::run(&runtime, &plan, network),
-        Task::Converse if form == Form::Text && io::stdin().is_terminal() => {
-            prompt::run(&runtime, network)
-        }
+        Task::Converse if form == Form::Text && is_at_terminal() => prompt::run(&runtime, network),
         Task::Converse => runtime.block_on(pipe(form, network)),
     };
     // The thread that reads standard input may wait for ever.
     runtime.shutdown_background();
     result
+}
+
+/// Whether a person types, and sees what is answered.
+fn is_at_terminal() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 /// Asks one command over UDP.

@@ -1,7 +1,7 @@
 //! Where the server is, and the real sockets that lead there.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -132,8 +132,7 @@ impl Network {
     /// Tells what has happened and how long it has taken, if that is to be told.
     pub(crate) fn tell(&self, what: &str, time: Duration) {
         if self.is_verbose {
-            // What is missing here is missed by a person only.
-            let _ = writeln!(io::stderr(), "chime-client: {what} in {time:.1?}");
+            crate::say(&format!("{what} in {time:.1?}"));
         }
     }
 

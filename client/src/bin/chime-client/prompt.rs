@@ -1,79 +1,153 @@
 //! The prompt: a conversation with a person at a terminal.
 
+mod editor;
+
 use std::io::{self, Write};
 
-use chime_protocol::{Command, Reply};
-use rustyline::completion::Completer;
-use rustyline::error::ReadlineError;
-use rustyline::history::MemHistory;
-use rustyline::{CompletionType, Config, Context, Editor};
-use rustyline::{Helper, Highlighter, Hinter, Validator};
+use chime_client::{Connection, Error};
+use chime_protocol::{Command, Reply, Request};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use crate::failure::Failure;
 use crate::network::Network;
 
-const PROMPT: &str = "chime> ";
+use editor::Editor;
+
+/// A name this near to a word that is none may have been meant: a letter is wrong, missing, too many,
+/// or has changed places with the next.
+const DISTANCE_MAX: usize = 2;
 
 /// Shows the welcome, then asks what is typed, until the person or the server ends it.
 pub(crate) fn run(runtime: &Runtime, network: &Network) -> Result<u8, Failure> {
-    let mut connection = runtime.block_on(crate::greet(network))?;
-    let mut editor = editor().map_err(terminal_failure)?;
+    let mut server = Server {
+        runtime,
+        network,
+        connection: Some(runtime.block_on(crate::greet(network))?),
+    };
+    let mut editor = Editor::new(network)?;
     show(Reply::Welcome)?;
-    loop {
-        let text = match editor.readline(PROMPT) {
-            Ok(text) => text,
-            Err(ReadlineError::Interrupted) => continue,
-            Err(ReadlineError::Eof) => return Ok(0),
-            Err(error) => return Err(terminal_failure(error)),
-        };
+    while let Some(text) = editor.read()? {
         // What is pasted may be several lines; a bare Enter is no request.
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            match runtime.block_on(network.timed("answered", connection.ask(line)))? {
-                Some(Reply::Farewell) => return show(Reply::Farewell).and(Ok(0)),
-                Some(reply) => show(reply)?,
-                None => return Ok(0),
+            match server.ask(line) {
+                Ok(Some(Reply::Farewell)) => return show(Reply::Farewell).and(Ok(0)),
+                Ok(Some(reply)) => {
+                    show(reply)?;
+                    if let Some(advice) = advice(line, reply) {
+                        crate::say(&advice);
+                    }
+                }
+                Ok(None) => return Ok(0),
+                Err(failure) => {
+                    crate::say(&failure.describe(&network.server));
+                    break;
+                }
             }
         }
     }
+    Ok(0)
 }
 
-fn editor() -> rustyline::Result<Editor<CommandNames, MemHistory>> {
-    let config = Config::builder()
-        .auto_add_history(true)
-        .completion_type(CompletionType::List)
-        .build();
-    let mut editor = Editor::with_history(config, MemHistory::new())?;
-    editor.set_helper(Some(CommandNames));
-    Ok(editor)
+/// A server that may go away and come back.
+struct Server<'a> {
+    runtime: &'a Runtime,
+    network: &'a Network,
+    /// None after a failure: the next request begins another.
+    connection: Option<Connection<TcpStream>>,
+}
+
+impl Server<'_> {
+    /// Asks one request, over another connection if the one there was is lost. No request does any harm
+    /// if it is asked twice.
+    fn ask(&mut self, line: &str) -> Result<Option<Reply>, Failure> {
+        let server = &self.network.server;
+        if let Some(connection) = self.connection.take() {
+            match self.ask_over(connection, line) {
+                Err(Error::Closed | Error::Io(_)) => {
+                    crate::say(&format!("the connection to {server} was lost"));
+                }
+                answer => return Ok(answer?),
+            }
+        }
+        if is_quit(line) {
+            return Ok(None);
+        }
+        let connection = self.runtime.block_on(crate::greet(self.network))?;
+        crate::say(&format!("connected to {server} again"));
+        Ok(self.ask_over(connection, line)?)
+    }
+
+    /// Asks over this connection, which is kept for the next request if all goes well.
+    fn ask_over(
+        &mut self,
+        mut connection: Connection<TcpStream>,
+        line: &str,
+    ) -> Result<Option<Reply>, Error> {
+        let answer = self.network.timed("answered", connection.ask(line));
+        let answer = self.runtime.block_on(answer)?;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+}
+
+/// What to ask instead of a word that is no command.
+fn advice(line: &str, reply: Reply) -> Option<String> {
+    if reply != Reply::CommandError || Request::of_line(line) != Request::Invalid {
+        return None;
+    }
+    let line = line.trim().to_ascii_lowercase();
+    let distance = |name: &str| strsim::damerau_levenshtein(&line, name);
+    let names = Command::ALL.into_iter().map(Command::name);
+    let nearest = names.min_by_key(|name| distance(name))?;
+    Some(match distance(nearest) <= DISTANCE_MAX {
+        true => format!("did you mean '{nearest}'?"),
+        false => Reply::Help.to_string(),
+    })
+}
+
+fn is_quit(line: &str) -> bool {
+    matches!(
+        Request::of_line(line),
+        Request::Command(Command::Quit | Command::Exit)
+    )
 }
 
 fn show(reply: Reply) -> Result<(), Failure> {
     writeln!(io::stdout(), "{reply}").map_err(Failure::Output)
 }
 
-fn terminal_failure(error: ReadlineError) -> Failure {
-    Failure::Input(match error {
-        ReadlineError::Io(error) => error,
-        error => io::Error::other(error),
-    })
-}
+#[cfg(test)]
+mod tests {
+    use chime_protocol::Reply;
 
-/// Completes the names of commands.
-#[derive(Helper, Highlighter, Hinter, Validator)]
-struct CommandNames;
+    use super::advice;
 
-impl Completer for CommandNames {
-    type Candidate = &'static str;
+    #[test]
+    fn a_word_that_is_no_command_may_be_near_one() {
+        for (line, name) in [
+            ("dya", "day"),
+            ("DAT", "day"),
+            ("tiem", "time"),
+            (" hlep ", "help"),
+            ("sendtime", "send time"),
+            ("qiut", "quit"),
+        ] {
+            let expected = Some(format!("did you mean '{name}'?"));
+            assert_eq!(advice(line, Reply::CommandError), expected, "{line}");
+        }
+        for line in ["what?", "sum 12345", "12a45678"] {
+            let expected = Some(Reply::Help.to_string());
+            assert_eq!(advice(line, Reply::CommandError), expected, "{line}");
+        }
+    }
 
-    fn complete(
-        &self,
-        line: &str,
-        cursor: usize,
-        _: &Context<'_>,
-    ) -> rustyline::Result<(usize, Vec<&'static str>)> {
-        let typed = line[..cursor].to_ascii_lowercase();
-        let names = Command::ALL.into_iter().map(Command::name);
-        Ok((0, names.filter(|name| name.starts_with(&typed)).collect()))
+    #[test]
+    fn there_is_no_advice_on_what_the_service_does_not_offer() {
+        for line in ["day", "12345", "help"] {
+            assert_eq!(advice(line, Reply::CommandError), None, "{line}");
+        }
+        assert_eq!(advice("what?", Reply::DigitError), None);
+        assert_eq!(advice("day", Reply::Sum(1)), None);
     }
 }

@@ -1,0 +1,148 @@
+//! The line that is being typed: its completion, its hints, and those before it.
+
+use std::borrow::Cow;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use chime_protocol::Command;
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::{CompletionType, Config, Context, Helper, Validator};
+
+use crate::failure::Failure;
+use crate::network::Network;
+
+const PROMPT: &str = "chime> ";
+
+/// The most lines that the history keeps.
+const HISTORY_LINES_MAX: usize = 1000;
+
+/// Reads lines from the terminal, and keeps them from one run of the program to the next.
+pub(super) struct Editor {
+    lines: rustyline::Editor<CommandNames, FileHistory>,
+    /// Where the history is kept, if it can be.
+    history: Option<PathBuf>,
+}
+
+impl Editor {
+    /// Begins with the history of earlier runs. To have none is nothing that a person has to be told
+    /// unless they ask.
+    pub(super) fn new(network: &Network) -> Result<Editor, Failure> {
+        let config = Config::builder()
+            .max_history_size(HISTORY_LINES_MAX)
+            .map_err(failure)?
+            .completion_type(CompletionType::List)
+            .build();
+        let mut lines = rustyline::Editor::with_config(config).map_err(failure)?;
+        lines.set_helper(Some(CommandNames));
+        let mut history = history_file();
+        if let Some(file) = &history
+            && let Err(error) = load(&mut lines, file)
+        {
+            if network.is_verbose {
+                crate::say(&format!("no history in {}: {error}", file.display()));
+            }
+            history = None;
+        }
+        Ok(Editor { lines, history })
+    }
+
+    /// The next line, or several that are pasted; `None` at the end of the input. Ctrl-C clears the line.
+    pub(super) fn read(&mut self) -> Result<Option<String>, Failure> {
+        loop {
+            match self.lines.readline(PROMPT) {
+                Ok(line) => {
+                    self.keep(&line);
+                    return Ok(Some(line));
+                }
+                Err(ReadlineError::Interrupted) => {}
+                Err(ReadlineError::Eof) => return Ok(None),
+                Err(error) => return Err(failure(error)),
+            }
+        }
+    }
+
+    /// Keeps the line at once, since a program may be ended in any way. When it can't be, the one at the
+    /// prompt has other things to do.
+    fn keep(&mut self, line: &str) {
+        let is_new = self.lines.add_history_entry(line);
+        if let (Ok(true), Some(file)) = (is_new, &self.history) {
+            let _ = self.lines.append_history(file);
+        }
+    }
+}
+
+/// The file in the folder for what a program remembers, on systems that have one, or for its data.
+fn history_file() -> Option<PathBuf> {
+    let folder = dirs::state_dir().or_else(dirs::data_local_dir)?;
+    Some(folder.join("chime").join("history"))
+}
+
+/// Reads the history, if there has been one, and makes sure that there is a folder for it.
+fn load(
+    lines: &mut rustyline::Editor<CommandNames, FileHistory>,
+    file: &Path,
+) -> Result<(), ReadlineError> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    match lines.load_history(file) {
+        Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn failure(error: ReadlineError) -> Failure {
+    Failure::Input(match error {
+        ReadlineError::Io(error) => error,
+        error => io::Error::other(error),
+    })
+}
+
+/// Completes the names of commands, and shows the rest of the one that has been begun.
+#[derive(Helper, Validator)]
+struct CommandNames;
+
+impl CommandNames {
+    /// The commands that begin so.
+    fn of(typed: &str) -> impl Iterator<Item = &'static str> {
+        let typed = typed.to_ascii_lowercase();
+        let names = Command::ALL.into_iter().map(Command::name);
+        names.filter(move |name| name.starts_with(&typed))
+    }
+}
+
+impl Completer for CommandNames {
+    type Candidate = &'static str;
+
+    fn complete(
+        &self,
+        line: &str,
+        cursor: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<&'static str>)> {
+        Ok((0, CommandNames::of(&line[..cursor]).collect()))
+    }
+}
+
+impl Hinter for CommandNames {
+    type Hint = &'static str;
+
+    fn hint(&self, line: &str, cursor: usize, _: &Context<'_>) -> Option<&'static str> {
+        if line.is_empty() || cursor < line.len() {
+            return None;
+        }
+        let rest = &CommandNames::of(line).next()?[line.len()..];
+        Some(rest).filter(|rest| !rest.is_empty())
+    }
+}
+
+impl Highlighter for CommandNames {
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
+        format!("\x1b[2m{hint}\x1b[0m").into()
+    }
+}
