@@ -3,11 +3,14 @@
 mod bench;
 mod commands;
 mod failures;
+mod help;
 mod library;
 mod output;
 mod pipes;
 #[cfg(unix)]
 mod prompt;
+#[cfg(unix)]
+mod readme;
 mod stand_in;
 mod sums;
 #[cfg(unix)]

@@ -79,6 +79,22 @@ pub(crate) fn chime_over_udp() -> SocketAddr {
     address
 }
 
+/// A real server over TCP and UDP, at one port.
+pub(crate) fn chime_over_both() -> SocketAddr {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = tcp.local_addr().expect("it is bound");
+        // Others may have this port for UDP.
+        if let Ok(mut sockets) = Sockets::bind(&[], &[address]) {
+            sockets
+                .adopt_listener(tcp, Offer::default())
+                .expect("a listener");
+            serve(sockets);
+            return address;
+        }
+    }
+}
+
 /// Serves for as long as the tests run, unless it is stopped before.
 fn serve(sockets: Sockets) -> (CancellationToken, Workers) {
     let options = Options::new(now, NonZero::new(10).expect("not zero"));

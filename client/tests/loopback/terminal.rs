@@ -92,11 +92,13 @@ impl Terminal {
         self.wait_for(&expected.join("\n"), |lines| lines == expected);
     }
 
-    /// Types, and waits until these lines are the whole screen.
+    /// Waits until these lines are the last on the screen.
     #[track_caller]
-    pub(crate) fn press_shows(&mut self, keys: &str, expected: &[&str]) {
-        self.press(keys);
-        self.shows(expected);
+    pub(crate) fn shows_last(&mut self, expected: &[&str]) {
+        self.wait_for(&expected.join("\n"), |lines| {
+            let start = lines.len().saturating_sub(expected.len());
+            lines[start..] == *expected
+        });
     }
 
     /// Waits for the client to end, and returns its exit code and what is left on the screen.

@@ -7,6 +7,7 @@ mod activation;
 mod admin;
 mod configuration;
 mod datagrams;
+mod help;
 mod lifecycle;
 mod lines;
 mod logs;

@@ -1,38 +1,52 @@
 //! The completions of shells and the manual page of `chime-client`: the files in `deploy` are what its options make.
+//!
+//! `SNAPSHOTS=overwrite cargo test -p chime-client --bins` writes them anew.
 
 mod manual;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::{env, fs};
+use std::process::Command;
 
 use clap::CommandFactory;
-use clap_complete::{Generator, Shell};
+use clap_complete::{Generator, Shell, generate};
+use snapbox::{Data, assert_data_eq};
 
 use crate::options::Options;
 
 const NAME: &str = "chime-client";
-/// If it is set, the tests write the files, and compare nothing.
-const WRITE: &str = "CHIME_WRITE_GENERATED";
 
 #[test]
 fn the_completions_are_those_of_the_options() {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        let folder = deploy_folder().join("completions");
-        check(&folder.join(shell.file_name(NAME)), &completions(shell));
+        let file = deploy_folder()
+            .join("completions")
+            .join(shell.file_name(NAME));
+        assert_data_eq!(completions(shell), Data::read_from(&file, None).raw());
     }
 }
 
 #[test]
-fn the_manual_is_that_of_the_options_and_well_formed() {
-    let file = deploy_folder().join("chime-client.1");
-    check(&file, &manual::page(Options::command()));
-    let mut command = Command::new("groff");
-    command.args(["-man", "-Tutf8", "-ww", "-z"]).arg(file);
-    let test = "the_manual_is_that_of_the_options_and_well_formed";
-    if let Some(output) = run(test, &mut command) {
-        assert!(output.stderr.is_empty(), "{output:?}");
+fn the_manual_is_that_of_the_options() {
+    let page = manual::page(Options::command());
+    assert_data_eq!(page, Data::read_from(&manual_file(), None).raw());
+}
+
+#[test]
+fn the_manual_is_well_formed() {
+    let mut groff = Command::new("groff");
+    groff
+        .args(["-man", "-Tutf8", "-ww", "-z"])
+        .arg(manual_file());
+    match groff.output() {
+        Ok(output) => assert!(output.stderr.is_empty(), "{output:?}"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let line =
+                "SKIPPED: the_manual_is_well_formed needs groff, which is not installed here";
+            // Past the harness, which keeps what the macros print from a test that passes.
+            writeln!(io::stderr(), "{line}").expect("written");
+        }
+        Err(error) => panic!("{error}"),
     }
 }
 
@@ -45,6 +59,7 @@ fn bash_completes_commands_and_options() {
 }
 
 /// Asserts what bash offers for the last word of a line.
+#[track_caller]
 fn assert_completes(line: &str, expected: &[&str]) {
     // As bash calls it: with the command, the word to complete, and the word before it.
     let script = r#"
@@ -54,54 +69,25 @@ fn assert_completes(line: &str, expected: &[&str]) {
         _chime__client chime-client "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
         printf '%s\n' "${COMPREPLY[@]}"
     "#;
-    let mut command = Command::new("bash");
-    command.args(["-c", script, "bash"]);
-    command.args([&completions(Shell::Bash), line]);
-    let Some(output) = run("bash_completes_commands_and_options", &mut command) else {
-        return;
-    };
+    let mut bash = Command::new("bash");
+    bash.args(["-c", script, "bash", &completions(Shell::Bash), line]);
+    let output = bash.output().expect("there is bash");
     let offers = String::from_utf8(output.stdout).expect("text");
     let offers: Vec<_> = offers.split_whitespace().collect();
     assert_eq!(offers, expected, "{line}");
 }
 
-/// Asserts that a file is what it should be, or makes it so.
-fn check(file: &Path, text: &str) {
-    if env::var_os(WRITE).is_some() {
-        fs::create_dir_all(file.parent().expect("a folder")).expect("made");
-        fs::write(file, text).expect("written");
-        return;
-    }
-    let is_same = fs::read_to_string(file).is_ok_and(|there| there == text);
-    let file = file.display();
-    assert!(
-        is_same,
-        "{file} is not that of the options: {WRITE}=1 cargo test -p {NAME} --bins generated writes it"
-    );
-}
-
-/// Runs a program, unless it is not installed.
-fn run(test: &str, command: &mut Command) -> Option<Output> {
-    match command.output() {
-        Ok(output) if output.status.success() => Some(output),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let program = command.get_program().display();
-            let line = format!("SKIPPED: {test} needs {program}, which is not installed here\n");
-            // Past the harness, which keeps what the macros print from a test that passes.
-            io::stderr().write_all(line.as_bytes()).expect("written");
-            None
-        }
-        failed => panic!("{command:?}: {failed:?}"),
-    }
-}
-
 fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Options::command(), NAME, &mut text);
+    generate(shell, &mut Options::command(), NAME, &mut text);
     let text = String::from_utf8(text).expect("text");
     // A name with a hyphen is one thing where bash notes the subcommand, another where it looks it up:
     // clap-rs/clap#6421. Once that is mended, there is nothing here to replace.
     text.replace("chime__subcmd__client", "chime__client")
+}
+
+fn manual_file() -> PathBuf {
+    deploy_folder().join("chime-client.1")
 }
 
 fn deploy_folder() -> PathBuf {

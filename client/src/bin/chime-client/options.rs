@@ -19,6 +19,10 @@ const AFTER_HELP: &str = "\
 With no command, requests are read from standard input, a line each: at a prompt if it is a terminal, \
 else as they come, and their replies are printed in order.
 
+At the prompt, Tab completes, Ctrl-C clears the line, and Ctrl-D ends. It connects again when a server \
+has been restarted, and keeps what is typed in the file chime/history of $XDG_STATE_HOME, or of \
+~/.local/state. There are colours on terminals only, and none if NO_COLOR is set.
+
 With --json each answer is an object on a line of standard output. There is none for a failure, which \
 is told by standard error and the exit code. These are the names in it:
   request   what was asked; null for what comes through a file or standard input, which is not kept

@@ -1,24 +1,24 @@
 //! The completions of shells: the files in `deploy/completions` are what the flags make.
+//!
+//! `SNAPSHOTS=overwrite cargo test -p chime-server --bins` writes them anew.
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::{env, fs};
+use std::path::Path;
+use std::process::Command;
 
 use clap::CommandFactory;
-use clap_complete::{Generator, Shell};
+use clap_complete::{Generator, Shell, generate};
+use snapbox::{Data, assert_data_eq};
 
 use crate::flags::Flags;
 
 const NAME: &str = "chime-server";
-/// If it is set, the tests write the files, and compare nothing.
-const WRITE: &str = "CHIME_WRITE_GENERATED";
 
 #[test]
 fn the_completions_are_those_of_the_flags() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/completions");
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        let folder = deploy_folder().join("completions");
-        check(&folder.join(shell.file_name(NAME)), &completions(shell));
+        let file = folder.join(shell.file_name(NAME));
+        assert_data_eq!(completions(shell), Data::read_from(&file, None).raw());
     }
 }
 
@@ -34,6 +34,7 @@ fn bash_completes_flags_and_their_values() {
 }
 
 /// Asserts what bash offers for the last word of a line.
+#[track_caller]
 fn assert_completes(line: &str, expected: &[&str]) {
     // As bash calls it: with the command, the word to complete, and the word before it.
     let script = r#"
@@ -43,53 +44,16 @@ fn assert_completes(line: &str, expected: &[&str]) {
         _chime__server chime-server "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
         printf '%s\n' "${COMPREPLY[@]}"
     "#;
-    let mut command = Command::new("bash");
-    command.args(["-c", script, "bash"]);
-    command.args([&completions(Shell::Bash), line]);
-    let Some(output) = run("bash_completes_flags_and_their_values", &mut command) else {
-        return;
-    };
+    let mut bash = Command::new("bash");
+    bash.args(["-c", script, "bash", &completions(Shell::Bash), line]);
+    let output = bash.output().expect("there is bash");
     let offers = String::from_utf8(output.stdout).expect("text");
     let offers: Vec<_> = offers.split_whitespace().collect();
     assert_eq!(offers, expected, "{line}");
 }
 
-/// Asserts that a file is what it should be, or makes it so.
-fn check(file: &Path, text: &str) {
-    if env::var_os(WRITE).is_some() {
-        fs::create_dir_all(file.parent().expect("a folder")).expect("made");
-        fs::write(file, text).expect("written");
-        return;
-    }
-    let is_same = fs::read_to_string(file).is_ok_and(|there| there == text);
-    let file = file.display();
-    assert!(
-        is_same,
-        "{file} is not that of the flags: {WRITE}=1 cargo test -p {NAME} --bins generated writes it"
-    );
-}
-
-/// Runs a program, unless it is not installed.
-fn run(test: &str, command: &mut Command) -> Option<Output> {
-    match command.output() {
-        Ok(output) if output.status.success() => Some(output),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let program = command.get_program().display();
-            let line = format!("SKIPPED: {test} needs {program}, which is not installed here\n");
-            // Past the harness, which keeps what the macros print from a test that passes.
-            io::stderr().write_all(line.as_bytes()).expect("written");
-            None
-        }
-        failed => panic!("{command:?}: {failed:?}"),
-    }
-}
-
 fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Flags::command(), NAME, &mut text);
+    generate(shell, &mut Flags::command(), NAME, &mut text);
     String::from_utf8(text).expect("text")
-}
-
-fn deploy_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
 }

@@ -1,0 +1,65 @@
+//! The README, whose transcripts are what happens.
+
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+
+use crate::stand_in::chime_over_both;
+
+const README: &str = include_str!("../../../README.md");
+
+/// The blocks of this kind, without their fences.
+fn blocks(kind: &str) -> impl Iterator<Item = &'static str> {
+    let fence = format!("```{kind}\n");
+    let mut parts = Vec::new();
+    for part in README.split(&*fence).skip(1) {
+        let (block, _) = part.split_once("```").expect("a block ends");
+        parts.push(block);
+    }
+    assert!(!parts.is_empty(), "there are blocks of {kind}");
+    parts.into_iter()
+}
+
+#[test]
+fn the_transcript_is_what_a_server_says() {
+    let transcript = blocks("text").next().expect("a transcript");
+    let (command, conversation) = transcript.split_once('\n').expect("lines");
+    assert!(command.starts_with("$ nc "), "{command}");
+    let stream = TcpStream::connect(chime_over_both()).unwrap();
+    let mut replies = BufReader::new(&stream).lines();
+    let mut next = || replies.next().expect("a reply").expect("text");
+    let mut lines = conversation.lines();
+    assert_eq!(lines.next(), Some(&*next()));
+    while let (Some(request), Some(reply)) = (lines.next(), lines.next()) {
+        writeln!(&stream, "{request}").unwrap();
+        assert_eq!(next().trim_end(), reply, "{request}");
+    }
+}
+
+#[test]
+fn the_commands_print_what_is_shown() {
+    let server = chime_over_both();
+    for block in blocks("console") {
+        for part in block.split("$ ").skip(1) {
+            let (command, output) = part.split_once('\n').expect("a line");
+            assert_eq!(printed(command, server), output, "{command}");
+        }
+    }
+}
+
+/// What a shell prints that runs the command, where the client is in the path.
+fn printed(command: &str, server: SocketAddr) -> String {
+    let client = Path::new(env!("CARGO_BIN_EXE_chime-client"));
+    let folder = client.parent().expect("a folder").to_path_buf();
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = [folder].into_iter().chain(env::split_paths(&path));
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .env("PATH", env::join_paths(folders).expect("a path"))
+        .env("CHIME_SERVER", server.to_string())
+        .output()
+        .expect("there is a shell");
+    String::from_utf8([output.stdout, output.stderr].concat()).expect("text")
+}
