@@ -77,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match self.exchange(format!("{line}\n").as_bytes()).await? {
             Some(reply) if fit::answers(reply, request) => Ok(Some(reply)),
             Some(reply) => Err(Error::Unexpected(reply)),
-            None if fit::is_quit(request) => Ok(None),
+            None if request.is_quit() => Ok(None),
             None => Err(Error::Closed),
         }
     }

@@ -9,7 +9,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::time;
 
 use crate::error::Error;
-use crate::fit;
 use crate::incoming::Incoming;
 
 /// The most bytes taken from the input at once: what a pipe of Linux holds.
@@ -137,7 +136,7 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
                 break;
             };
             self.due.add(request);
-            if fit::is_quit(request) {
+            if request.is_quit() {
                 self.is_ended = true;
                 break;
             }
@@ -169,7 +168,7 @@ struct Due {
 
 impl Due {
     fn add(&mut self, request: Request) {
-        match fit::is_quit(request) {
+        match request.is_quit() {
             true => self.farewell = true,
             false => self.replies += 1,
         }

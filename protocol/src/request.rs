@@ -58,7 +58,7 @@ impl Command {
             .find(|command| command.name().as_bytes().eq_ignore_ascii_case(text))
     }
 
-    /// The reply of a command that asks for the time, at `now`.
+    /// The reply of a command that asks for the time, at `now`. Datagrams may ask these.
     pub(crate) fn time_reply(self, now: NaiveDateTime) -> Option<Reply> {
         match self {
             Command::Day => Some(Reply::Weekday(now.weekday())),
@@ -69,6 +69,19 @@ impl Command {
         }
     }
 }
+
+/// Every command stands in [`Command::ALL`] at its own place, and the short ones in [`PlainLine::ALL`] too.
+const _: () = {
+    let (mut index, mut short) = (0, 0);
+    while index < Command::ALL.len() {
+        let command = Command::ALL[index];
+        assert!(command as usize == index);
+        short += (command.name().len() < size_of::<u64>()) as usize;
+        index += 1;
+    }
+    assert!(Command::Exit as usize + 1 == Command::ALL.len());
+    assert!(PlainLine::ALL.len() == short);
+};
 
 /// One request of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +110,11 @@ impl Request {
         request
             .or_else(|| requests.finish())
             .unwrap_or(Request::Invalid)
+    }
+
+    /// Whether the server closes after it: nothing that follows is read.
+    pub fn is_quit(self) -> bool {
+        matches!(self, Request::Command(Command::Quit | Command::Exit))
     }
 
     /// Recognises exactly these bytes, nothing trimmed, letter case ignored. No bytes are no request.

@@ -1,6 +1,7 @@
 //! The server's side of one conversation over a stream.
 
 use core::mem;
+use core::ops::AddAssign;
 
 use chrono::NaiveDateTime;
 
@@ -55,12 +56,27 @@ pub struct RequestCounts {
 }
 
 impl RequestCounts {
+    /// Requests of any kind.
+    pub fn total(&self) -> u64 {
+        self.commands.iter().sum::<u64>() + self.digits + self.invalid
+    }
+
     fn add(&mut self, request: Request) {
         match request {
             Request::Command(command) => self.commands[command as usize] += 1,
             Request::Digits(_) => self.digits += 1,
             Request::Invalid => self.invalid += 1,
         }
+    }
+}
+
+impl AddAssign for RequestCounts {
+    fn add_assign(&mut self, other: RequestCounts) {
+        for (sum, count) in self.commands.iter_mut().zip(other.commands) {
+            *sum += count;
+        }
+        self.digits += other.digits;
+        self.invalid += other.invalid;
     }
 }
 
@@ -212,7 +228,7 @@ impl Session {
 
     /// The reply to `request`, if it has one.
     fn answer(&mut self, request: Request, now: NaiveDateTime) -> Option<Reply> {
-        use Command::{Date, Day, Exit, Help, Quit, Time};
+        use Command::{Date, Day, Exit, Help, Quit, SendTime, Time};
         use Service::{Both, DateTime, DigitSum};
 
         match (self.service, request) {
@@ -221,8 +237,8 @@ impl Session {
                 (service != DateTime).then_some(Reply::Farewell)
             }
             (Both, Request::Command(Help)) => Some(Reply::Help),
-            (Both, Request::Command(command)) => command.time_reply(now),
-            (DateTime, Request::Command(command @ (Day | Date | Time))) => command.time_reply(now),
+            (Both | DateTime, Request::Command(command @ (Day | Date | Time)))
+            | (Both, Request::Command(command @ SendTime)) => command.time_reply(now),
             (Both | DigitSum, Request::Digits(sum)) => Some(Reply::Sum(sum)),
             (Both | DateTime, _) => Some(Reply::CommandError),
             (DigitSum, _) => Some(Reply::DigitError),

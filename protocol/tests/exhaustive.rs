@@ -1,8 +1,10 @@
 //! What is small enough to be tried in every way.
 
 use chime_protocol::model::naive::{self, Answer};
-use chime_protocol::model::{Script, Step, check_session, check_session_against};
-use chime_protocol::{Framing, Service, Session, Status};
+use chime_protocol::model::{
+    Script, Step, check_datagram, check_replies, check_session, check_session_against, check_wired,
+};
+use chime_protocol::{Command, Framing, Reply, Service, Session, Status};
 use chrono::NaiveDateTime;
 
 /// Conversations of up to 20 bytes with something in them that a cut could split.
@@ -69,7 +71,7 @@ fn every_small_output_gives_the_same_bytes() {
     for bytes in CONVERSATIONS {
         for service in SERVICES {
             let expected = check_session(&script(service, Framing::Line, 4096, &[bytes]));
-            for room in 1..=80 {
+            for room in 1..=Reply::TEXT_MAX + 6 {
                 assert_eq!(
                     check_session(&script(service, Framing::Line, room, &[bytes])),
                     expected
@@ -144,5 +146,20 @@ fn every_byte_in_place_of_one_of_a_command_is_answered_as_the_model_answers_it()
                 ));
             }
         }
+    }
+}
+
+/// Whatever the strategies make up: what is not asked is not compared.
+#[test]
+fn every_command_is_known_to_the_model_and_named_by_help() {
+    let help = Reply::Help.to_string();
+    for command in Command::ALL.map(Command::name) {
+        assert!(help.split([':', ',']).any(|name| name.trim() == command));
+        for service in SERVICES {
+            let script = script(service, Framing::Line, 256, &[command.as_bytes(), b"\n"]);
+            check_replies(&check_session(&script), &[]);
+            check_wired(&script);
+        }
+        check_datagram(command.as_bytes(), Script::clock_at_start());
     }
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use chime_protocol::{Command, Reply};
+
+const SPECIFICATION: &str = include_str!("../src/lib.rs");
+
 /// The rules that are defined: a name in bold defines one.
 fn defined_rules() -> BTreeSet<String> {
-    let specification = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
-    let text = fs::read_to_string(specification).expect("a source file");
-    let bold = text.split("**").skip(1).step_by(2);
+    let bold = SPECIFICATION.split("**").skip(1).step_by(2);
     bold.filter(|text| is_rule(text))
         .map(str::to_string)
         .collect()
@@ -48,4 +50,25 @@ fn every_rule_is_tested_and_every_tested_rule_exists() {
         "the rules are where they were: {defined:?}"
     );
     assert_eq!(defined, tested, "left: defined, right: tested");
+}
+
+#[test]
+fn the_grammar_has_every_command_and_every_fixed_reply() {
+    let (_, grammar) = SPECIFICATION.split_once("```abnf").expect("a grammar");
+    let (grammar, _) = grammar.split_once("```").expect("its end");
+    let commands = Command::ALL.map(|command| command.name().to_string());
+    let replies = [
+        Reply::Welcome,
+        Reply::Full,
+        Reply::Help,
+        Reply::Farewell,
+        Reply::CommandError,
+        Reply::DigitError,
+    ];
+    for text in commands
+        .into_iter()
+        .chain(replies.map(|reply| reply.to_string()))
+    {
+        assert!(grammar.contains(&format!("\"{text}\"")), "{text}");
+    }
 }

@@ -3,9 +3,9 @@
 use std::ops::{AddAssign, Index, IndexMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chime_protocol::RequestCounts;
+use chime_protocol::{Command, RequestCounts};
 
-/// Something that a server counts.
+/// Something that a server counts beside requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A connection was welcomed.
@@ -34,24 +34,6 @@ pub enum Event {
     ConversationCut,
     /// A conversation ended in a panic, which is a defect of the server.
     ConversationPanicked,
-    /// A request for the weekday.
-    DayAsked,
-    /// A request for the date.
-    DateAsked,
-    /// A request for the time of day.
-    TimeAsked,
-    /// A request for date and time.
-    SendTimeAsked,
-    /// A request for the commands.
-    HelpAsked,
-    /// A request to quit.
-    QuitAsked,
-    /// A request to exit.
-    ExitAsked,
-    /// A string of digits.
-    DigitsAsked,
-    /// A line that is no request.
-    InvalidAsked,
     /// A byte of a connection's client.
     ByteReceived,
     /// A byte to a connection's client.
@@ -66,7 +48,7 @@ pub enum Event {
 
 impl Event {
     /// All events, in order.
-    pub const ALL: [Event; 27] = [
+    pub const ALL: [Event; 18] = [
         Event::ConnectionServed,
         Event::ConnectionRefused,
         Event::AddressRefused,
@@ -80,15 +62,6 @@ impl Event {
         Event::ConversationFailed,
         Event::ConversationCut,
         Event::ConversationPanicked,
-        Event::DayAsked,
-        Event::DateAsked,
-        Event::TimeAsked,
-        Event::SendTimeAsked,
-        Event::HelpAsked,
-        Event::QuitAsked,
-        Event::ExitAsked,
-        Event::DigitsAsked,
-        Event::InvalidAsked,
         Event::ByteReceived,
         Event::ByteSent,
         Event::DatagramAnswered,
@@ -103,7 +76,12 @@ const EVENTS: usize = Event::ALL.len();
 ///
 /// A worker has its own, so that none waits for another's memory.
 #[derive(Debug, Default)]
-pub struct Counters([AtomicU64; EVENTS]);
+pub struct Counters {
+    events: [AtomicU64; EVENTS],
+    commands: [AtomicU64; Command::ALL.len()],
+    digits: AtomicU64,
+    invalid: AtomicU64,
+}
 
 impl Counters {
     /// Counts one event.
@@ -111,48 +89,54 @@ impl Counters {
         self.add(event, 1);
     }
 
-    /// Counts several. Only the worker that these counters belong to may.
+    /// Counts several events.
     pub(crate) fn add(&self, event: Event, count: u64) {
-        let counter = &self.0[event as usize];
-        counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+        add(&self.events[event as usize], count);
     }
 
     /// Counts requests.
     pub(crate) fn add_requests(&self, requests: &RequestCounts) {
-        let commands = requests.commands.iter();
-        let others = [requests.digits, requests.invalid];
-        for (index, count) in commands.chain(&others).enumerate() {
-            if *count > 0 {
-                self.add(Event::ALL[Event::DayAsked as usize + index], *count);
-            }
+        for (counter, count) in self.commands.iter().zip(requests.commands) {
+            add(counter, count);
         }
+        add(&self.digits, requests.digits);
+        add(&self.invalid, requests.invalid);
     }
 
     /// What has been counted so far.
     pub fn tally(&self) -> Tally {
-        Tally(
-            self.0
-                .each_ref()
-                .map(|counter| counter.load(Ordering::Relaxed)),
-        )
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Tally {
+            events: self.events.each_ref().map(load),
+            requests: RequestCounts {
+                commands: self.commands.each_ref().map(load),
+                digits: load(&self.digits),
+                invalid: load(&self.invalid),
+            },
+        }
+    }
+}
+
+/// Adds to a counter, which only the worker that it belongs to may.
+fn add(counter: &AtomicU64, count: u64) {
+    if count > 0 {
+        counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 }
 
 /// What one or more workers have counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally([u64; EVENTS]);
+pub struct Tally {
+    events: [u64; EVENTS],
+    /// Requests over connections.
+    pub requests: RequestCounts,
+}
 
 impl Tally {
-    /// Requests over connections, of any kind.
-    pub fn requests(&self) -> u64 {
-        let kinds = Event::DayAsked as usize..=Event::InvalidAsked as usize;
-        self.0[kinds].iter().sum()
-    }
-
     /// Conversations that are over, however they ended.
     pub fn conversations_over(&self) -> u64 {
         let ends = Event::ConversationEnded as usize..=Event::ConversationPanicked as usize;
-        self.0[ends].iter().sum()
+        self.events[ends].iter().sum()
     }
 }
 
@@ -160,20 +144,21 @@ impl Index<Event> for Tally {
     type Output = u64;
 
     fn index(&self, event: Event) -> &u64 {
-        &self.0[event as usize]
+        &self.events[event as usize]
     }
 }
 
 impl IndexMut<Event> for Tally {
     fn index_mut(&mut self, event: Event) -> &mut u64 {
-        &mut self.0[event as usize]
+        &mut self.events[event as usize]
     }
 }
 
 impl AddAssign for Tally {
     fn add_assign(&mut self, other: Tally) {
-        for (sum, count) in self.0.iter_mut().zip(other.0) {
+        for (sum, count) in self.events.iter_mut().zip(other.events) {
             *sum += count;
         }
+        self.requests += other.requests;
     }
 }

@@ -149,7 +149,7 @@ pub fn check_converse_against(model: naive::Answer, script: &StreamScript) {
         ended.is_ok()
             && expected.sent == record.sent
             && record.is_shut_down
-            && counters.tally().requests() == expected.requests
+            && counters.tally().requests.total() == expected.requests
     } && counters.tally()[Event::ByteSent] == record.sent.len() as u64;
     assert!(
         is_right,

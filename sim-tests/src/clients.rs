@@ -119,7 +119,7 @@ impl Worker {
                         self.record(ClientEvent::Told(reply.to_string()));
                     }
                     lines.next();
-                    if matches!(request, Request::Command(Command::Quit | Command::Exit)) {
+                    if request.is_quit() {
                         break;
                     }
                     sleep(pause).await;

@@ -106,7 +106,7 @@ impl Client<'_> {
     }
 
     fn ask(&mut self, request: Request) {
-        self.has_quit = matches!(request, Request::Command(Command::Quit | Command::Exit));
+        self.has_quit = request.is_quit();
         if !self.has_quit || self.script.service != Service::DateTime {
             self.due.push_back(request);
         }
@@ -153,12 +153,14 @@ fn fits(service: Service, request: Request, reply: Reply) -> bool {
         Request::Invalid => false,
     };
     match (is_offered, request, reply) {
-        (true, Request::Command(Day), Reply::Weekday(_))
-        | (true, Request::Command(Date), Reply::Date(_))
-        | (true, Request::Command(Time), Reply::Time(_))
-        | (true, Request::Command(SendTime), Reply::DateTime(_))
-        | (true, Request::Command(Help), Reply::Help)
-        | (true, Request::Command(Quit | Exit), Reply::Farewell) => true,
+        (true, Request::Command(command), reply) => match command {
+            Day => matches!(reply, Reply::Weekday(_)),
+            Date => matches!(reply, Reply::Date(_)),
+            Time => matches!(reply, Reply::Time(_)),
+            SendTime => matches!(reply, Reply::DateTime(_)),
+            Help => reply == Reply::Help,
+            Quit | Exit => reply == Reply::Farewell,
+        },
         (true, Request::Digits(asked), Reply::Sum(sum)) => asked == sum,
         (false, _, Reply::CommandError) => service != Service::DigitSum,
         (false, _, Reply::DigitError) => service == Service::DigitSum,

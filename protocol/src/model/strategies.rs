@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::script::{Script, Step};
-use crate::{Framing, Reply, Service};
+use crate::{Command, Framing, Reply, Request, Service};
 
 /// Any script: three in four with framing `line`.
 pub fn script() -> impl Strategy<Value = Script> {
@@ -127,16 +127,23 @@ pub fn line() -> impl Strategy<Value = Vec<u8>> {
 /// A command, or what nearly is one.
 pub fn command() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        8 => named(&["day", "date", "time", "send time", "help"]),
-        1 => named(&["quit", "exit"]),
+        8 => named(is_asking),
+        1 => named(|command| !is_asking(command)),
         4 => digits().prop_map(String::into_bytes),
         4 => near_miss(),
         1 => vec(any::<u8>(), 0..12),
     ]
 }
 
+/// Whether a conversation goes on after this command.
+fn is_asking(command: &Command) -> bool {
+    !Request::Command(*command).is_quit()
+}
+
 /// One of these commands, in mixed case.
-fn named(names: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+fn named(is_one: impl Fn(&Command) -> bool) -> impl Strategy<Value = Vec<u8>> {
+    let commands = Command::ALL.into_iter().filter(is_one);
+    let names: Vec<_> = commands.map(Command::name).collect();
     (select(names), any::<u16>()).prop_map(|(name, capitals)| {
         let mut name = name.as_bytes().to_vec();
         for (index, byte) in name.iter_mut().enumerate() {
@@ -211,7 +218,7 @@ pub fn datagram() -> impl Strategy<Value = Vec<u8>> {
     let ends: &[&str] = &[
         "", "", "\n", "\n", "\r\n", "\r\n", "\r", "\n\n", "\r\r\n", " ", "\0",
     ];
-    let request = (named(&["day", "date", "time", "send time"]), select(ends))
+    let request = (named(is_asking), select(ends))
         .prop_map(|(command, end)| [command.as_slice(), end.as_bytes()].concat());
     prop_oneof![4 => request, 1 => line(), 1 => server_bytes(), 1 => vec(any::<u8>(), 0..1500)]
 }
@@ -227,7 +234,7 @@ pub fn server_bytes() -> impl Strategy<Value = Vec<u8>> {
             .prop_map(String::into_bytes),
         1 => "[+0]?[0-9]{0,22}".prop_map(String::into_bytes),
         1 => "(mon|Mon|monday|MONDAY|Monday )".prop_map(String::into_bytes),
-        2 => (72..=76_usize).prop_map(|length| vec![b'-'; length]),
+        2 => (Reply::TEXT_MAX - 2..=Reply::TEXT_MAX + 2).prop_map(|length| vec![b'-'; length]),
         1 => vec(any::<u8>(), 0..200),
     ];
     let end = select(vec!["\n", "\n", "\n", "\n", "\n", "\r\n", ""]);

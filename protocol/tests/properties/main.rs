@@ -15,7 +15,7 @@ use chime_protocol::model::{
     Script, Step, check_datagram, check_interleaved, check_refused, check_replies, check_session,
     check_wired,
 };
-use chime_protocol::{Command, DATAGRAM_MAX, Framing, Reply, Request, Requests, Service, answer};
+use chime_protocol::{DATAGRAM_MAX, Framing, Reply, Request, Requests, Service, answer};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -241,8 +241,7 @@ fn is_one_line(line: &[u8]) -> bool {
 
 fn has_quit(mut bytes: &[u8]) -> bool {
     let mut requests = Requests::new();
-    iter::from_fn(|| requests.next(&mut bytes).or_else(|| requests.finish()))
-        .any(|request| matches!(request, Request::Command(Command::Quit | Command::Exit)))
+    iter::from_fn(|| requests.next(&mut bytes).or_else(|| requests.finish())).any(Request::is_quit)
 }
 
 fn sum(digits: &str) -> u64 {

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::process;
 use std::time::{Duration, Instant};
 
+use chime_protocol::Command;
+use chime_server::Event;
 use nix::sys::signal::Signal;
 
 use crate::{FLAGS, PATIENCE, Server, command, read_line, wait_until, write_until_stopped};
@@ -199,8 +201,10 @@ fn every_metric_has_a_help_and_a_type() {
         value.parse::<u64>().expect(line);
         samples += 1;
     }
-    // Every event but the connections served, how many are open, and the version.
-    assert_eq!(samples, chime_server::Event::ALL.len() - 1 + 2);
+    // Every event but the connections served, every command, digits and what is invalid, how many
+    // connections are open, and the version.
+    let (events, commands) = (Event::ALL.len(), Command::ALL.len());
+    assert_eq!(samples, events - 1 + commands + 2 + 2);
 }
 
 #[test]

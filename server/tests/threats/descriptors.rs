@@ -86,6 +86,8 @@ fn t13_a_server_out_of_descriptors_rests_and_serves_again() {
 fn t14_resets_leave_nothing_behind_and_are_not_logged() {
     const CLIENTS: usize = 2000;
     let server = start(&[]);
+    // Sockets are announced before the workers have theirs; who answers this has seen them start.
+    wait_for(&server, OPEN, 0);
     let before = descriptors(&server);
     for number in 0..CLIENTS {
         let mut stream = server.connect();

@@ -242,3 +242,35 @@ pub(crate) fn line(text: &str) -> Result<String, &'static str> {
         false => Ok(text.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chime_protocol::{Command, Request};
+    use clap::{CommandFactory, Parser};
+
+    use super::{Options, Task};
+
+    /// The line that a command of the client asks, without any argument.
+    fn line(name: &str) -> Option<String> {
+        let options = Options::try_parse_from(["chime-client", name]).ok()?;
+        match options.task() {
+            Ok(Task::Ask(line)) => Some(line),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn every_command_of_the_protocol_but_those_that_quit_is_one_of_the_client() {
+        let options = Options::command();
+        let names = options.get_subcommands().map(clap::Command::get_name);
+        let lines: Vec<_> = names.filter_map(line).collect();
+        for command in Command::ALL {
+            let is_there = lines.iter().any(|line| line == command.name());
+            assert_eq!(
+                is_there,
+                !Request::Command(command).is_quit(),
+                "{command:?}"
+            );
+        }
+    }
+}

@@ -70,7 +70,7 @@ impl Server<'_> {
                 answer => return Ok(answer?),
             }
         }
-        if is_quit(line) {
+        if Request::of_line(line).is_quit() {
             return Ok(None);
         }
         let connection = self.runtime.block_on(crate::greet(self.network))?;
@@ -104,13 +104,6 @@ fn advice(line: &str, reply: Reply) -> Option<String> {
         true => format!("did you mean '{nearest}'?"),
         false => Reply::Help.to_string(),
     })
-}
-
-fn is_quit(line: &str) -> bool {
-    matches!(
-        Request::of_line(line),
-        Request::Command(Command::Quit | Command::Exit)
-    )
 }
 
 fn show(reply: Reply) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use chime_protocol::Command;
 use chime_server::{Event, Tally};
 
 /// A metric, and the label that tells its values apart.
@@ -62,11 +63,9 @@ pub(crate) fn exposition(tally: &Tally) -> String {
     let mut text = String::new();
     for metric in COUNTERS {
         head(&mut text, metric.name, metric.help, "counter");
-        for event in Event::ALL {
-            if let Some((shown_in, value)) = place(event)
-                && shown_in.name == metric.name
-            {
-                sample(&mut text, metric, value, tally[event]);
+        for (shown_in, value, count) in values(tally) {
+            if shown_in.name == metric.name {
+                sample(&mut text, metric, value, count);
             }
         }
     }
@@ -79,6 +78,20 @@ pub(crate) fn exposition(tally: &Tally) -> String {
     let version = env!("CARGO_PKG_VERSION");
     line(&mut text, format_args!("{name}{{version=\"{version}\"}} 1"));
     text
+}
+
+/// What has been counted: the metric that shows it, the value of its label, and the count.
+fn values(tally: &Tally) -> impl Iterator<Item = (&'static Metric, &'static str, u64)> {
+    let events = Event::ALL.into_iter().filter_map(|event| {
+        let (metric, value) = place(event)?;
+        Some((metric, value, tally[event]))
+    });
+    let requests = &tally.requests;
+    let commands = Command::ALL.into_iter().zip(requests.commands);
+    let commands = commands.map(|(command, count)| (command.name(), count));
+    let others = [("digits", requests.digits), ("invalid", requests.invalid)];
+    let requests = commands.chain(others);
+    events.chain(requests.map(|(value, count)| (&REQUESTS, value, count)))
 }
 
 /// The metric that shows this event, and the value of its label.
@@ -98,15 +111,6 @@ fn place(event: Event) -> Option<(&'static Metric, &'static str)> {
         Event::ConversationFailed => (&CONNECTIONS, "failed"),
         Event::ConversationCut => (&CONNECTIONS, "cut"),
         Event::ConversationPanicked => (&CONNECTIONS, "panicked"),
-        Event::DayAsked => (&REQUESTS, "day"),
-        Event::DateAsked => (&REQUESTS, "date"),
-        Event::TimeAsked => (&REQUESTS, "time"),
-        Event::SendTimeAsked => (&REQUESTS, "send time"),
-        Event::HelpAsked => (&REQUESTS, "help"),
-        Event::QuitAsked => (&REQUESTS, "quit"),
-        Event::ExitAsked => (&REQUESTS, "exit"),
-        Event::DigitsAsked => (&REQUESTS, "digits"),
-        Event::InvalidAsked => (&REQUESTS, "invalid"),
         Event::ByteReceived => (&RECEIVED, ""),
         Event::ByteSent => (&SENT, ""),
         Event::DatagramAnswered => (&DATAGRAMS, "answered"),
