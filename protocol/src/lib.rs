@@ -184,6 +184,30 @@
 //! assert_eq!(sent, "Welcome to the server\nSaturday\n15\nThank You .. See You soon !! \n");
 //! ```
 //!
+//! # Adding a command
+//!
+//! In this order, the compiler and the tests ask for each next step, but where it says otherwise.
+//!
+//! 1. **Specify it**, on this page: the grammar, a rule with a new name, the table of services, and D1 if it
+//!    may be asked by datagram. `tests/specification.rs` fails until a test names the rule.
+//! 2. **Name it**: a variant of [`Command`], its place in [`Command::ALL`] and its [`Command::name`], of at most
+//!    12 letters and spaces. A short one stands in `PlainLine::ALL` too.
+//! 3. **Answer it**: a variant of [`Reply`] and its text, then `Command::time_reply` if it tells the time, which
+//!    offers it over datagrams, and `Session::answer`, which knows the services.
+//! 4. **Read the reply back**: `Reply::parse_value`. Whatever a server writes at any instant can be read, in
+//!    years that are cut to four digits too.
+//! 5. **Tell the model**, without a look at the machine: `naive::answer`, `naive::datagram`, `naive::reply`, and
+//!    `fits` in `model/clients.rs`. Tests fail until both agree on every command.
+//! 6. **Offer it in `help`**: the line stands in `reply.rs`, in the model, in the grammar, and in transcripts.
+//! 7. **Client**: `answers_command` in `fit.rs`, then `Action` in `options.rs`. What is generated from the
+//!    options is written anew by the command that the failing test names.
+//! 8. **What nothing asks for**: a transcript; `reply` and `server_bytes` in `model/strategies.rs`; the texts
+//!    of `ServiceName` in the server's `flags.rs` and `chime-server.8`; the lists of commands in
+//!    `sim-tests/src/swarm.rs`, `server/tests/threats` and `server/benches/soak`; `fuzz/dictionary.txt` and a
+//!    seed in `fuzz/corpus`.
+//!
+//! At last, `.ci/run`.
+//!
 //! [RFC 5234]: https://www.rfc-editor.org/rfc/rfc5234
 //! [CA-1996-01]: https://insights.sei.cmu.edu/library/udp-port-denial-of-service-attack/
 #![no_std]
