@@ -10,6 +10,15 @@
 //! nothing. Bytes and the time come in as arguments, bytes go out. So all of it can be tested exactly,
 //! and any runtime, or a simulation of one, can drive it.
 //!
+//! # How to read on
+//!
+//! - this page: [a conversation](#a-conversation), [the rules](#rules), [a run loop](#running-a-session), and
+//!   [how to add a command](#adding-a-command)
+//! - the crate [`chime_server`](../chime_server/index.html#the-shape): the shape of the server
+//! - the crate [`chime_client`](../chime_client/index.html): the client for programs
+//! - the crate [`chime_sim_tests`](../chime_sim_tests/index.html): the simulations, and
+//!   [how all tests fit together](../chime_sim_tests/index.html#how-the-tests-fit-together)
+//!
 //! # A conversation
 //!
 //! ```text
@@ -191,7 +200,7 @@
 //! 1. **Specify it**, on this page: the grammar, a rule with a new name, the table of services, and D1 if it
 //!    may be asked by datagram. `tests/specification.rs` fails until a test names the rule.
 //! 2. **Name it**: a variant of [`Command`], its place in [`Command::ALL`] and its [`Command::name`], of at most
-//!    12 letters and spaces. A short one stands in `PlainLine::ALL` too.
+//!    12 letters and spaces.
 //! 3. **Answer it**: a variant of [`Reply`] and its text, then `Command::time_reply` if it tells the time, which
 //!    offers it over datagrams, and `Session::answer`, which knows the services.
 //! 4. **Read the reply back**: `Reply::parse_value`. Whatever a server writes at any instant can be read, in

@@ -70,17 +70,14 @@ impl Command {
     }
 }
 
-/// Every command stands in [`Command::ALL`] at its own place, and the short ones in [`PlainLine::ALL`] too.
+/// Every command stands in [`Command::ALL`], at its own place.
 const _: () = {
-    let (mut index, mut short) = (0, 0);
+    let mut index = 0;
     while index < Command::ALL.len() {
-        let command = Command::ALL[index];
-        assert!(command as usize == index);
-        short += (command.name().len() < size_of::<u64>()) as usize;
+        assert!(Command::ALL[index] as usize == index);
         index += 1;
     }
     assert!(Command::Exit as usize + 1 == Command::ALL.len());
-    assert!(PlainLine::ALL.len() == short);
 };
 
 /// One request of a client.
@@ -340,31 +337,43 @@ struct PlainLine {
 }
 
 impl PlainLine {
-    /// The lines of all commands that are short enough.
-    const ALL: [PlainLine; 6] = [
-        PlainLine::of(Command::Day),
-        PlainLine::of(Command::Date),
-        PlainLine::of(Command::Time),
-        PlainLine::of(Command::Help),
-        PlainLine::of(Command::Quit),
-        PlainLine::of(Command::Exit),
-    ];
-
-    const fn of(command: Command) -> PlainLine {
-        let mut name = command.name().as_bytes();
-        let mut line = PlainLine {
-            command,
-            length: name.len() + 1,
-            bits: (b'\n' as u64) << (8 * name.len()),
-            case: 0,
-        };
-        while let [rest @ .., byte] = name {
-            line.bits |= (*byte as u64) << (8 * rest.len());
-            line.case |= 0x20 << (8 * rest.len());
-            name = rest;
+    /// How many commands are short enough, with the LF of their line.
+    const COUNT: usize = {
+        let (mut count, mut index) = (0, 0);
+        while index < Command::ALL.len() {
+            count += (Command::ALL[index].name().len() < size_of::<u64>()) as usize;
+            index += 1;
         }
-        line
-    }
+        count
+    };
+
+    /// The lines of these commands.
+    const ALL: [PlainLine; PlainLine::COUNT] = {
+        let mut lines = [PlainLine {
+            command: Command::ALL[0],
+            length: 0,
+            bits: 0,
+            case: 0,
+        }; PlainLine::COUNT];
+        let (mut count, mut index) = (0, 0);
+        while index < Command::ALL.len() {
+            let mut name = Command::ALL[index].name().as_bytes();
+            if name.len() < size_of::<u64>() {
+                let line = &mut lines[count];
+                line.command = Command::ALL[index];
+                line.length = name.len() + 1;
+                line.bits = (b'\n' as u64) << (8 * name.len());
+                while let [rest @ .., byte] = name {
+                    line.bits |= (*byte as u64) << (8 * rest.len());
+                    line.case |= 0x20 << (8 * rest.len());
+                    name = rest;
+                }
+                count += 1;
+            }
+            index += 1;
+        }
+        lines
+    };
 
     /// The line with which `input` begins.
     fn at_front(input: &[u8]) -> Option<PlainLine> {

@@ -40,6 +40,36 @@
 //! strategy [`Scenarios`] draws them for property tests. The command `sim` runs swarms of them,
 //! keeps what fails, and replays it.
 
+//!
+//! # How the tests fit together
+//!
+//! Every engine makes something up, and calls a check that compares what happens with one model, which is so
+//! naive that it is obviously right: [`naive`](chime_protocol::model::naive). The checks are library functions,
+//! so that no two engines have bodies that drift apart, and each engine has a canary: a wrong model, or a wrong
+//! trace, that it has to catch.
+//!
+//! | engine | makes up | checks with | stands in |
+//! | --- | --- | --- | --- |
+//! | transcripts | nothing: one by hand for each rule | the bytes themselves | `protocol/tests/transcripts` |
+//! | exhaustion | all that is small enough | [`check_session`] | `protocol/tests/exhaustive.rs` |
+//! | properties | a [`Script`] or bytes, by its [`strategies`] | the `check_` functions of [`model`] | `tests/properties` of protocol, `tests/in_memory` of the server |
+//! | fuzzing | bytes, read as a [`Script`] | the same, named by [`targets`] | `fuzz/targets` |
+//! | seeds | what people and fuzzers found, on stable Rust | the same | `protocol/tests/seeds.rs` |
+//! | simulation | a [`Scenario`](scenario::Scenario) | [`check()`] | here |
+//! | examples | real processes on loopback, and streams in memory | what is expected, by hand | `tests` of server and client |
+//! | threats | what hostile clients, servers and networks do | figures and limits | `server/tests/threats` |
+//! | planted bugs | a bug in a copy of the tree | all of these engines | `fuzz/planted-bugs` |
+//!
+//! What a property finds is a script that can be kept as a seed; what a simulation finds is a scenario, kept in
+//! `sim-tests/tests/regressions`. Time never decides a test: in memory and here it is virtual, elsewhere a test
+//! waits for a condition.
+//!
+//! [`model`]: chime_protocol::model
+//! [`strategies`]: chime_protocol::model::strategies
+//! [`targets`]: chime_protocol::model::targets
+//! [`check_session`]: chime_protocol::model::check_session
+//! [`Script`]: chime_protocol::model::Script
+
 mod check;
 mod clients;
 mod network;

@@ -231,8 +231,10 @@ fn unusual_instants_are_told() {
 #[test]
 fn requests_are_counted_by_kind_when_they_end() {
     let mut session = Session::new(Service::Both, Framing::Line);
+    let mut all = RequestCounts::default();
     let mut count = |bytes: &[u8]| {
         let progress = session.advance(bytes, &mut [0; 1000], at("2026-11-21 06:32:06"));
+        all += progress.requests;
         progress.requests
     };
     let input = b"day\nDATE\n time\r\nsend time\nhelp\n12\n\n1x\n3\nday\n4";
@@ -248,4 +250,11 @@ fn requests_are_counted_by_kind_when_they_end() {
         invalid: 0,
     };
     assert_eq!(count(b"\nexit\nquit\n"), expected);
+    let expected = RequestCounts {
+        commands: [2, 1, 1, 1, 1, 0, 1],
+        digits: 3,
+        invalid: 2,
+    };
+    assert_eq!(all, expected);
+    assert_eq!(all.total(), 12);
 }
