@@ -15,8 +15,10 @@ fn the_help_of_each_command_is_as_kept() {
         "", "day", "date", "time", "now", "sum", "help", "send", "bench",
     ] {
         let ended = run(&format!("{command} --help"));
-        let file = folder.join(format!("chime-client {command}").trim_end());
-        let kept = Data::read_from(&file.with_extension("txt"), None);
+        let name = format!("chime-client {command}")
+            .trim_end()
+            .replace(' ', "-");
+        let kept = Data::read_from(&folder.join(name).with_extension("txt"), None);
         assert_data_eq!(ended.stdout, kept.raw());
         assert_eq!((ended.exit_code, &*ended.stderr), (Some(0), ""));
     }
