@@ -22,7 +22,7 @@ const WAITS: [Duration; 3] = [
 /// A socket for datagrams to and from one server alone.
 ///
 /// Who implements it sees to it that nothing is received from anyone else, as a connected
-/// [`UdpSocket`] does.
+/// `UdpSocket` does.
 #[expect(
     async_fn_in_trait,
     reason = "no caller needs its futures to be Send: a question starts no task"

@@ -34,7 +34,7 @@
 //!
 //! What this crate does **not** do: it starts no tasks, prints nothing, and never connects again by
 //! itself. [`Connection::greet`] and [`ask_datagram`] take any stream and any datagrams, and all deadlines
-//! are those of [`tokio::time`], so simulated networks drive the same code as real ones.
+//! are those of tokio, so simulated networks drive the same code as real ones.
 //!
 //! Nothing is assumed of a server: every wait for it has a deadline, no reply is kept beyond its length,
 //! and what is no fitting reply is an [`Error`] that shows it escaped.

@@ -26,12 +26,12 @@
 //! # The shape
 //!
 //! ```text
-//! Sockets ── start ──► Workers           a thread for each core, with a runtime of its own
-//!                         │
-//!                       serve            one worker, with every socket
-//!                         ├─ Listener ─── accept ─────────► converse    a future for each connection:
-//!                         │                                             read ─► Session ─► write
-//!                         └─ Datagrams ── exchange ───────► answer      for each datagram of a batch
+//! Sockets ─ start ─► Workers      a thread for each core, with a runtime of its own
+//!                       │
+//!                     serve        one worker, with every socket
+//!                       ├─ Listener ── accept ──► converse   for each connection:
+//!                       │                                    read ─► Session ─► write
+//!                       └─ Datagrams ─ exchange ─► answer    for each of a batch
 //! ```
 //!
 //! [`serve`] takes whatever implements [`Listener`] and [`Datagrams`], so a simulated network drives the very
@@ -46,7 +46,7 @@
 //!
 //! **Limits.** All that a client can take is bounded by [`Options`]: connections in all and of an address, time
 //! without a request, for a line, and for taking a reply, datagrams of a network. A client for which there is no
-//! room is told so, in place of the welcome. Deadlines are those of [`tokio::time`], whatever the clock says.
+//! room is told so, in place of the welcome. Deadlines are those of tokio, whatever the clock says.
 //!
 //! **Stopping.** When the order comes, listeners still take who was connected before it, and close. Every
 //! conversation answers what has been asked, then closes. [`serve`] returns when all have, at the drain timeout at
@@ -93,7 +93,7 @@ pub use workers::{Monitor, Workers};
 /// ended: one worker, which counts in `counters`.
 ///
 /// After the stop, who is connected gets the answers to what has been asked, then is closed. Call it
-/// within a [`LocalSet`](tokio::task::LocalSet).
+/// within a `LocalSet` of tokio.
 pub async fn serve<L, D>(
     listeners: Vec<(L, Offer)>,
     datagrams: Vec<D>,

@@ -28,7 +28,7 @@
 //! has one more client, which must be served soon, over a connection and by a datagram; at the end the
 //! server is told to stop and must have no connection left, and all its room free.
 //!
-//! What goes over the network is [turmoil]'s. Its streams deliver each write whole and at once, so
+//! What goes over the network is [turmoil](https://docs.rs/turmoil)'s. Its streams deliver each write whole and at once, so
 //! the sockets here cut, join, delay and fail what passes through them, and hold no more bytes than a window has
 //! room for; datagrams get lost, doubled and changed. A clock that a scenario sets is the server's.
 //!
