@@ -20,7 +20,7 @@ const DISTANCE_MAX: usize = 2;
 
 /// Shows the welcome, then asks what is typed, until the person or the server ends it.
 pub(crate) fn run(runtime: &Runtime, network: &Network) -> Result<u8, Failure> {
-    let mut server = Server {
+    let mut conversation = Conversation {
         runtime,
         network,
         connection: Some(runtime.block_on(crate::greet(network))?),
@@ -30,7 +30,7 @@ pub(crate) fn run(runtime: &Runtime, network: &Network) -> Result<u8, Failure> {
     while let Some(text) = editor.read()? {
         // What is pasted may be several lines; a bare Enter is no request.
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            match server.ask(line) {
+            match conversation.ask(line) {
                 Ok(Some(Reply::Farewell)) => return show(Reply::Farewell).and(Ok(0)),
                 Ok(Some(reply)) => {
                     show(reply)?;
@@ -49,15 +49,15 @@ pub(crate) fn run(runtime: &Runtime, network: &Network) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// A server that may go away and come back.
-struct Server<'a> {
+/// A conversation with a server that may go away and come back.
+struct Conversation<'a> {
     runtime: &'a Runtime,
     network: &'a Network,
     /// None after a failure: the next request begins another.
     connection: Option<Connection<TcpStream>>,
 }
 
-impl Server<'_> {
+impl Conversation<'_> {
     /// Asks one request, over another connection if the one there was is lost. No request does any harm
     /// if it is asked twice.
     fn ask(&mut self, line: &str) -> Result<Option<Reply>, Failure> {
