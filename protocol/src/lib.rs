@@ -195,25 +195,28 @@
 //!
 //! # Adding a command
 //!
-//! In this order, the compiler and the tests ask for each next step, but where it says otherwise.
+//! The compiler and the tests ask for most of this, if not always in this order; what nothing asks for is
+//! marked ∅. Tests that list commands or count the bytes of `help` fail on the way: bring them up to date.
 //!
-//! 1. **Specify it**, on this page: the grammar, a rule with a new name, the table of services, and D1 if it
-//!    may be asked by datagram. `tests/specification.rs` fails until a test names the rule.
+//! 1. **Specify it**, on this page: the grammar of the command and of its reply, a rule with a new name, ∅ the
+//!    table of services, and ∅ D1 if it may be asked by datagram. `tests/specification.rs` fails until the
+//!    documentation of a test names the rule: a transcript, which passes after step 3.
 //! 2. **Name it**: a variant of [`Command`], its place in [`Command::ALL`] and its [`Command::name`], of at most
-//!    12 letters and spaces.
+//!    12 letters and spaces. The compiler now asks for parts of steps 3 and 6.
 //! 3. **Answer it**: a variant of [`Reply`] and its text, then `Command::time_reply` if it tells the time, which
-//!    offers it over datagrams, and `Session::answer`, which knows the services.
+//!    offers it over datagrams too (D4 limits the reply), and `Session::answer`, which knows the services.
 //! 4. **Read the reply back**: `Reply::parse_value`. Whatever a server writes at any instant can be read, in
 //!    years that are cut to four digits too.
-//! 5. **Tell the model**, without a look at the machine: `naive::answer`, `naive::datagram`, `naive::reply`, and
-//!    `fits` in `model/clients.rs`. Tests fail until both agree on every command.
-//! 6. **Offer it in `help`**: the line stands in `reply.rs`, in the model, in the grammar, and in transcripts.
-//! 7. **Client**: `answers_command` in `fit.rs`, then `Action` in `options.rs`. What is generated from the
-//!    options is written anew by the command that the failing test names.
-//! 8. **What nothing asks for**: a transcript; `reply` and `server_bytes` in `model/strategies.rs`; the texts
-//!    of `ServiceName` in the server's `flags.rs` and `chime-server.8`; the lists of commands in
-//!    `sim-tests/src/swarm.rs`, `server/tests/threats` and `server/benches/soak`; `fuzz/dictionary.txt` and a
-//!    seed in `fuzz/corpus`.
+//! 5. **Offer it in `help`**: the line stands in `reply.rs`, in the model, in the grammar, in tests of the
+//!    protocol and of the client, and ∅ in seeds in `fuzz/corpus/replies`.
+//! 6. **Tell the model**, without a look at the machine: `naive::answer`, `naive::datagram`, `naive::reply`, and
+//!    `fits` in `model/clients.rs`. Tests fail until both agree on every command. ∅ `reply` and `server_bytes`
+//!    in `model/strategies.rs`: without them nothing tries step 4 at unusual instants.
+//! 7. **Client**: `answers_command` in `fit.rs`, then `Action` in `options.rs` and its arm in `Options::task`, ∅
+//!    above those for TCP alone if it may be asked by datagram, and ∅ the texts there that list commands. What is
+//!    generated is written anew by the commands at the top of `generated.rs` and `tests/loopback/help.rs`.
+//! 8. ∅ **What else lists commands**: `git grep 'send time'` and `git grep 'day, date'` find it in texts, tests,
+//!    simulations, benchmarks and the fuzzers' dictionary. Add a seed to `fuzz/corpus`.
 //!
 //! At last, `.ci/run`.
 //!

@@ -9,16 +9,16 @@ use snapbox::{Data, assert_data_eq};
 use crate::run;
 
 #[test]
-fn the_help_of_each_command_is_as_kept() {
+fn the_help_is_as_kept() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/loopback/help");
-    for command in [
-        "", "day", "date", "time", "now", "sum", "help", "send", "bench",
+    // Of the other commands it says nothing more.
+    for (arguments, file) in [
+        ("--help", "chime-client.txt"),
+        ("sum --help", "chime-client-sum.txt"),
+        ("bench --help", "chime-client-bench.txt"),
     ] {
-        let ended = run(&format!("{command} --help"));
-        let name = format!("chime-client {command}")
-            .trim_end()
-            .replace(' ', "-");
-        let kept = Data::read_from(&folder.join(name).with_extension("txt"), None);
+        let ended = run(arguments);
+        let kept = Data::read_from(&folder.join(file), None);
         assert_data_eq!(ended.stdout, kept.raw());
         assert_eq!((ended.exit_code, &*ended.stderr), (Some(0), ""));
     }

@@ -10,6 +10,9 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches");
 /// The server with which the others are compared.
 const OURS: &str = "chime";
 
+/// How high a bar of the plot is, with the space below it.
+const BAR: usize = 16;
+
 /// What a figure counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
@@ -59,6 +62,35 @@ impl Row {
         let ratios = ours.iter().zip(values).map(|(ours, theirs)| ours / theirs);
         // Nothing can be compared with zero.
         ratios.filter(|ratio| ratio.is_finite()).collect()
+    }
+
+    /// The bars of the servers, below each other.
+    fn bars(&self) -> String {
+        let medians = self.servers.iter().map(|(_, values)| median(values));
+        let greatest = medians.fold(f64::MIN_POSITIVE, f64::max);
+        let mut svg = String::new();
+        for (index, (server, values)) in self.servers.iter().enumerate() {
+            let value = median(values);
+            let width = 260.0 * value / greatest;
+            let fill = if *server == OURS {
+                "#1769aa"
+            } else {
+                "#b8c4ce"
+            };
+            let shown = self.unit.show(value);
+            let top = BAR * index;
+            let middle = top + BAR - 4;
+            let _ = writeln!(
+                svg,
+                "<text x='120' y='{middle}' text-anchor='end'>{server}</text>\
+                 <rect x='128' y='{}' width='{width:.1}' height='{}' fill='{fill}'/>\
+                 <text x='{:.1}' y='{middle}'>{shown}</text>",
+                top + 2,
+                BAR - 3,
+                width + 134.0,
+            );
+        }
+        svg
     }
 }
 
@@ -137,54 +169,36 @@ impl Report {
         text
     }
 
-    /// A bar for each server, in each row as long as the figure is in comparison with the greatest.
+    /// A bar for each server, in each row as long as the figure is in comparison with the greatest. The
+    /// rows stand in two columns.
     fn plot(&self) -> String {
-        const BAR: usize = 16;
         const HEAD: usize = 34;
-        let heights = self.rows.iter().map(|row| HEAD + BAR * row.servers.len());
-        let height = heights.sum::<usize>() + 20;
-        let mut svg = format!(
-            "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 720 {height}' \
-             font-family='sans-serif' font-size='12'>\n\
-             <rect width='720' height='{height}' fill='white'/>\n"
-        );
-        let mut y = 0;
+        const COLUMN: usize = 480;
+        let height_of = |row: &Row| HEAD + BAR * row.servers.len();
+        let total: usize = self.rows.iter().map(height_of).sum();
+        let (mut x, mut y, mut height) = (0, 0, 0);
+        let mut bars = String::new();
         for row in &self.rows {
-            y += HEAD;
-            let title = &row.title;
-            let _ = writeln!(
-                svg,
-                "<text x='10' y='{}' font-weight='bold'>{title}</text>",
-                y - 6
-            );
-            let greatest = row
-                .servers
-                .iter()
-                .map(|(_, values)| median(values))
-                .fold(0.0, f64::max);
-            for (server, values) in &row.servers {
-                let value = median(values);
-                let width = 420.0 * value / greatest.max(f64::MIN_POSITIVE);
-                let fill = if *server == OURS {
-                    "#1769aa"
-                } else {
-                    "#b8c4ce"
-                };
-                let shown = row.unit.show(value);
-                let middle = y + BAR - 4;
-                let _ = writeln!(
-                    svg,
-                    "<text x='120' y='{middle}' text-anchor='end'>{server}</text>\
-                     <rect x='128' y='{}' width='{width:.1}' height='{}' fill='{fill}'/>\
-                     <text x='{:.1}' y='{middle}'>{shown}</text>",
-                    y + 2,
-                    BAR - 3,
-                    width + 134.0,
-                );
-                y += BAR;
+            if x == 0 && y >= total / 2 {
+                (x, y) = (COLUMN, 0);
             }
+            let _ = writeln!(
+                bars,
+                "<g transform='translate({x} {})'>\n\
+                 <text x='10' y='-6' font-weight='bold'>{}</text>\n{}</g>",
+                y + HEAD,
+                row.title,
+                row.bars()
+            );
+            y += height_of(row);
+            height = height.max(y + 20);
         }
-        svg + "</svg>\n"
+        let width = 2 * COLUMN;
+        format!(
+            "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' \
+             font-family='sans-serif' font-size='12'>\n\
+             <rect width='{width}' height='{height}' fill='white'/>\n{bars}</svg>\n"
+        )
     }
 }
 
