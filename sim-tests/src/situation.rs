@@ -1,7 +1,11 @@
 //! What a campaign has to have seen.
 
+use strum::VariantArray;
+
 /// Something that has to happen now and then, or the simulations prove less than they seem to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+///
+/// All of them are [`Situation::VARIANTS`](VariantArray::VARIANTS).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, VariantArray)]
 pub enum Situation {
     /// The server read a CR, and its LF with the next read.
     CrAndLfInDifferentReads,
@@ -81,52 +85,4 @@ pub enum Situation {
     QueueOverflow,
     /// The server could not receive datagrams for a while.
     ReceiveFailed,
-}
-
-impl Situation {
-    /// Every situation.
-    pub const ALL: [Situation; 39] = {
-        use Situation::*;
-        [
-            CrAndLfInDifferentReads,
-            LinesInOneRead,
-            MoreAfterQuit,
-            LastLineWithoutEnd,
-            ShortWrite,
-            ServerBlocked,
-            SlowReaderServed,
-            StreamFailed,
-            Reset,
-            Refused,
-            AcceptFailed,
-            IdleClosed,
-            SlowLineClosed,
-            SlowReaderClosed,
-            ForgottenClosed,
-            Killed,
-            ServedAnew,
-            StoppedInMidLine,
-            AnsweredAfterStop,
-            DrainTimedOut,
-            Partitioned,
-            PartitionedOneWay,
-            ServedAfterHold,
-            MidnightBetweenReplies,
-            NewYearBetweenReplies,
-            LeapDay,
-            ClockSetBack,
-            DatagramLost,
-            DatagramRetried,
-            RequestDuplicated,
-            ReplyDuplicated,
-            DatagramOvertook,
-            CorruptedIgnored,
-            EmptyDatagram,
-            HugeDatagram,
-            SpoofedServer,
-            ServiceIgnored,
-            QueueOverflow,
-            ReceiveFailed,
-        ]
-    };
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use chime_sim_tests::scenario::Scenario;
 use chime_sim_tests::{Situation, check, run, shrink};
 use indicatif::{ProgressBar, ProgressStyle};
+use strum::VariantArray;
 
 use crate::{SHRINK_TRIES, fails, save_picture};
 
@@ -138,8 +139,8 @@ impl Summary {
         }
         println!("\nsituations, and how many scenarios reached them:");
         let mut missed = 0;
-        for situation in Situation::ALL {
-            let count = self.reached.get(&situation).copied().unwrap_or(0);
+        for situation in Situation::VARIANTS {
+            let count = self.reached.get(situation).copied().unwrap_or(0);
             println!("{count:>9} {situation:?}");
             missed += usize::from(count == 0);
         }
