@@ -51,17 +51,23 @@ impl Datagrams for UdpSocket {
 /// Asks a command that asks for the time over UDP, such as [`Command::Day`] of `"localhost:8089"`, as
 /// [`ask_datagram`] does.
 ///
-/// The addresses of `server` are tried in turn until one is not known to have no server; `timeout` is
-/// for each.
+/// The addresses of `server` are tried in turn until one is not known to have no server, which takes
+/// seconds; those of IPv4 come first, where servers are found more often. `timeout` is for each.
 pub async fn ask_udp(
     server: impl ToSocketAddrs,
     command: Command,
     timeout: Duration,
 ) -> Result<Reply, Error> {
+    let addresses = in_time(timeout, lookup_host(server)).await?;
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
     let mut failure = io::Error::other("the server has no address");
-    for address in in_time(timeout, lookup_host(server)).await? {
-        let socket = fresh_socket(address).await?;
-        match ask_datagram(&socket, command, timeout).await {
+    for address in addresses {
+        let answer = match fresh_socket(address).await {
+            Ok(socket) => ask_datagram(&socket, command, timeout).await,
+            Err(error) => Err(Error::Io(error)),
+        };
+        match answer {
             Err(Error::Io(error)) => failure = error,
             answer => return answer,
         }
