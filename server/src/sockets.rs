@@ -30,6 +30,7 @@ const BACKLOG: i32 = 1024;
 const SEND_BUFFER: usize = 128 << 10;
 
 /// How long the kernel keeps a connection whose client acknowledges nothing that was sent to it.
+#[cfg(target_os = "linux")]
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sockets that are bound: from here on clients can connect.

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -195,7 +194,7 @@ fn an_output_that_fails_is_named() {
         .open("/dev/full")
         .unwrap();
     let mut command = client(&format!("day --server {server}"));
-    let ended = run_with_input(command.stdout(Stdio::from(full)), "");
+    let ended = run_with_input(command.stdout(full), "");
     assert_eq!(ended.exit_code, Some(2));
     let start = "chime-client: cannot write standard output: no space left on device; ";
     assert!(ended.stderr.starts_with(start), "{ended:?}");
