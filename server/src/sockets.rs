@@ -7,6 +7,7 @@ use std::net::{self, SocketAddr};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
+#[cfg(target_os = "linux")]
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
