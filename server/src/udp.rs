@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use chime_protocol::{DATAGRAM_MAX, answer};
+use chrono::NaiveDateTime;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -52,16 +53,11 @@ pub(crate) async fn serve<D: Datagrams>(
     worker: Rc<Worker>,
     stop: CancellationToken,
 ) {
-    let mut reply = |datagram: Datagram<'_>, buffer: &mut [u8; DATAGRAM_MAX]| {
-        let (event, length) = answer_datagram(&worker, datagram, buffer);
-        worker.counters.count(event);
-        length
-    };
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            exchanged = socket.exchange(&mut reply) => {
+            exchanged = exchange(&mut socket, &worker) => {
                 if let Err(error) = exchanged {
                     warn!("cannot receive datagrams for now: {error}");
                     sleep(ERROR_PAUSE).await;
@@ -75,7 +71,7 @@ pub(crate) async fn serve<D: Datagrams>(
     for _ in 0..LAST_BATCHES {
         let is_exchanged = tokio::select! {
             biased;
-            exchanged = socket.exchange(&mut reply) => exchanged.is_ok(),
+            exchanged = exchange(&mut socket, &worker) => exchanged.is_ok(),
             () = ready(()) => false,
         };
         if !is_exchanged {
@@ -84,9 +80,22 @@ pub(crate) async fn serve<D: Datagrams>(
     }
 }
 
+/// Answers a batch. One look at the clock serves all of it.
+async fn exchange(socket: &mut impl Datagrams, worker: &Worker) -> io::Result<()> {
+    let mut now = None;
+    let answer = |datagram: Datagram<'_>, buffer: &mut [u8; DATAGRAM_MAX]| {
+        let now = *now.get_or_insert_with(worker.options.clock);
+        let (event, length) = answer_datagram(worker, now, datagram, buffer);
+        worker.counters.count(event);
+        length
+    };
+    socket.exchange(answer).await
+}
+
 /// Writes the reply, if there is one, and says what becomes of the datagram.
 fn answer_datagram(
     worker: &Worker,
+    now: NaiveDateTime,
     datagram: Datagram<'_>,
     buffer: &mut [u8; DATAGRAM_MAX],
 ) -> (Event, Option<usize>) {
@@ -98,7 +107,7 @@ fn answer_datagram(
     if !is_from_client {
         return (Event::DatagramIgnored, None);
     }
-    let Some(reply) = answer(datagram.bytes, (options.clock)(), buffer) else {
+    let Some(reply) = answer(datagram.bytes, now, buffer) else {
         return (Event::DatagramIgnored, None);
     };
     match &options.datagram_rate {
