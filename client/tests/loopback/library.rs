@@ -54,6 +54,25 @@ fn a_reader_may_be_interrupted() {
     assert_eq!(sum.unwrap(), 15);
 }
 
+/// Fails, as a disk may.
+struct Broken;
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::InvalidData.into())
+    }
+}
+
+#[test]
+fn a_reader_that_fails_is_told() {
+    let server = chime(Service::Both, Framing::Line);
+    let mut connection = Connection::connect(server, TIMEOUT).unwrap();
+    let sum = connection.sum(b"12".chain(Broken));
+    let is_told =
+        matches!(&sum, Err(Error::Input(error)) if error.kind() == io::ErrorKind::InvalidData);
+    assert!(is_told, "{sum:?}");
+}
+
 #[test]
 fn a_server_that_is_not_there_is_an_error_of_the_socket() {
     let refused = |error| matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused);
