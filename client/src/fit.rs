@@ -6,8 +6,9 @@ use chime_protocol::{Command, Reply, Request};
 pub(crate) fn answers(reply: Reply, request: Request) -> bool {
     let is_error = matches!(reply, Reply::CommandError | Reply::DigitError);
     match request {
-        request if request.is_quit() => reply == Reply::Farewell,
-        Request::Command(command) => is_error || answers_command(reply, command),
+        Request::Command(command) => {
+            answers_command(reply, command) || is_error && !request.is_quit()
+        }
         Request::Digits(_) => is_error || matches!(reply, Reply::Sum(_)),
         Request::Invalid => is_error,
     }

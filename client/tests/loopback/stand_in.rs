@@ -97,7 +97,8 @@ pub(crate) fn chime_over_both() -> SocketAddr {
 
 /// Serves for as long as the tests run, unless it is stopped before.
 fn serve(sockets: Sockets) -> (CancellationToken, Workers) {
-    let options = Options::new(now, NonZero::new(10).expect("not zero"));
+    // More than any test has at a time, with those that the server has yet to see closed.
+    let options = Options::new(now, NonZero::new(1000).expect("not zero"));
     let stop = CancellationToken::new();
     let workers = sockets.start(NonZero::<usize>::MIN, &options, &stop);
     (stop, workers.expect("they start"))
