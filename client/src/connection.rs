@@ -12,10 +12,7 @@ use crate::digits::Digits;
 use crate::error::Error;
 use crate::fit;
 use crate::incoming::Incoming;
-use crate::pipe::Pipe;
-
-/// The most bytes of digits taken from an input at once.
-const BLOCK_BYTES: usize = 65_536;
+use crate::pipe::{BLOCK_BYTES, Pipe};
 
 /// A conversation with a server, one request at a time.
 ///

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::incoming::Incoming;
 
 /// The most bytes taken from the input at once: what a pipe of Linux holds.
-const BLOCK_BYTES: usize = 65_536;
+pub(crate) const BLOCK_BYTES: usize = 65_536;
 
 /// A conversation in which requests are sent as they come, ahead of their replies.
 ///

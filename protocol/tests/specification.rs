@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use chime_protocol::{Command, Reply};
+use chime_protocol::Command;
+use chime_protocol::model::strategies::FIXED_REPLIES;
 
 const SPECIFICATION: &str = include_str!("../src/lib.rs");
 
@@ -57,18 +58,8 @@ fn the_grammar_has_every_command_and_every_fixed_reply() {
     let (_, grammar) = SPECIFICATION.split_once("```abnf").expect("a grammar");
     let (grammar, _) = grammar.split_once("```").expect("its end");
     let commands = Command::ALL.map(|command| command.name().to_string());
-    let replies = [
-        Reply::Welcome,
-        Reply::Full,
-        Reply::Help,
-        Reply::Farewell,
-        Reply::CommandError,
-        Reply::DigitError,
-    ];
-    for text in commands
-        .into_iter()
-        .chain(replies.map(|reply| reply.to_string()))
-    {
+    let replies = FIXED_REPLIES.map(|reply| reply.to_string());
+    for text in commands.into_iter().chain(replies) {
         assert!(grammar.contains(&format!("\"{text}\"")), "{text}");
     }
 }

@@ -1,13 +1,13 @@
 //! Servers that fail, are not there, or are hostile.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use chime_protocol::{Framing, Service};
 
-use crate::stand_in::{WELCOME, answering, chime, saying, tcp, udp};
+use crate::stand_in::{WELCOME, answering, chime, nobody, saying, tcp, udp};
 #[cfg(unix)]
 use crate::terminal::{self, Terminal};
 use crate::{Ended, client, run, run_with_input, wait};
@@ -68,10 +68,7 @@ fn wrong_usage_is_exit_code_2() {
 
 #[test]
 fn a_server_that_is_not_there_is_named() {
-    let server = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let server = nobody();
     let line = assert_fails(server, "", 3, "chime-client: cannot connect to ");
     assert_eq!(
         line,

@@ -1,23 +1,17 @@
 //! The library's own sockets, and the client that is not asynchronous.
 
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use chime_client::blocking::{self, Connection};
 use chime_client::{Error, ask_udp};
 use chime_protocol::{Command, Framing, Reply, Service};
 
-use crate::stand_in::{chime, chime_over_udp, saying, udp};
+use crate::stand_in::{chime, chime_over_udp, nobody, saying, udp};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const BRIEF: Duration = Duration::from_millis(300);
-
-/// An address where no one is.
-fn nobody() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound")
-}
 
 #[test]
 fn a_program_without_async_asks_and_sums() {

@@ -48,6 +48,12 @@ pub(crate) fn answering(text: &'static [u8]) -> SocketAddr {
     })
 }
 
+/// An address where no one is.
+pub(crate) fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound")
+}
+
 /// A real server whose clock stands still. It lives for as long as the tests run.
 pub(crate) fn chime(service: Service, framing: Framing) -> SocketAddr {
     let localhost = (Ipv4Addr::LOCALHOST, 0).into();

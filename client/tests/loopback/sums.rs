@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use chime_protocol::{Framing, Service};
 
-use crate::stand_in::{WELCOME, answering, chime, tcp};
+use crate::stand_in::{WELCOME, answering, chime, nobody, tcp};
 #[cfg(unix)]
 use crate::terminal::{self, Terminal};
 use crate::{Ended, client, run_with_input, wait};
@@ -57,12 +57,6 @@ fn sum(server: SocketAddr, name: &str, content: &[u8]) -> Ended {
     };
     assert_eq!(renamed, piped);
     piped
-}
-
-/// A server that must not be connected to.
-fn nobody() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound")
 }
 
 /// The most memory in KiB that the process has used so far, if it is still there.

@@ -242,18 +242,20 @@ pub fn server_bytes() -> impl Strategy<Value = Vec<u8>> {
     vec(ended, 0..8).prop_map(|lines| lines.concat())
 }
 
+/// The replies that are always the same.
+pub const FIXED_REPLIES: [Reply; 6] = [
+    Reply::Welcome,
+    Reply::Full,
+    Reply::Help,
+    Reply::Farewell,
+    Reply::CommandError,
+    Reply::DigitError,
+];
+
 /// Any reply.
 pub fn reply() -> impl Strategy<Value = Reply> {
-    let fixed = [
-        Reply::Welcome,
-        Reply::Full,
-        Reply::Help,
-        Reply::Farewell,
-        Reply::CommandError,
-        Reply::DigitError,
-    ];
     prop_oneof![
-        select(fixed.to_vec()),
+        select(&FIXED_REPLIES[..]),
         any::<u64>().prop_map(Reply::Sum),
         (0..100_u64).prop_map(Reply::Sum),
         (0..7_u8).prop_map(|day| Reply::Weekday(day.try_into().expect("a week has 7 days"))),
