@@ -1,9 +1,9 @@
 //! Who may connect, and how often at one time.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 
@@ -23,10 +23,32 @@ impl Networks {
     }
 }
 
-/// Whether an address is of one of these networks, also if it is one of IPv4 written as one of IPv6.
+/// Whether an address is in one of these networks. Every address rule asks this.
+///
+/// An IPv4-mapped IPv6 address, or network of such, counts as that of IPv4.
 pub(crate) fn is_among(address: IpAddr, networks: &[IpNet]) -> bool {
     let address = address.to_canonical();
-    networks.iter().any(|network| network.contains(&address))
+    let mut networks = networks.iter().copied().map(canonical);
+    networks.any(|network| network.contains(&address))
+}
+
+fn canonical(network: IpNet) -> IpNet {
+    match (network.addr().to_canonical(), network.prefix_len()) {
+        (IpAddr::V4(address), length) if network.addr().is_ipv6() && length >= MAPPED => {
+            IpNet::new_assert(address.into(), length - MAPPED)
+        }
+        _ => network,
+    }
+}
+
+/// The length of the prefix that all IPv4-mapped addresses share.
+const MAPPED: u8 = 96;
+
+/// The network of an address, for limits that count clients by network: the prefix has `v4` bits for
+/// IPv4 and `v6` bits for IPv6.
+pub(crate) fn network_of(address: IpAddr, v4: u8, v6: u8) -> IpNet {
+    let address = address.to_canonical();
+    IpNet::new_assert(address, if address.is_ipv4() { v4 } else { v6 }).trunc()
 }
 
 /// How many connections each address has.
@@ -35,11 +57,11 @@ pub(crate) fn is_among(address: IpAddr, networks: &[IpNet]) -> bool {
 #[derive(Debug)]
 pub struct Addresses {
     connections_max: NonZero<u32>,
-    connections: Mutex<BTreeMap<IpAddr, u32>>,
+    connections: Mutex<BTreeMap<IpNet, u32>>,
 }
 
 impl Addresses {
-    /// Allows each address so many connections at one time.
+    /// Allows each address this many connections at one time.
     pub fn new(connections_max: NonZero<u32>) -> Addresses {
         Addresses {
             connections_max,
@@ -47,44 +69,38 @@ impl Addresses {
         }
     }
 
-    /// Counts one more connection until the return value is dropped, unless the address has as many as
-    /// it may.
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Box<Place>> {
-        let address = match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & HOST)),
-            v4 => v4,
-        };
+    /// Counts one more connection until the permit is dropped; `None` if the address has as many as it
+    /// may.
+    pub(crate) fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<Box<AddressPermit>> {
+        let address = network_of(address, 32, 64);
         let mut connections = self.lock();
         let count = connections.entry(address).or_default();
         if *count == self.connections_max.get() {
             return None;
         }
         *count += 1;
-        Some(Box::new(Place {
+        Some(Box::new(AddressPermit {
             addresses: Arc::clone(self),
             address,
         }))
     }
 
     /// The counts are right even if another thread has panicked: each change is one step.
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<IpAddr, u32>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<IpNet, u32>> {
         self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The bits of an IPv6 address that tell one client from another.
-const HOST: u128 = !0 << 64;
-
-/// One connection of an address.
+/// Permission for one connection of an address.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct AddressPermit {
     addresses: Arc<Addresses>,
-    address: IpAddr,
+    address: IpNet,
 }
 
-impl Drop for Place {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
         let mut connections = self.addresses.lock();
         if let Some(count) = connections.get_mut(&self.address) {
@@ -107,13 +123,13 @@ mod tests {
     #[test]
     fn an_address_has_so_many_connections_and_others_have_theirs() {
         let addresses = Arc::new(Addresses::new(NonZero::new(2).expect("not zero")));
-        let first = addresses.admit(address("127.0.0.1"));
-        let second = addresses.admit(address("::ffff:127.0.0.1"));
+        let first = addresses.acquire(address("127.0.0.1"));
+        let second = addresses.acquire(address("::ffff:127.0.0.1"));
         assert!(first.is_some() && second.is_some());
-        assert!(addresses.admit(address("127.0.0.1")).is_none());
-        assert!(addresses.admit(address("127.0.0.2")).is_some());
+        assert!(addresses.acquire(address("127.0.0.1")).is_none());
+        assert!(addresses.acquire(address("127.0.0.2")).is_some());
         drop(first);
-        assert!(addresses.admit(address("127.0.0.1")).is_some());
+        assert!(addresses.acquire(address("127.0.0.1")).is_some());
         drop(second);
         assert!(addresses.lock().is_empty(), "who has gone is forgotten");
     }
@@ -121,9 +137,9 @@ mod tests {
     #[test]
     fn a_network_of_ipv6_is_one_address() {
         let addresses = Arc::new(Addresses::new(NonZero::<u32>::MIN));
-        let _place = addresses.admit(address("2001:db8::1")).expect("room");
-        assert!(addresses.admit(address("2001:db8::2")).is_none());
-        assert!(addresses.admit(address("2001:db8:0:1::2")).is_some());
+        let _permit = addresses.acquire(address("2001:db8::1")).expect("a permit");
+        assert!(addresses.acquire(address("2001:db8::2")).is_none());
+        assert!(addresses.acquire(address("2001:db8:0:1::2")).is_some());
     }
 
     #[test]

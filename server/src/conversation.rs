@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::Future;
+use std::future::poll_fn;
 use std::io;
 use std::mem;
 use std::pin::{Pin, pin};
@@ -11,9 +11,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use chime_protocol::{Progress, RequestCounts, Session, Status};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::yield_now;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::task::{coop, yield_now};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Counters, Event, Options};
@@ -21,18 +21,26 @@ use crate::{Counters, Event, Options};
 /// Bytes read at a time, and bytes of replies written at a time.
 const BLOCK: usize = 16_384;
 
-/// Blocks read in a row before other conversations have their turn.
-const BLOCKS_IN_A_ROW: usize = 2;
+/// Extra time per byte on top of the line timeout: a minimum rate of 500 bytes a second.
+const LINE_BYTE_TIME: Duration = Duration::from_millis(2);
 
-/// The time that a line has for each byte of it, beside the line timeout: a second for 500 of them.
-const BYTE_TIME: Duration = Duration::from_millis(2);
+/// Extra time per byte on top of the write timeout: a minimum rate of 2,000 bytes a second.
+///
+/// The receive buffer of the client's kernel hides slow reading: it opens its window again only once
+/// most of the buffer is read, by default 128 KiB on Linux, so more bytes than that grant no time.
+const READ_BYTE_TIME: Duration = Duration::from_micros(500);
+const READ_TIME_MAX: Duration = Duration::from_secs(66);
 
-/// How long a closed conversation waits for the client to close its side too.
+/// How long a closed connection waits for the client to close its side, too.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a stop or a deadline waits for input that the kernel has received already, but that the
+/// I/O driver has not reported yet.
+pub(crate) const QUIET: Duration = Duration::from_millis(10);
 
 /// What all conversations of a worker share: limits, counters, and the buffers.
 ///
-/// A conversation uses the buffers within one poll, so one that waits owns none.
+/// A conversation uses the buffers within one poll, so an idle one owns none.
 #[derive(Debug)]
 pub struct Worker {
     pub(crate) options: Options,
@@ -62,21 +70,24 @@ impl Worker {
 
 /// Holds one conversation, until it ends or `stop` is cancelled, and closes the stream.
 ///
-/// After `stop` it answers what has been asked and closes. It closes without a word the stream of a client
-/// that exceeds a time limit.
+/// After `stop`, replies to the requests that it has received, then closes. A client that exceeds a
+/// deadline is disconnected without a reply.
 pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     session: Session,
     worker: &Worker,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
-    let mut conversation = Conversation::new(stream, session, Box::default(), worker);
-    tokio::select! {
-        biased;
-        ended = &mut conversation => return ended,
-        () = stop.cancelled() => conversation.stop(),
-    }
-    conversation.await
+    Conversation::new(stream, session, Box::default(), worker)
+        .run(stop)
+        .await
+}
+
+/// Waits for a stop, and until the I/O driver has reported all input that arrived before it.
+pub(crate) async fn stopped(stop: &CancellationToken) {
+    stop.cancelled().await;
+    // Boxed, since a connection spends its life in the line above and should be small.
+    Box::pin(sleep(QUIET)).await;
 }
 
 /// Why a conversation did not come to its end.
@@ -86,7 +97,7 @@ pub enum Failure {
     Idle,
     /// A line did not end in its time.
     SlowLine,
-    /// The client took no byte of a reply for the write timeout.
+    /// The client read replies too slowly.
     SlowReader,
     /// The stream failed.
     Stream(io::Error),
@@ -112,11 +123,9 @@ impl From<io::Error> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Idle => f.write_str("closed, as no byte moved for the idle timeout"),
-            Failure::SlowLine => f.write_str("closed, as a line did not end in its time"),
-            Failure::SlowReader => {
-                f.write_str("closed, as no reply was taken for the write timeout")
-            }
+            Failure::Idle => f.write_str("closed: no byte moved for the idle timeout"),
+            Failure::SlowLine => f.write_str("closed: a line did not end within the line timeout"),
+            Failure::SlowReader => f.write_str("closed: no reply was read for the write timeout"),
             Failure::Stream(error) => write!(f, "{error}"),
         }
     }
@@ -124,68 +133,38 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// A conversation as a future, of which a server holds one for each client: what it keeps is small.
+/// The state of a conversation, of which a server holds one for each client: it is small.
 pub(crate) struct Conversation<'a, S> {
     stream: S,
     session: Session,
     worker: &'a Worker,
     /// What the session needs next.
     status: Status,
-    phase: Phase,
-    /// Whether the client has stopped sending.
+    /// Whether the client has half-closed.
     has_ended: bool,
-    /// Bytes of the client that the session has not read: only while the client is slow to take replies.
+    /// Input that the session has not read: only while the client is slow to read replies.
     unread: Box<[u8]>,
-    /// Replies that the client has not taken.
+    /// Replies that the stream has not taken.
     unsent: Box<[u8]>,
     last_moved: Instant,
     /// When the line that has begun must have ended.
     line_deadline: Option<Instant>,
-    timer: Pin<Box<Sleep>>,
+    /// When a client at the minimum rate has read all that was written.
+    read_until: Instant,
 }
 
-/// How far a conversation has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// What has arrived is read, and then nothing more.
-    Stopping,
-    /// As it seems, all that has arrived is read.
-    Drained,
-    /// There is nothing more to say.
-    Closing,
-    /// The client will know once it has read all.
-    Closed,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for Conversation<'_, S> {
-    type Output = Result<(), Failure>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let this = self.get_mut();
-        if !this.is_closing() && this.poll_answer(cx)?.is_ready() {
-            this.phase = Phase::Closing;
-            this.last_moved = Instant::now();
-        }
-        if this.is_closing() && this.poll_close(cx)?.is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        loop {
-            let (deadline, ended) = this.deadline();
-            if deadline < this.timer.deadline() {
-                this.timer.as_mut().reset(deadline);
-            }
-            ready!(this.timer.as_mut().poll(cx));
-            if deadline <= Instant::now() {
-                return Poll::Ready(ended);
-            }
-            this.timer.as_mut().reset(deadline);
-        }
-    }
+/// What one step of a conversation leads to.
+enum Step {
+    /// Nothing, until the stream is ready.
+    Wait,
+    /// There is more to do, once other connections have had their turn.
+    Yield,
+    /// No more replies are due.
+    Close,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
-    /// Starts a conversation in which these bytes have been read already.
+    /// Starts a conversation in which `unread` has been read already.
     pub(crate) fn new(
         stream: S,
         session: Session,
@@ -194,97 +173,134 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     ) -> Conversation<'a, S> {
         let read = unread.len() as u64;
         worker.counters.add(Event::ByteReceived, read);
+        let now = Instant::now();
         Conversation {
             stream,
             session,
             worker,
             status: Status::OutputFull,
-            phase: Phase::Open,
             has_ended: false,
             unread,
             unsent: Box::default(),
-            last_moved: Instant::now(),
+            last_moved: now,
             line_deadline: None,
-            timer: Box::pin(sleep(worker.options.idle_timeout)),
+            read_until: now,
         }
     }
 
-    /// How long it may go on if nothing happens, and how it has ended then.
-    fn deadline(&self) -> (Instant, Result<(), Failure>) {
-        let options = &self.worker.options;
-        if self.is_closing() {
-            return (self.last_moved + LINGER, Ok(()));
+    /// Holds the conversation, then closes the stream.
+    pub(crate) async fn run(mut self, stop: &CancellationToken) -> Result<(), Failure> {
+        self.reply(stop).await?;
+        match Box::pin(timeout(LINGER, self.close())).await {
+            Ok(closed) => Ok(closed?),
+            // The client has the replies, and keeps its side open.
+            Err(_) => Ok(()),
         }
+    }
+
+    /// Replies until the session ends or, after a stop, until no more input has arrived.
+    ///
+    /// One timer serves all deadlines. Most of them move with every byte, and to set a timer each time
+    /// would cost more: this one is set again when it expires early.
+    async fn reply(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
+        let mut stopped = pin!(stopped(stop));
+        let mut is_draining = false;
+        let mut timer = pin!(sleep_until(self.deadline().0));
+        let mut is_overdue = false;
+        loop {
+            let (deadline, failure) = self.deadline();
+            if deadline > timer.deadline() {
+                is_overdue = false;
+            } else if !is_overdue && deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            let step = tokio::select! {
+                biased;
+                step = poll_fn(|cx| self.poll_step(cx, is_draining)) => step?,
+                () = &mut stopped, if !is_draining => {
+                    is_draining = true;
+                    continue;
+                }
+                () = &mut timer => {
+                    let now = Instant::now();
+                    match deadline > now {
+                        true => timer.as_mut().reset(deadline),
+                        false if is_overdue => return Err(failure),
+                        false => {
+                            is_overdue = true;
+                            timer.as_mut().reset(now + QUIET);
+                        }
+                    }
+                    continue;
+                }
+            };
+            match step {
+                Step::Wait => {}
+                Step::Yield => yield_now().await,
+                Step::Close => return Ok(()),
+            }
+        }
+    }
+
+    /// Returns how long the conversation may go on if nothing happens, and the failure that it is then.
+    fn deadline(&self) -> (Instant, Failure) {
+        let options = &self.worker.options;
         let idle = (self.last_moved + options.idle_timeout, Failure::Idle);
         let slow = match self.line_deadline {
             _ if !self.unsent.is_empty() => {
-                let deadline = self.last_moved + options.write_timeout;
+                let deadline = self.read_until.max(self.last_moved) + options.write_timeout;
                 Some((deadline, Failure::SlowReader))
             }
             Some(deadline) => Some((deadline, Failure::SlowLine)),
             None => None,
         };
-        let (deadline, failure) = match slow {
+        match slow {
             Some(slow) if slow.0 < idle.0 => slow,
             _ => idle,
-        };
-        (deadline, Err(failure))
-    }
-
-    pub(crate) fn counters(&self) -> &'a Counters {
-        &self.worker.counters
-    }
-
-    /// Has it end once what has been asked is answered.
-    pub(crate) fn stop(&mut self) {
-        if self.phase == Phase::Open {
-            self.phase = Phase::Stopping;
-            // This wakes it.
-            self.timer.as_mut().reset(Instant::now());
         }
     }
 
-    fn is_closing(&self) -> bool {
-        matches!(self.phase, Phase::Closing | Phase::Closed)
-    }
-
-    /// Reads, answers and writes, until there is nothing more to say or the client has to do something.
+    /// Writes what is unsent or, if nothing is, reads once and replies to that.
     ///
-    /// While a write waits, nothing is read: a client that takes no replies stops itself.
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Nothing is read while a reply is unsent: that is the backpressure.
+    fn poll_step(&mut self, cx: &mut Context<'_>, is_draining: bool) -> Poll<io::Result<Step>> {
         let Buffers { input, output } = &mut *self.worker.buffers.borrow_mut();
-        for _ in 0..BLOCKS_IN_A_ROW {
+        if !self.unsent.is_empty() {
             let unsent = mem::take(&mut self.unsent);
-            ready!(self.poll_send(cx, &unsent))?;
-            let kept = mem::take(&mut self.unread);
-            let bytes = match self.status {
-                Status::OutputFull => &kept,
-                Status::NeedInput => match self.poll_receive(cx, input)? {
-                    Poll::Ready(bytes) => bytes,
-                    // What has arrived may not be known here until the runtime has asked the system.
-                    Poll::Pending if self.phase == Phase::Stopping => {
-                        self.phase = Phase::Drained;
-                        return poll_others_first(cx);
-                    }
-                    // Half a line is no request: nothing that was asked is left unanswered.
-                    Poll::Pending if self.phase == Phase::Drained => return Poll::Ready(Ok(())),
-                    Poll::Pending => return Poll::Pending,
-                },
-                Status::Closed => return Poll::Ready(Ok(())),
-            };
-            let now = (self.worker.options.clock)();
-            let progress = match self.has_ended {
-                true => self.session.finish(output, now),
-                false => self.session.advance(bytes, output, now),
-            };
-            self.account(progress);
-            self.unread = bytes[progress.read..].into();
-            ready!(self.poll_send(cx, &output[..progress.written]))?;
+            return self.poll_write(cx, &unsent).map_ok(|()| Step::Wait);
         }
-        poll_others_first(cx)
+        let kept = mem::take(&mut self.unread);
+        let bytes = match self.status {
+            Status::OutputFull => &kept,
+            Status::NeedInput => match self.poll_read(cx, input) {
+                // Nothing has arrived. With an exhausted budget, a read is pending in any case.
+                Poll::Pending if is_draining && coop::has_budget_remaining() => {
+                    return Poll::Ready(Ok(Step::Close));
+                }
+                read => ready!(read)?,
+            },
+            Status::Closed => return Poll::Ready(Ok(Step::Close)),
+        };
+        let now = (self.worker.options.clock)();
+        let progress = match self.has_ended {
+            true => self.session.finish(output, now),
+            false => self.session.advance(bytes, output, now),
+        };
+        self.account(progress);
+        self.unread = bytes[progress.read..].into();
+        if progress.written > 0
+            && self
+                .poll_write(cx, &output[..progress.written])?
+                .is_pending()
+        {
+            return Poll::Ready(Ok(Step::Wait));
+        }
+        // A read that fills the buffer leaves more to read.
+        let has_more = progress.status == Status::OutputFull || bytes.len() == BLOCK;
+        Poll::Ready(Ok(if has_more { Step::Yield } else { Step::Wait }))
     }
 
-    /// Notes what the session has done.
+    /// Records what the session has done.
     fn account(&mut self, progress: Progress) {
         self.status = progress.status;
         self.worker.counters.add_requests(&progress.requests);
@@ -295,12 +311,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             _ => Some(self.last_moved + self.worker.options.line_timeout),
         };
         if let Some(deadline) = &mut self.line_deadline {
-            *deadline += BYTE_TIME * u32::try_from(progress.read).unwrap_or(u32::MAX);
+            *deadline += LINE_BYTE_TIME * u32::try_from(progress.read).unwrap_or(u32::MAX);
         }
     }
 
-    /// Reads once; returns nothing when the client has stopped sending.
-    fn poll_receive<'b>(
+    /// Reads once; returns nothing when the client has half-closed.
+    fn poll_read<'b>(
         &mut self,
         cx: &mut Context<'_>,
         block: &'b mut [u8],
@@ -311,60 +327,45 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         let length = buffer.filled().len();
         self.has_ended = length == 0;
         self.worker.counters.add(Event::ByteReceived, length as u64);
-        if self.phase == Phase::Drained {
-            self.phase = Phase::Stopping;
-        }
         self.last_moved = Instant::now();
         Poll::Ready(Ok(&block[..length]))
     }
 
-    /// Writes `bytes`, and keeps what the client does not take now.
-    fn poll_send(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> Poll<io::Result<()>> {
-        while !bytes.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, bytes)? {
-                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(written) => {
-                    bytes = &bytes[written..];
-                    self.worker.counters.add(Event::ByteSent, written as u64);
-                    self.last_moved = Instant::now();
-                }
-                Poll::Pending => {
-                    self.unsent = bytes.into();
-                    return Poll::Pending;
-                }
-            }
+    /// Writes once, and keeps the rest as unsent.
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_write(cx, bytes)?;
+        let written = match poll {
+            Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(written) => written,
+            Poll::Pending => 0,
+        };
+        self.unsent = bytes[written..].into();
+        if poll.is_ready() {
+            let now = Instant::now();
+            let read_time = READ_BYTE_TIME * u32::try_from(written).unwrap_or(u32::MAX);
+            self.read_until = (self.read_until.max(now) + read_time).min(now + READ_TIME_MAX);
+            self.last_moved = now;
+            self.worker.counters.add(Event::ByteSent, written as u64);
         }
-        Poll::Ready(Ok(()))
+        poll.map(|_| Ok(()))
     }
 
-    /// Closes the stream so that the client gets the last reply.
+    /// Half-closes the stream, then reads to its end.
     ///
-    /// To drop a stream with unread bytes is to reset it, and a reset overtakes replies that the client
-    /// has not read. So what still comes is read first, for a bounded time.
-    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Buffers { input, .. } = &mut *self.worker.buffers.borrow_mut();
-        if self.phase == Phase::Closing {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            self.phase = Phase::Closed;
+    /// Dropping a socket with unread bytes resets it, and a reset overtakes replies that the client has
+    /// not read.
+    async fn close(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        while !self.has_ended {
+            let length = poll_fn(|cx| {
+                let Buffers { input, .. } = &mut *self.worker.buffers.borrow_mut();
+                let mut buffer = ReadBuf::new(input);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+                Poll::Ready(io::Result::Ok(buffer.filled().len()))
+            });
+            self.has_ended = length.await? == 0;
+            yield_now().await;
         }
-        if self.has_ended {
-            return Poll::Ready(Ok(()));
-        }
-        for _ in 0..BLOCKS_IN_A_ROW {
-            let mut buffer = ReadBuf::new(input);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            if buffer.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        poll_others_first(cx)
+        Ok(())
     }
-}
-
-/// Has the conversation polled again once others have been whose bytes have come in the meantime.
-///
-/// To wake it would not do: a runtime polls what is awake many times before it asks the system who else
-/// is ready.
-fn poll_others_first(cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    pin!(yield_now()).poll(cx).map(Ok)
 }

@@ -40,6 +40,8 @@ pub enum Event {
     ByteSent,
     /// A datagram was answered.
     DatagramAnswered,
+    /// A datagram has a reply that could not be sent.
+    DatagramUnsent,
     /// A datagram was no request, or not one to be answered.
     DatagramIgnored,
     /// A datagram was over the rate of its network.
@@ -48,7 +50,7 @@ pub enum Event {
 
 impl Event {
     /// All events, in order.
-    pub const ALL: [Event; 18] = [
+    pub const ALL: [Event; 19] = [
         Event::ConnectionServed,
         Event::ConnectionRefused,
         Event::AddressRefused,
@@ -65,6 +67,7 @@ impl Event {
         Event::ByteReceived,
         Event::ByteSent,
         Event::DatagramAnswered,
+        Event::DatagramUnsent,
         Event::DatagramIgnored,
         Event::DatagramLimited,
     ];

@@ -1,138 +1,175 @@
-//! A real UDP socket that replies from the address that was asked, many datagrams a system call.
+//! A real UDP socket that receives and sends many datagrams a system call.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
 
 use chime_protocol::DATAGRAM_MAX;
-use nix::cmsg_space;
-use nix::libc::in6_pktinfo;
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg,
-    sendmmsg, setsockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage,
+    recvmmsg, sendmmsg, setsockopt,
 };
 use tokio::io::Interest;
 use tracing::debug;
 
 use crate::{Datagram, Datagrams};
 
-/// Datagrams taken at a time.
+/// Datagrams received at a time.
 const BATCH: usize = 64;
 
-/// A socket that is told with each datagram which of the machine's addresses it was sent to.
+/// Room for the control messages of one datagram: packet information, and whatever else an inherited
+/// socket was told to report.
+const CONTROL_BYTES: usize = 512;
+
+/// A socket that replies from the address that the request was sent to.
 ///
-/// A socket bound to all addresses would otherwise reply from any of them, and a client that expects
-/// its reply from the one it asked would never see it.
+/// A wildcard socket would otherwise reply from any address of the host, and a connected client would
+/// never see the reply.
 #[derive(Debug)]
 pub(crate) struct DatagramSocket {
     socket: tokio::net::UdpSocket,
-    received: MultiHeaders<SockaddrStorage>,
-    sent: MultiHeaders<SockaddrStorage>,
+    is_wildcard: bool,
 }
 
 impl DatagramSocket {
     /// Sets the options that a socket for `address` needs before it is bound.
     pub(crate) fn prepare(socket: &impl AsFd, address: SocketAddr) -> io::Result<()> {
-        if !address.ip().is_unspecified() {
-            return Ok(());
-        }
-        match address {
-            SocketAddr::V4(_) => setsockopt(socket, Ipv4PacketInfo, &true)?,
-            SocketAddr::V6(_) => setsockopt(socket, Ipv6RecvPacketInfo, &true)?,
+        if address.ip().is_unspecified() {
+            // A dual-stack socket reports whether a datagram of IPv4 was broadcast by this alone.
+            setsockopt(socket, Ipv4PacketInfo, &true)?;
+            if address.is_ipv6() {
+                setsockopt(socket, Ipv6RecvPacketInfo, &true)?;
+            }
         }
         Ok(())
     }
 
-    /// Puts a socket that was prepared and bound into the runtime.
+    /// Registers a socket that was prepared and bound with the runtime.
     pub(crate) fn new(socket: UdpSocket) -> io::Result<DatagramSocket> {
-        // Only a socket for all addresses is told which was asked.
-        let is_told = socket.local_addr()?.ip().is_unspecified();
-        let headers =
-            || MultiHeaders::preallocate(BATCH, is_told.then(|| cmsg_space!(in6_pktinfo)));
         Ok(DatagramSocket {
+            is_wildcard: socket.local_addr()?.ip().is_unspecified(),
             socket: tokio::net::UdpSocket::from_std(socket)?,
-            received: headers(),
-            sent: headers(),
         })
+    }
+
+    /// Headers for system calls. They are made for each call, since nix gives no way to reset the lengths
+    /// that the kernel overwrites.
+    fn headers(&self, count: usize) -> MultiHeaders<SockaddrStorage> {
+        let control = self.is_wildcard.then(|| vec![0; CONTROL_BYTES]);
+        MultiHeaders::preallocate(count, control)
     }
 }
 
 impl Datagrams for DatagramSocket {
-    async fn exchange<A>(&mut self, mut answer: A) -> io::Result<()>
-    where
-        A: FnMut(Datagram<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
-    {
-        self.socket.readable().await?;
-        let DatagramSocket {
-            socket,
-            received,
-            sent,
-        } = self;
-        let exchanged = socket.try_io(Interest::READABLE, || {
-            let mut replies = Vec::with_capacity(BATCH);
-            let count = receive(socket.as_raw_fd(), received, &mut answer, &mut replies)?;
-            for replies in replies.chunk_by(|one, next| one.from == next.from) {
-                send(socket.as_raw_fd(), sent, replies);
-            }
-            match count < BATCH {
-                // No need to ask the system: the next datagram makes the socket readable.
-                true => Err(io::ErrorKind::WouldBlock.into()),
-                false => Ok(()),
-            }
+    async fn receive(&mut self, batch: &mut Vec<Datagram>) -> io::Result<()> {
+        let received = self.socket.async_io(Interest::READABLE, || {
+            let mut blocks = [[0; DATAGRAM_MAX]; BATCH];
+            let mut slices = blocks.each_mut().map(|block| [IoSliceMut::new(block)]);
+            let mut headers = self.headers(BATCH);
+            let fd = self.socket.as_raw_fd();
+            let received = recvmmsg(fd, &mut headers, &mut slices, MsgFlags::empty(), None)?;
+            batch.extend(received.filter_map(|message| datagram(&message)));
+            Ok(())
         });
-        match exchanged {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            exchanged => exchanged,
-        }
+        received.await
+    }
+
+    async fn send(&mut self, batch: &[Datagram]) -> usize {
+        let chunks = batch.chunk_by(|one, next| one.local == next.local);
+        chunks.map(|chunk| self.send_from_one_address(chunk)).sum()
     }
 }
 
-/// A reply to be sent.
-struct Reply {
-    bytes: [u8; DATAGRAM_MAX],
-    length: usize,
-    to: Option<SockaddrStorage>,
-    /// The address that was asked, if the socket was told.
-    from: Option<ControlMessageOwned>,
-}
-
-/// Takes datagrams that wait, adds the replies of those that have one, and returns how many it took.
-fn receive(
-    socket: RawFd,
-    headers: &mut MultiHeaders<SockaddrStorage>,
-    answer: &mut impl FnMut(Datagram<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
-    replies: &mut Vec<Reply>,
-) -> io::Result<usize> {
-    let mut blocks = [[0; DATAGRAM_MAX]; BATCH];
-    let mut slices = blocks.each_mut().map(|block| [IoSliceMut::new(block)]);
-    let received = recvmmsg(socket, headers, &mut slices, MsgFlags::empty(), None)?;
-    let mut count = 0;
-    for datagram in received {
-        count += 1;
-        let asked = datagram.cmsgs()?.next();
-        let Some(from) = datagram.address.as_ref().and_then(address) else {
-            continue;
+impl DatagramSocket {
+    /// Sends datagrams that all have the same `local` address.
+    fn send_from_one_address(&self, mut datagrams: &[Datagram]) -> usize {
+        let mut headers = self.headers(datagrams.len());
+        let (v4, v6);
+        let control = match datagrams[0].local {
+            // The interface is left to the routes: they lead to the client.
+            Some(IpAddr::V4(address)) => {
+                v4 = in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: in_addr {
+                        s_addr: u32::from_ne_bytes(address.octets()),
+                    },
+                    ipi_addr: in_addr { s_addr: 0 },
+                };
+                Some(ControlMessage::Ipv4PacketInfo(&v4))
+            }
+            Some(IpAddr::V6(address)) => {
+                v6 = in6_pktinfo {
+                    ipi6_addr: in6_addr {
+                        s6_addr: address.octets(),
+                    },
+                    ipi6_ifindex: 0,
+                };
+                Some(ControlMessage::Ipv6PacketInfo(&v6))
+            }
+            None => None,
         };
-        let request = Datagram {
-            bytes: datagram.iovs().next().unwrap_or_default(),
-            from,
-            is_for_host: asked.as_ref().is_none_or(is_for_host),
-        };
-        let mut bytes = [0; DATAGRAM_MAX];
-        if let Some(length) = answer(request, &mut bytes) {
-            replies.push(Reply {
-                bytes,
-                length,
-                to: datagram.address,
-                from: asked,
-            });
+        let mut count = 0;
+        while !datagrams.is_empty() {
+            let payloads = datagrams.iter().map(Datagram::payload);
+            let slices: Vec<_> = payloads.map(|payload| [IoSlice::new(payload)]).collect();
+            let peers = datagrams.iter().map(|datagram| Some(datagram.peer.into()));
+            let peers: Vec<Option<SockaddrStorage>> = peers.collect();
+            let fd = self.socket.as_raw_fd();
+            let control = control.as_slice();
+            let empty = MsgFlags::empty();
+            match sendmmsg(fd, &mut headers, &slices, &peers, control, empty) {
+                Ok(sent) => {
+                    let sent = sent.count();
+                    count += sent;
+                    datagrams = &datagrams[sent..];
+                }
+                Err(error) => {
+                    debug!("cannot send a reply to {}: {error}", datagrams[0].peer);
+                    datagrams = &datagrams[1..];
+                }
+            }
         }
+        count
     }
-    Ok(count)
 }
 
-fn address(address: &SockaddrStorage) -> Option<SocketAddr> {
+/// Makes a datagram of a received message; `None` if the kernel does not report a peer.
+fn datagram(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<Datagram> {
+    let peer = peer(message.address.as_ref()?)?;
+    let payload = message.iovs().next().unwrap_or_default();
+    let mut datagram = Datagram::new(payload, peer);
+    match message.cmsgs() {
+        Ok(control) => control.for_each(|message| apply(&message, &mut datagram)),
+        // There was no room for them. A reply is sent only where no broadcast could have asked for it.
+        Err(_) => datagram.is_unicast = false,
+    }
+    Some(datagram)
+}
+
+/// Records packet information. Other control messages do not matter.
+fn apply(message: &ControlMessageOwned, datagram: &mut Datagram) {
+    match message {
+        ControlMessageOwned::Ipv4PacketInfo(info) => {
+            let address = |address: in_addr| Ipv4Addr::from(address.s_addr.to_ne_bytes());
+            datagram.local = Some(address(info.ipi_spec_dst).into());
+            // The two differ for broadcast and multicast.
+            datagram.is_unicast = info.ipi_addr.s_addr == info.ipi_spec_dst.s_addr;
+        }
+        ControlMessageOwned::Ipv6PacketInfo(info) => {
+            let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+            // A dual-stack socket reports IPv4 in both ways, and only the other one tells broadcast.
+            if address.to_ipv4_mapped().is_none() {
+                datagram.local = Some(address.into());
+                datagram.is_unicast = !address.is_multicast();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn peer(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address
         .as_sockaddr_in()
         .map(|v4| SocketAddrV4::from(*v4).into());
@@ -141,58 +178,4 @@ fn address(address: &SockaddrStorage) -> Option<SocketAddr> {
             .as_sockaddr_in6()
             .map(|v6| SocketAddrV6::from(*v6).into())
     })
-}
-
-/// Whether the address that was asked is that of one host.
-fn is_for_host(asked: &ControlMessageOwned) -> bool {
-    match asked {
-        // They differ if it was sent to all of a network, or to a group.
-        ControlMessageOwned::Ipv4PacketInfo(asked) => {
-            asked.ipi_addr.s_addr == asked.ipi_spec_dst.s_addr
-        }
-        ControlMessageOwned::Ipv6PacketInfo(asked) => asked.ipi6_addr.s6_addr[0] != 0xff,
-        _ => true,
-    }
-}
-
-/// Sends replies that all leave from the same address. One that can't be sent is dropped.
-fn send(socket: RawFd, headers: &mut MultiHeaders<SockaddrStorage>, mut replies: &[Reply]) {
-    let pktinfo;
-    let control = match &replies[0].from {
-        // The interface is left to the routes, which know the way back better.
-        Some(ControlMessageOwned::Ipv4PacketInfo(asked)) => {
-            pktinfo = nix::libc::in_pktinfo {
-                ipi_ifindex: 0,
-                ..*asked
-            };
-            Some(ControlMessage::Ipv4PacketInfo(&pktinfo))
-        }
-        Some(ControlMessageOwned::Ipv6PacketInfo(asked)) => {
-            Some(ControlMessage::Ipv6PacketInfo(asked))
-        }
-        _ => None,
-    };
-    while !replies.is_empty() {
-        let slices: Vec<_> = replies
-            .iter()
-            .map(|reply| [IoSlice::new(&reply.bytes[..reply.length])])
-            .collect();
-        let addresses: Vec<_> = replies.iter().map(|reply| reply.to).collect();
-        let sent = sendmmsg(
-            socket,
-            headers,
-            &slices,
-            addresses,
-            control.as_slice(),
-            MsgFlags::empty(),
-        );
-        let done = match sent {
-            Ok(sent) => sent.count(),
-            Err(error) => {
-                debug!("a reply was dropped: {error}");
-                1
-            }
-        };
-        replies = &replies[done.max(1)..];
-    }
 }

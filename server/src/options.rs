@@ -26,6 +26,9 @@ pub struct Offer {
     pub proxies: Option<Arc<[IpNet]>>,
 }
 
+/// Clients that are being told at one time that the server is full.
+const REFUSALS_MAX: usize = 64;
+
 /// The clock and the limits of a server. Clones share the limits that are counted.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -34,7 +37,9 @@ pub struct Options {
     /// A permit for each connection served at a time. A client for whom there is none is told that the
     /// server is full.
     pub connections: Arc<Semaphore>,
-    /// How many of them an address may have, if that is limited.
+    /// A permit for each client that is being told so. Others are closed without a reply.
+    pub refusals: Arc<Semaphore>,
+    /// How many of the connections an address may have, if that is limited.
     pub addresses: Option<Arc<Addresses>>,
     /// Who is served.
     pub networks: Networks,
@@ -42,9 +47,10 @@ pub struct Options {
     pub datagram_rate: Option<Arc<RateLimit>>,
     /// A connection on which no byte moved for this long is closed.
     pub idle_timeout: Duration,
-    /// A line has to end within this time, and a second more for each 500 bytes of it.
+    /// A line has to end within this time, and 1 s more for each 500 bytes of it.
     pub line_timeout: Duration,
-    /// A connection is closed whose client takes no byte of a reply for this long.
+    /// A connection is closed whose client reads no byte of a reply for this long, and 1 s more for each
+    /// 2,000 bytes that were written to it, at most 66 s: its kernel may hold them.
     pub write_timeout: Duration,
     /// Connections that are still open this long after the stop are cut.
     pub drain_timeout: Duration,
@@ -56,6 +62,7 @@ impl Options {
         Options {
             clock,
             connections: Arc::new(Semaphore::new(connections_max.get() as usize)),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             addresses: None,
             networks: Networks::default(),
             datagram_rate: None,

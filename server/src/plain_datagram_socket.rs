@@ -9,13 +9,10 @@ use tracing::debug;
 
 use crate::{Datagram, Datagrams};
 
-/// Datagrams taken at a time.
-const BATCH: usize = 64;
-
 /// A socket whose replies leave from the address that the system chooses.
 ///
-/// If it is bound to all addresses that may not be the one that was asked, and what was sent to all of a
-/// network is answered too: bind each address.
+/// On a wildcard socket that may not be the address that the request was sent to, and broadcast requests
+/// are answered: bind each address.
 #[derive(Debug)]
 pub(crate) struct DatagramSocket(tokio::net::UdpSocket);
 
@@ -25,38 +22,29 @@ impl DatagramSocket {
         Ok(())
     }
 
-    /// Puts a socket that was bound into the runtime.
+    /// Registers a socket that was bound with the runtime.
     pub(crate) fn new(socket: UdpSocket) -> io::Result<DatagramSocket> {
         tokio::net::UdpSocket::from_std(socket).map(DatagramSocket)
     }
 }
 
 impl Datagrams for DatagramSocket {
-    async fn exchange<A>(&mut self, mut answer: A) -> io::Result<()>
-    where
-        A: FnMut(Datagram<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
-    {
-        self.0.readable().await?;
-        for _ in 0..BATCH {
-            let mut request = [0; DATAGRAM_MAX];
-            let (length, from) = match self.0.try_recv_from(&mut request) {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            };
-            let datagram = Datagram {
-                bytes: &request[..length],
-                from,
-                is_for_host: true,
-            };
-            let mut reply = [0; DATAGRAM_MAX];
-            if let Some(reply_length) = answer(datagram, &mut reply)
-                && let Err(error) = self.0.try_send_to(&reply[..reply_length], from)
-            {
-                debug!("a reply was dropped: {error}");
-            }
-        }
+    async fn receive(&mut self, batch: &mut Vec<Datagram>) -> io::Result<()> {
+        let mut payload = [0; DATAGRAM_MAX];
+        let (length, peer) = self.0.recv_from(&mut payload).await?;
+        batch.push(Datagram::new(&payload[..length], peer));
         Ok(())
+    }
+
+    async fn send(&mut self, batch: &[Datagram]) -> usize {
+        let sent = |datagram: &&Datagram| {
+            let sent = self.0.try_send_to(datagram.payload(), datagram.peer);
+            if let Err(error) = &sent {
+                debug!("cannot send a reply to {}: {error}", datagram.peer);
+            }
+            sent.is_ok()
+        };
+        batch.iter().filter(sent).count()
     }
 }
 
@@ -65,35 +53,28 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn many_datagrams_are_answered_at_a_time_and_others_ignored() {
+    async fn datagrams_are_received_in_order_and_sent_to_their_peers() {
         let server = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        DatagramSocket::prepare(&server, server.local_addr().expect("it is bound"))
-            .expect("there is nothing to do");
         server.set_nonblocking(true).expect("it can be");
+        let address = server.local_addr().expect("it is bound");
+        DatagramSocket::prepare(&server, address).expect("nothing to do");
         let client = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        client
-            .connect(server.local_addr().expect("it is bound"))
-            .expect("an address");
-        for request in ["ping", "what?", "ping", ""] {
-            client.send(request.as_bytes()).expect("it is sent");
-        }
+        client.connect(address).expect("an address");
         let mut socket = DatagramSocket::new(server).expect("a runtime");
-        let mut requests = 0;
-        while requests < 4 {
-            let answer = |request: Datagram<'_>, reply: &mut [u8; DATAGRAM_MAX]| {
-                requests += 1;
-                reply[..4].copy_from_slice(b"pong");
-                (request.bytes == b"ping").then_some(4)
-            };
-            socket.exchange(answer).await.expect("the socket works");
+        let mut batch = Vec::new();
+        for request in ["one", "", "three"] {
+            client.send(request.as_bytes()).expect("it is sent");
+            socket.receive(&mut batch).await.expect("the socket works");
+            assert_eq!(
+                batch.last().map(Datagram::payload),
+                Some(request.as_bytes())
+            );
         }
+        assert_eq!(socket.send(&batch).await, 3);
         let mut reply = [0; DATAGRAM_MAX];
-        for _ in 0..2 {
+        for expected in ["one", "", "three"] {
             let length = client.recv(&mut reply).expect("a reply");
-            assert_eq!(reply[..length], *b"pong");
+            assert_eq!(reply[..length], *expected.as_bytes());
         }
-        client.set_nonblocking(true).expect("it can be");
-        let nothing = client.recv(&mut reply).expect_err("two were no requests");
-        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
     }
 }

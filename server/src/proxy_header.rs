@@ -2,11 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use ppp::{v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
+
+use crate::conversation::QUIET;
 
 /// How long the header may take to come.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -18,23 +21,33 @@ const TEXT_MAX: usize = 107;
 /// What every header of version 2 begins with, and the longest that is taken: 520 bytes after the fixed part.
 const BINARY_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const BINARY_FIXED: usize = 16;
+
+/// Version 2 with the command LOCAL, such as a health check: the receiver must ignore the addresses,
+/// whatever family and length they claim.
+const BINARY_LOCAL: u8 = 0x20;
+
 const BINARY_MAX: usize = BINARY_FIXED + 520;
 
-/// What a proxy has said.
+/// A header, and what came with it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// The client, unless the proxy speaks for itself.
+    /// The client, unless the connection is the proxy's own.
     pub(crate) client: Option<SocketAddr>,
     /// What came after the header.
-    pub(crate) rest: Vec<u8>,
+    pub(crate) rest: Box<[u8]>,
 }
 
-/// Reads the header off the front of a stream.
+/// Reads the header from the front of a stream, within the timeout.
 pub(crate) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Header> {
-    timeout(TIMEOUT, read_in_time(stream)).await?
+    let mut reading = pin!(read_header(stream));
+    match timeout(TIMEOUT, &mut reading).await {
+        Ok(header) => header,
+        // It may have arrived in time, but not have been reported yet.
+        Err(_) => timeout(QUIET, reading).await?,
+    }
 }
 
-async fn read_in_time<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Header> {
+async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Header> {
     let mut bytes = [0; BINARY_MAX];
     let mut length = 0;
     loop {
@@ -109,17 +122,14 @@ fn text_client(header: &[u8]) -> io::Result<Option<SocketAddr>> {
 }
 
 fn binary_client(header: &[u8]) -> io::Result<Option<SocketAddr>> {
+    if header[BINARY_SIGNATURE.len()] == BINARY_LOCAL {
+        return Ok(None);
+    }
     let header = v2::Header::try_from(header).map_err(|_| invalid())?;
-    Ok(match (header.command, header.addresses) {
-        // The proxy asks for itself: to see whether the server is well.
-        (v2::Command::Local, _) => None,
-        (v2::Command::Proxy, v2::Addresses::IPv4(ip)) => {
-            Some((ip.source_address, ip.source_port).into())
-        }
-        (v2::Command::Proxy, v2::Addresses::IPv6(ip)) => {
-            Some((ip.source_address, ip.source_port).into())
-        }
-        (v2::Command::Proxy, v2::Addresses::Unix(_) | v2::Addresses::Unspecified) => None,
+    Ok(match header.addresses {
+        v2::Addresses::IPv4(ip) => Some((ip.source_address, ip.source_port).into()),
+        v2::Addresses::IPv6(ip) => Some((ip.source_address, ip.source_port).into()),
+        v2::Addresses::Unix(_) | v2::Addresses::Unspecified => None,
     })
 }
 
@@ -143,7 +153,8 @@ mod tests {
             .expect("a runtime");
         runtime.block_on(async {
             let mut stream = bytes[..cut].chain(&bytes[cut..]);
-            let Header { client, mut rest } = read(&mut stream).await.ok()?;
+            let Header { client, rest } = read(&mut stream).await.ok()?;
+            let mut rest = rest.into_vec();
             stream.read_to_end(&mut rest).await.ok()?;
             Some((client, rest))
         })

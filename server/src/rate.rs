@@ -6,7 +6,10 @@ use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::Instant;
+
+use crate::addresses::network_of;
 
 /// Networks that are remembered: the table never grows, whoever pretends to send.
 const NETWORKS_MAX: usize = 16_384;
@@ -31,7 +34,7 @@ pub struct RateLimit {
 
 #[derive(Clone, Copy, Debug)]
 struct Network {
-    prefix: u64,
+    prefix: IpNet,
     /// When all that was answered would have been asked, at the rate.
     paid_until: Instant,
     /// Requests over the rate.
@@ -50,7 +53,7 @@ impl RateLimit {
 
     /// Whether a request from `address` may be answered `now`.
     pub(crate) fn admit(&self, address: IpAddr, now: Instant) -> bool {
-        let prefix = prefix(address);
+        let prefix = network_of(address, 24, 56);
         let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
         let set = self.hasher.hash_one(prefix) as usize % (NETWORKS_MAX / PLACES);
         let places = &mut networks[set * PLACES..][..PLACES];
@@ -76,14 +79,6 @@ impl RateLimit {
         }
         network.over = network.over.wrapping_add(1);
         network.over.is_multiple_of(LEAK)
-    }
-}
-
-/// The network of an address, as a number: those of IPv4 and IPv6 are never the same.
-fn prefix(address: IpAddr) -> u64 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => u64::from(address.to_bits() >> 8),
-        IpAddr::V6(address) => (address.to_bits() >> 72) as u64 | 1 << 63,
     }
 }
 

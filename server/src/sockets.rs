@@ -5,30 +5,33 @@ use std::fmt;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio_util::sync::CancellationToken;
 
 #[cfg(target_os = "linux")]
 use crate::datagram_socket::DatagramSocket;
 #[cfg(not(target_os = "linux"))]
 use crate::plain_datagram_socket::DatagramSocket;
+use crate::tcp::BACKLOG;
 use crate::workers::{Monitor, Vitals, Workers};
 use crate::{Listener, Offer, Options, serve};
 
-/// Connections that the kernel completes and holds until they are accepted.
-const BACKLOG: i32 = 1024;
+/// Bytes of unsent replies that the kernel holds for a slow reader. What has been sent is for the client's
+/// kernel to hold, so this bounds the memory, and has a socket report at once that the client reads.
+#[cfg(target_os = "linux")]
+const UNSENT_MAX: u32 = 16 << 10;
 
-/// Bytes of replies that the kernel holds for a client that takes none. It reckons twice as much for its own
-/// needs, and would let it grow to megabytes otherwise.
-const SEND_BUFFER: usize = 128 << 10;
+/// Events that the I/O driver of a worker reports at a time: of all its connections. A timer expires
+/// after the driver has asked the kernel, so whoever waits for [`QUIET`](crate::conversation::QUIET)
+/// knows what has arrived.
+const IO_EVENTS: usize = 16_384;
 
 /// How long the kernel keeps a connection whose client acknowledges nothing that was sent to it.
 #[cfg(target_os = "linux")]
@@ -68,7 +71,9 @@ impl Sockets {
     /// Serves a datagram socket too that someone else has bound.
     pub fn adopt_datagrams(&mut self, socket: net::UdpSocket) -> io::Result<()> {
         socket.set_nonblocking(true)?;
-        DatagramSocket::prepare(&socket, socket.local_addr()?)?;
+        let address = socket.local_addr()?;
+        check_unicast(address)?;
+        DatagramSocket::prepare(&socket, address)?;
         self.udp.push(socket);
         Ok(())
     }
@@ -84,36 +89,41 @@ impl Sockets {
         self.udp.iter().map(net::UdpSocket::local_addr).collect()
     }
 
-    /// Serves until `stop` is cancelled and every conversation has ended, with a thread for each worker.
+    /// Serves until `stop` is cancelled and every connection has ended, with a thread for each worker.
+    ///
+    /// # Errors
+    ///
+    /// When a worker cannot have its thread, its runtime, or its handles of the sockets: most often for want
+    /// of file descriptors. No worker is left behind then.
     pub fn start(
         self,
         workers: NonZero<usize>,
         options: &Options,
         stop: &CancellationToken,
     ) -> io::Result<Workers> {
-        let seats = (0..workers.get())
-            .map(|_| {
-                Ok((
-                    self.share()?,
-                    Builder::new_current_thread().enable_all().build()?,
-                ))
-            })
-            .collect::<io::Result<Vec<_>>>()?;
+        let shares = (0..workers.get()).map(|_| self.share());
+        let shares = shares.collect::<io::Result<Vec<_>>>()?;
         drop(self);
         let stop_all = stop.child_token();
+        let stop_on_error = stop_all.clone().drop_guard();
         let monitor = Monitor::new(workers);
-        let serve_on_thread = |((sockets, runtime), vitals): ((Sockets, Runtime), &Arc<Vitals>)| {
+        let (report, reports) = mpsc::channel();
+        let spawn = |(sockets, vitals): (Sockets, &Arc<Vitals>)| {
             let (options, vitals) = (options.clone(), Arc::clone(vitals));
-            // A token of its own, so that workers do not wait for each other's locks.
-            let stop = stop_all.child_token();
             let stop_others = stop_all.clone().drop_guard();
-            thread::spawn(move || {
+            // A token of its own, so that workers do not wait for each other's locks.
+            let (stop, report) = (stop_all.child_token(), report.clone());
+            thread::Builder::new().spawn(move || {
                 let _stop_others = stop_others;
-                LocalSet::new().block_on(&runtime, sockets.serve_here(options, &vitals, stop))
+                sockets.serve_on_this_thread(options, &vitals, stop, report)
             })
         };
-        let threads = seats.into_iter().zip(monitor.vitals()).map(serve_on_thread);
-        Ok(Workers::new(threads.collect(), monitor.clone()))
+        let threads = shares.into_iter().zip(monitor.vitals()).map(spawn);
+        let threads = threads.collect::<io::Result<Vec<_>>>()?;
+        drop(report);
+        reports.iter().collect::<io::Result<()>>()?;
+        stop_on_error.disarm();
+        Ok(Workers::new(threads, monitor.clone()))
     }
 
     /// The same sockets once more.
@@ -135,25 +145,46 @@ impl Sockets {
         })
     }
 
-    /// One worker.
-    async fn serve_here(
+    /// Runs one worker, which reports once whether it can serve.
+    fn serve_on_this_thread(
         self,
         options: Options,
         vitals: &Vitals,
         stop: CancellationToken,
-    ) -> io::Result<()> {
+        report: mpsc::Sender<io::Result<()>>,
+    ) {
+        let started = self.register();
+        let (runtime, tcp, udp) = match started {
+            Ok(started) => started,
+            Err(error) => return report.send(Err(error)).unwrap_or_default(),
+        };
+        drop(report);
+        let counters = Arc::clone(&vitals.counters);
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = serve(tcp, udp, options, counters, stop) => {}
+                () = vitals.keep_beating() => {}
+            }
+        });
+    }
+
+    /// Registers the sockets with a runtime for this thread.
+    fn register(
+        self,
+    ) -> io::Result<(LocalRuntime, Vec<(TcpListener, Offer)>, Vec<DatagramSocket>)> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_io_events_per_tick(IO_EVENTS)
+            .build_local(LocalOptions::default())?;
+        let context = runtime.enter();
         let listen = |(listener, offer)| Ok((TcpListener::from_std(listener)?, offer));
         let tcp = self.tcp.into_iter().map(listen);
         let udp = self.udp.into_iter().map(DatagramSocket::new);
-        let tcp: Vec<_> = tcp.collect::<io::Result<_>>()?;
-        let udp: Vec<_> = udp.collect::<io::Result<_>>()?;
-        let counters = Arc::clone(&vitals.counters);
-        tokio::select! {
-            biased;
-            () = serve(tcp, udp, options, counters, stop) => {}
-            () = vitals.keep_beating() => {}
-        }
-        Ok(())
+        let tcp = tcp.collect::<io::Result<_>>()?;
+        let udp = udp.collect::<io::Result<_>>()?;
+        drop(context);
+        Ok((runtime, tcp, udp))
     }
 }
 
@@ -170,7 +201,7 @@ fn listen_on(address: SocketAddr) -> io::Result<net::TcpListener> {
     // Not kept from a restart by connections of the past. This admits no second listener.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG.into())?;
     let listener = socket.into();
     prepare_listener(&listener)?;
     Ok(listener)
@@ -182,17 +213,32 @@ fn prepare_listener(listener: &net::TcpListener) -> io::Result<()> {
     let socket = SockRef::from(listener);
     // A reply never waits for the next one.
     socket.set_tcp_nodelay(true)?;
-    socket.set_send_buffer_size(SEND_BUFFER)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(ACKNOWLEDGEMENT_TIMEOUT))?;
+    {
+        socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
+        socket.set_tcp_user_timeout(Some(ACKNOWLEDGEMENT_TIMEOUT))?;
+    }
     Ok(())
 }
 
 fn receive_on(address: SocketAddr) -> io::Result<net::UdpSocket> {
+    check_unicast(address)?;
     let socket = new_socket(address, Type::DGRAM)?;
     DatagramSocket::prepare(&socket, address)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// A socket bound to a broadcast or multicast address would receive what was sent to many hosts.
+fn check_unicast(address: SocketAddr) -> io::Result<()> {
+    // Without SO_BROADCAST, the kernel refuses to connect to any broadcast address of its networks.
+    let connect = || new_socket(address, Type::DGRAM)?.connect(&address.into());
+    let is_broadcast = !address.ip().is_unspecified()
+        && connect().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    match is_broadcast || address.ip().to_canonical().is_multicast() {
+        true => Err(io::Error::other("not a unicast address")),
+        false => Ok(()),
+    }
 }
 
 fn new_socket(address: SocketAddr, kind: Type) -> io::Result<Socket> {

@@ -1,43 +1,37 @@
 //! Accepting connections, over any listener.
 
-use std::future::{Future, pending, ready};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{self, AssertUnwindSafe};
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use chime_protocol::Session;
 use chrono::Timelike;
-use futures_util::StreamExt;
-use futures_util::future::LocalBoxFuture;
-use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::addresses::{Place, is_among};
-use crate::conversation::Conversation;
+use crate::addresses::{AddressPermit, is_among};
+use crate::conversation::{Conversation, QUIET, stopped};
 use crate::proxy_header::{self, Header};
-use crate::{Event, Offer, Options, Worker};
+use crate::{Counters, Event, Offer, Options, Worker};
 
 /// How long to wait when no connection can be accepted: for want of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Up to so much longer, so that workers do not all try again at once.
+/// The most jitter added to the pause, so that workers do not all try again at once.
 const ACCEPT_JITTER: Duration = Duration::from_millis(50);
 
-/// Newcomers that are being told at one time that the server is full. Others are just closed.
-const REFUSALS_MAX: usize = 64;
-
-/// Connections of proxies whose header has not come. Others are just closed.
-const HEADERS_MAX: usize = 1024;
+/// The backlog: connections that the kernel completes and holds until they are accepted. Linux grants no
+/// more by default (`net.core.somaxconn`).
+pub(crate) const BACKLOG: u16 = 4096;
 
 /// Where connections come from.
 pub trait Listener {
@@ -48,256 +42,268 @@ pub trait Listener {
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>>;
 }
 
-/// Accepts connections and holds a conversation on each, until `stop` is cancelled and all have ended.
+/// Accepts connections and serves each in a task, until `stop` is cancelled. Then drains the backlog,
+/// closes the listener, and waits for the connections, for the drain timeout at most.
 pub(crate) async fn serve<L: Listener>(
     mut listener: L,
     offer: Offer,
     worker: Rc<Worker>,
     stop: CancellationToken,
 ) {
-    let mut connections = Connections::new(&offer, &worker);
-    let mut is_failing = false;
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            true = connections.go_on() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    is_failing = false;
-                    connections.admit(stream, peer);
-                }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    worker.counters.count(Event::AcceptFailed);
-                    if !is_failing {
-                        warn!("cannot accept connections for now: {error}");
-                    }
-                    is_failing = true;
-                    connections.go_on_for(accept_pause(&worker.options), pending()).await;
-                }
-            },
-        }
-    }
-    // Whoever was connected before the stop is served too. Who waits may not be known here until the
-    // runtime has asked the system.
-    yield_now().await;
-    while let Some(accepted) = tokio::select! {
-        biased;
-        accepted = listener.accept() => Some(accepted),
-        () = ready(()) => None,
-    } {
-        match accepted {
-            Ok((stream, peer)) => connections.admit(stream, peer),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(_) => break,
-        }
-    }
-    drop(listener);
-    connections.drain().await;
-}
-
-/// The clock's fraction of a second is the chance in it: the same in a simulation, and not here.
-fn accept_pause(options: &Options) -> Duration {
-    let fraction = (options.clock)().nanosecond() % 1_000_000_000;
-    ACCEPT_PAUSE + ACCEPT_JITTER * fraction / 1_000_000_000
-}
-
-/// The connections of one listener.
-struct Connections<'a, S> {
-    /// Those whose proxy has not said yet whose they are.
-    headers: FuturesUnordered<LocalBoxFuture<'a, Arrival<S>>>,
-    conversations: FuturesUnordered<Served<'a, S>>,
-    refusals: Arc<Semaphore>,
-    is_stopping: bool,
-    offer: &'a Offer,
-    worker: &'a Worker,
-}
-
-/// A connection of a proxy, and what the proxy has said.
-struct Arrival<S> {
-    stream: S,
-    peer: SocketAddr,
-    header: io::Result<Header>,
-}
-
-impl<'a, S: AsyncRead + AsyncWrite + Unpin + 'static> Connections<'a, S> {
-    fn new(offer: &'a Offer, worker: &'a Worker) -> Connections<'a, S> {
-        Connections {
-            headers: FuturesUnordered::new(),
-            conversations: FuturesUnordered::new(),
-            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
-            is_stopping: false,
+    let mut acceptor = Acceptor {
+        shared: Rc::new(Shared {
             offer,
             worker,
-        }
-    }
-
-    /// Takes a connection that was accepted.
-    fn admit(&mut self, mut stream: S, peer: SocketAddr) {
-        let Some(proxies) = &self.offer.proxies else {
-            return self.start(stream, peer, Box::default());
+            stop: stop.clone(),
+        }),
+        connections: JoinSet::new(),
+        is_failing: false,
+    };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(ended) = acceptor.connections.join_next() => {
+                log_panic(ended);
+                continue;
+            }
+            accepted = listener.accept() => accepted,
         };
-        if !is_among(peer.ip(), proxies) || self.headers.len() == HEADERS_MAX {
-            return self.worker.counters.count(Event::HeaderRejected);
-        }
-        self.headers.push(Box::pin(async move {
-            let header = proxy_header::read(&mut stream).await;
-            Arrival {
-                stream,
-                peer,
-                header,
-            }
-        }));
-    }
-
-    /// Starts the conversation on a connection whose proxy has said whose it is.
-    fn arrive(&mut self, arrival: Arrival<S>) {
-        match arrival.header {
-            Ok(Header { client, rest }) => {
-                self.start(arrival.stream, client.unwrap_or(arrival.peer), rest.into());
-            }
-            Err(error) => {
-                debug!("{}: no header of a proxy: {error}", arrival.peer);
-                self.worker.counters.count(Event::HeaderRejected);
+        if let Some(pause) = acceptor.admit(accepted) {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = sleep(pause) => {}
             }
         }
     }
+    let drain_timeout = acceptor.shared.worker.options.drain_timeout;
+    let drained = timeout_at(Instant::now() + drain_timeout, acceptor.drain(listener)).await;
+    if drained.is_err() {
+        acceptor.connections.shutdown().await;
+    }
+}
 
-    /// Starts a conversation, in which these bytes have been read already.
-    fn start(&mut self, stream: S, client: SocketAddr, unread: Box<[u8]>) {
+/// What the connections of one listener share.
+struct Shared {
+    offer: Offer,
+    worker: Rc<Worker>,
+    stop: CancellationToken,
+}
+
+struct Acceptor {
+    shared: Rc<Shared>,
+    connections: JoinSet<()>,
+    /// Whether the last connection could not be accepted.
+    is_failing: bool,
+}
+
+impl Acceptor {
+    /// Starts the task of a connection. Returns how long to wait if none can be accepted now.
+    fn admit<S>(&mut self, accepted: io::Result<(S, SocketAddr)>) -> Option<Duration>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         let Worker {
             options, counters, ..
-        } = self.worker;
-        if !options.networks.admit(client.ip()) {
-            return counters.count(Event::NetworkDenied);
-        }
-        let room = Room::take(options, client);
-        let (session, room) = match room {
-            Ok(room) => {
-                counters.count(Event::ConnectionServed);
-                (Session::new(self.offer.service, self.offer.framing), room)
+        } = &*self.shared.worker;
+        match accepted {
+            Ok((stream, peer)) => {
+                self.is_failing = false;
+                match self.shared.admit(peer) {
+                    Ok(permit) => {
+                        let task = Rc::clone(&self.shared).serve(stream, peer, permit);
+                        self.connections.spawn_local(task);
+                    }
+                    Err(refusal) => counters.count(refusal),
+                }
+                None
             }
-            Err(refused) => {
-                counters.count(refused);
-                let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else {
-                    return;
-                };
-                let room = Room {
-                    is_welcome: false,
-                    _permit: permit,
-                    _place: None,
-                };
-                (Session::refused(self.offer.framing), room)
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => None,
+            Err(error) => {
+                counters.count(Event::AcceptFailed);
+                if !self.is_failing {
+                    warn!("cannot accept connections for now: {error}");
+                }
+                self.is_failing = true;
+                // The fraction of the clock's second serves as the random number: simulations repeat it.
+                let fraction = (options.clock)().nanosecond() % 1_000_000_000;
+                Some(ACCEPT_PAUSE + ACCEPT_JITTER * fraction / 1_000_000_000)
             }
-        };
-        let mut conversation = Conversation::new(stream, session, unread, self.worker);
-        if self.is_stopping {
-            conversation.stop();
         }
-        self.conversations.push(Served {
-            conversation,
-            client,
-            room,
-        });
     }
 
-    /// Goes on until something has come to its end; returns false at once if there is nothing.
-    async fn go_on(&mut self) -> bool {
+    /// Accepts the backlog, closes the listener, and waits until every connection has ended.
+    async fn drain<L: Listener>(&mut self, mut listener: L) {
+        let mut quiet = pin!(sleep(QUIET));
+        // No more than that: a flood of connects must not put the stop off.
+        for _ in 0..BACKLOG {
+            let accepted = tokio::select! {
+                biased;
+                accepted = listener.accept() => accepted,
+                () = &mut quiet => break,
+            };
+            if self.admit(accepted).is_some() {
+                // Connections that end make room.
+                sleep(QUIET).await;
+            }
+        }
+        drop(listener);
+        while let Some(ended) = self.connections.join_next().await {
+            log_panic(ended);
+        }
+    }
+}
+
+/// The runtime isolates a panic in its task; dropping the task has counted it.
+fn log_panic(ended: Result<(), JoinError>) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        error!("a connection's task panicked: this is a bug in the server");
+    }
+}
+
+impl Shared {
+    /// Admits a connection, or returns why it is closed at once.
+    fn admit(&self, peer: SocketAddr) -> Result<ConnectionPermit, Event> {
+        match &self.offer.proxies {
+            Some(proxies) if !is_among(peer.ip(), proxies) => Err(Event::HeaderRejected),
+            _ => ConnectionPermit::acquire(&self.worker.options),
+        }
+    }
+
+    /// Serves one connection, from the PROXY header, if one is due, to the close.
+    async fn serve<S>(self: Rc<Self>, mut stream: S, peer: SocketAddr, permit: ConnectionPermit)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Worker {
+            options, counters, ..
+        } = &*self.worker;
+        let (mut client, mut unread) = (peer, Box::default());
+        if self.offer.proxies.is_some() {
+            // Boxed, since only the connections of proxies need its memory.
+            match Box::pin(self.read_header(&mut stream)).await {
+                Ok(header) => {
+                    client = header.client.unwrap_or(peer);
+                    unread = header.rest;
+                }
+                Err(error) => {
+                    debug!("{peer}: no PROXY header: {error}");
+                    return counters.count(Event::HeaderRejected);
+                }
+            }
+        }
+        let permit = match permit.bind(client, options) {
+            Ok(permit) => permit,
+            Err(refusal) => return counters.count(refusal),
+        };
+        let (session, mut outcome) = match permit.refusal {
+            Some(refusal) => {
+                counters.count(refusal);
+                (Session::refused(self.offer.framing), None)
+            }
+            None => (
+                Session::new(self.offer.service, self.offer.framing),
+                Some(Outcome::new(counters)),
+            ),
+        };
+        let conversation = Conversation::new(stream, session, unread, &self.worker);
+        let ended = conversation.run(&self.stop).await;
+        if let Err(failure) = &ended {
+            debug!("{client}: {failure}");
+        }
+        if let Some(outcome) = &mut outcome {
+            outcome.event = ended.map_or_else(|e| e.event(), |()| Event::ConversationEnded);
+        }
+    }
+
+    /// Reads the PROXY header. After a stop, one that has not arrived is not waited for.
+    async fn read_header(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Header> {
         tokio::select! {
             biased;
-            Some(()) = self.conversations.next() => {}
-            Some(arrival) = self.headers.next() => self.arrive(arrival),
-            else => return false,
-        }
-        true
-    }
-
-    /// Goes on until all have ended and then `last` has, for so long at most.
-    async fn go_on_for(&mut self, duration: Duration, last: impl Future<Output = ()>) {
-        let go_on = async {
-            while self.go_on().await {}
-            last.await;
-        };
-        // It is for the caller to see what is left.
-        let _ = timeout(duration, go_on).await;
-    }
-
-    /// Answers what has been asked, and closes all; what is left after the drain timeout is cut.
-    async fn drain(mut self) {
-        self.is_stopping = true;
-        for served in &mut self.conversations {
-            served.conversation.stop();
-        }
-        let Worker {
-            options, counters, ..
-        } = self.worker;
-        self.go_on_for(options.drain_timeout, ready(())).await;
-        let cut = self
-            .conversations
-            .iter()
-            .filter(|served| served.room.is_welcome);
-        let cut = cut.count();
-        if cut > 0 {
-            counters.add(Event::ConversationCut, cut as u64);
-            warn!("{cut} connections cut at the end of the drain timeout");
+            header = proxy_header::read(stream) => header,
+            () = stopped(&self.stop) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 }
 
-/// What a connection takes up.
-struct Room {
-    /// Whether it is more than a refusal.
-    is_welcome: bool,
-    _permit: OwnedSemaphorePermit,
-    _place: Option<Box<Place>>,
+/// Counts how a served connection ends, exactly once, whatever ends its task.
+struct Outcome<'a> {
+    counters: &'a Counters,
+    event: Event,
 }
 
-impl Room {
-    /// Takes room for a connection of this client, or says which there is none of.
-    fn take(options: &Options, client: SocketAddr) -> Result<Room, Event> {
-        let permit = Arc::clone(&options.connections).try_acquire_owned();
-        let permit = permit.map_err(|_| Event::ConnectionRefused)?;
-        let place = match &options.addresses {
-            Some(addresses) => Some(addresses.admit(client.ip()).ok_or(Event::AddressRefused)?),
-            None => None,
+impl Outcome<'_> {
+    fn new(counters: &Counters) -> Outcome<'_> {
+        counters.count(Event::ConnectionServed);
+        Outcome {
+            counters,
+            // The task is dropped before its end at the drain timeout only.
+            event: Event::ConversationCut,
+        }
+    }
+}
+
+impl Drop for Outcome<'_> {
+    fn drop(&mut self) {
+        let is_panicking = thread::panicking();
+        let event = if is_panicking {
+            Event::ConversationPanicked
+        } else {
+            self.event
         };
-        Ok(Room {
-            is_welcome: true,
-            _permit: permit,
-            _place: place,
+        self.counters.count(event);
+    }
+}
+
+/// Permission to hold one connection, which bounds the file descriptors in use.
+struct ConnectionPermit {
+    /// Why the client is only told that the server is full; `None` if it is served.
+    refusal: Option<Event>,
+    _connection: OwnedSemaphorePermit,
+    _address: Option<Box<AddressPermit>>,
+}
+
+impl ConnectionPermit {
+    fn acquire(options: &Options) -> Result<ConnectionPermit, Event> {
+        match Arc::clone(&options.connections).try_acquire_owned() {
+            Ok(permit) => Ok(ConnectionPermit {
+                refusal: None,
+                _connection: permit,
+                _address: None,
+            }),
+            Err(_) => ConnectionPermit::refuse(Event::ConnectionRefused, options),
+        }
+    }
+
+    /// Acquires the permission to tell a client that the server is full.
+    fn refuse(refusal: Event, options: &Options) -> Result<ConnectionPermit, Event> {
+        let permit = Arc::clone(&options.refusals).try_acquire_owned();
+        Ok(ConnectionPermit {
+            refusal: Some(refusal),
+            _connection: permit.map_err(|_| refusal)?,
+            _address: None,
         })
     }
-}
 
-/// A conversation that takes up room, and ends alone if it panics.
-struct Served<'a, S> {
-    conversation: Conversation<'a, S>,
-    client: SocketAddr,
-    room: Room,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for Served<'_, S> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let poll = || Pin::new(&mut self.conversation).poll(cx);
-        // What a panic leaves behind is dropped.
-        let event = match panic::catch_unwind(AssertUnwindSafe(poll)) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(Ok(()))) => Event::ConversationEnded,
-            Ok(Poll::Ready(Err(failure))) => {
-                debug!("{}: {failure}", self.client);
-                failure.event()
-            }
-            Err(_) => {
-                error!("a conversation panicked: this is a defect of the server");
-                Event::ConversationPanicked
-            }
-        };
-        if self.room.is_welcome {
-            self.conversation.counters().count(event);
+    /// Applies the limits that depend on the client.
+    fn bind(self, client: SocketAddr, options: &Options) -> Result<ConnectionPermit, Event> {
+        if !options.networks.admit(client.ip()) {
+            return Err(Event::NetworkDenied);
         }
-        Poll::Ready(())
+        let Some(addresses) = &options.addresses else {
+            return Ok(self);
+        };
+        match addresses.acquire(client.ip()) {
+            _ if self.refusal.is_some() => Ok(self),
+            Some(address) => Ok(ConnectionPermit {
+                _address: Some(address),
+                ..self
+            }),
+            None => {
+                drop(self);
+                ConnectionPermit::refuse(Event::AddressRefused, options)
+            }
+        }
     }
 }

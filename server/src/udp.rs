@@ -1,117 +1,151 @@
-//! Answering datagrams, over any socket.
+//! Replying to datagrams, over any socket.
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use chime_protocol::{DATAGRAM_MAX, answer};
 use chrono::NaiveDateTime;
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::conversation::QUIET;
 use crate::{Event, Worker};
 
 /// How long to wait when the socket fails.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
-/// Batches taken after the stop: a flood must not put it off.
+/// Batches received after a stop: a flood must not put it off.
 const LAST_BATCHES: usize = 64;
 
-/// The least port that a client has. Below are services, which must not be tricked into talking to this one.
+/// The lowest port of a client. Below are services, which must not be tricked into a loop with this one.
 const CLIENT_PORT_MIN: u16 = 1024;
 
-/// What has come to a socket.
+/// A datagram: a request, or the reply to it.
 #[derive(Clone, Copy, Debug)]
-pub struct Datagram<'a> {
-    /// What it says; more than [`DATAGRAM_MAX`] bytes may be cut off, since no request is longer.
-    pub bytes: &'a [u8],
-    /// Who seems to have sent it.
-    pub from: SocketAddr,
-    /// Whether it was sent to this host alone, not to all of a network or a group.
-    pub is_for_host: bool,
+pub struct Datagram {
+    payload: [u8; DATAGRAM_MAX],
+    length: usize,
+    /// Who sent the request.
+    pub peer: SocketAddr,
+    /// The address that the request was sent to, if the socket reports it. The reply leaves from there.
+    pub local: Option<IpAddr>,
+    /// Whether the request was sent to this host alone: not broadcast, nor to a multicast group.
+    pub is_unicast: bool,
+}
+
+impl Datagram {
+    /// A unicast datagram. The payload may be cut off after [`DATAGRAM_MAX`] bytes: no request is longer.
+    pub fn new(payload: &[u8], peer: SocketAddr) -> Datagram {
+        let length = payload.len().min(DATAGRAM_MAX);
+        let mut datagram = Datagram {
+            payload: [0; DATAGRAM_MAX],
+            length,
+            peer,
+            local: None,
+            is_unicast: true,
+        };
+        datagram.payload[..length].copy_from_slice(&payload[..length]);
+        datagram
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload[..self.length]
+    }
 }
 
 /// Where datagrams come from and go to.
 pub trait Datagrams {
-    /// Waits for datagrams, takes those that wait, at most a batch, and sends to each sender the reply, from
-    /// the address that was asked. If the future is dropped before that, none is lost.
+    /// Waits until there are datagrams, and adds those to `batch` that have arrived, some at a time.
     ///
-    /// `answer` writes the reply to the front of the buffer and returns its length, if there is one. A reply
-    /// that can't be sent is dropped, as a network may do anyway.
-    fn exchange<A>(&mut self, answer: A) -> impl Future<Output = io::Result<()>>
-    where
-        A: FnMut(Datagram<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<usize>;
+    /// If the future is dropped, no datagram is lost.
+    fn receive(&mut self, batch: &mut Vec<Datagram>) -> impl Future<Output = io::Result<()>>;
+
+    /// Sends each datagram to its `peer`, from its `local` address, and returns how many were sent. One
+    /// that cannot be sent now is dropped, as a network may do anyway.
+    fn send(&mut self, batch: &[Datagram]) -> impl Future<Output = usize>;
 }
 
-/// Answers datagrams until `stop` is cancelled.
+/// Replies to datagrams until `stop` is cancelled, then to those that arrived before.
 pub(crate) async fn serve<D: Datagrams>(
     mut socket: D,
     worker: Rc<Worker>,
     stop: CancellationToken,
 ) {
+    let mut batch = Vec::new();
+    let mut is_failing = false;
     loop {
-        tokio::select! {
+        let received = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            exchanged = exchange(&mut socket, &worker) => {
-                if let Err(error) = exchanged {
-                    warn!("cannot receive datagrams for now: {error}");
-                    sleep(ERROR_PAUSE).await;
-                }
-            }
-        }
-    }
-    // What was asked before the stop is answered too. It may not be known here until the runtime has
-    // asked the system.
-    yield_now().await;
-    for _ in 0..LAST_BATCHES {
-        let is_exchanged = tokio::select! {
-            biased;
-            exchanged = exchange(&mut socket, &worker) => exchanged.is_ok(),
-            () = ready(()) => false,
+            received = socket.receive(&mut batch) => received,
         };
-        if !is_exchanged {
-            break;
+        if let Err(error) = received {
+            if !is_failing {
+                warn!("cannot receive datagrams for now: {error}");
+            }
+            is_failing = true;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = sleep(ERROR_PAUSE) => {}
+            }
+        } else {
+            is_failing = false;
+            reply(&mut socket, &mut batch, &worker).await;
+        }
+    }
+    let mut quiet = pin!(sleep(QUIET));
+    for _ in 0..LAST_BATCHES {
+        tokio::select! {
+            biased;
+            // An error was that of one datagram, if the next one is received.
+            _ = socket.receive(&mut batch) => reply(&mut socket, &mut batch, &worker).await,
+            () = &mut quiet => break,
         }
     }
 }
 
-/// Answers a batch. One look at the clock serves all of it.
-async fn exchange(socket: &mut impl Datagrams, worker: &Worker) -> io::Result<()> {
-    let mut now = None;
-    let answer = |datagram: Datagram<'_>, buffer: &mut [u8; DATAGRAM_MAX]| {
-        let now = *now.get_or_insert_with(worker.options.clock);
-        let (event, length) = answer_datagram(worker, now, datagram, buffer);
-        worker.counters.count(event);
-        length
-    };
-    socket.exchange(answer).await
+/// Replies to a batch, all at the same time of the clock, and empties it.
+async fn reply(socket: &mut impl Datagrams, batch: &mut Vec<Datagram>, worker: &Worker) {
+    let counters = &worker.counters;
+    let now = (worker.options.clock)();
+    batch.retain_mut(|datagram| match make_reply(datagram, now, worker) {
+        Ok(()) => true,
+        Err(event) => {
+            counters.count(event);
+            false
+        }
+    });
+    if !batch.is_empty() {
+        let sent = socket.send(batch).await;
+        counters.add(Event::DatagramAnswered, sent as u64);
+        counters.add(Event::DatagramUnsent, (batch.len() - sent) as u64);
+        batch.clear();
+    }
 }
 
-/// Writes the reply, if there is one, and says what becomes of the datagram.
-fn answer_datagram(
-    worker: &Worker,
-    now: NaiveDateTime,
-    datagram: Datagram<'_>,
-    buffer: &mut [u8; DATAGRAM_MAX],
-) -> (Event, Option<usize>) {
+/// Makes a request its own reply, or returns why there is no reply.
+fn make_reply(datagram: &mut Datagram, now: NaiveDateTime, worker: &Worker) -> Result<(), Event> {
     let options = &worker.options;
-    let address = datagram.from.ip();
-    let is_from_client = datagram.from.port() >= CLIENT_PORT_MIN
-        && datagram.is_for_host
-        && options.networks.admit(address);
-    if !is_from_client {
-        return (Event::DatagramIgnored, None);
-    }
-    let Some(reply) = answer(datagram.bytes, now, buffer) else {
-        return (Event::DatagramIgnored, None);
+    let client = datagram.peer.ip();
+    let is_from_client = datagram.peer.port() >= CLIENT_PORT_MIN
+        && datagram.is_unicast
+        && options.networks.admit(client);
+    let mut buffer = [0; DATAGRAM_MAX];
+    let reply = match is_from_client {
+        true => answer(datagram.payload(), now, &mut buffer),
+        false => None,
     };
+    datagram.length = reply.ok_or(Event::DatagramIgnored)?.len();
+    datagram.payload = buffer;
     match &options.datagram_rate {
-        Some(rate) if !rate.admit(address, Instant::now()) => (Event::DatagramLimited, None),
-        _ => (Event::DatagramAnswered, Some(reply.len())),
+        Some(rate) if !rate.admit(client, Instant::now()) => Err(Event::DatagramLimited),
+        _ => Ok(()),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::num::NonZero;
-use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -19,12 +18,12 @@ const PULSE_MISSED_MAX: Duration = Duration::from_secs(10);
 /// The threads that serve.
 #[derive(Debug)]
 pub struct Workers {
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    threads: Vec<JoinHandle<()>>,
     monitor: Monitor,
 }
 
 impl Workers {
-    pub(crate) fn new(threads: Vec<JoinHandle<io::Result<()>>>, monitor: Monitor) -> Workers {
+    pub(crate) fn new(threads: Vec<JoinHandle<()>>, monitor: Monitor) -> Workers {
         Workers { threads, monitor }
     }
 
@@ -35,16 +34,17 @@ impl Workers {
 
     /// Waits until all have ended, and returns what they have counted.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// When a worker panicked, once the others have stopped too.
+    /// When a worker panicked, once all the others have drained.
     pub fn join(self) -> io::Result<Tally> {
-        for thread in self.threads {
-            thread
-                .join()
-                .unwrap_or_else(|panic| panic::resume_unwind(panic))?;
+        let ended = self.threads.into_iter().map(JoinHandle::join);
+        // All of them, before a panic is reported.
+        let ended: Vec<_> = ended.collect();
+        match ended.iter().any(Result::is_err) {
+            true => Err(io::Error::other("a worker panicked")),
+            false => Ok(self.monitor.tally()),
         }
-        Ok(self.monitor.tally())
     }
 }
 

@@ -5,13 +5,13 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chime_server::{Addresses, Event, Networks, Offer, Options, RateLimit};
+use chime_server::{Addresses, Datagram, Event, Networks, Offer, Options, RateLimit};
 use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
 use crate::sockets::{FULL, Server, rest_of};
-use crate::{options, run};
+use crate::{QUIET, options, run};
 
 const WELCOME: &str = "Welcome to the server\n";
 
@@ -158,7 +158,7 @@ fn t21_a_header_has_three_seconds() {
         stream.write_all(b"PROXY TCP4").await.expect("sent");
         let start = Instant::now();
         assert_eq!(rest_of(&mut stream).await, "");
-        assert_eq!(start.elapsed(), Duration::from_secs(3));
+        assert_eq!(start.elapsed(), Duration::from_secs(3) + QUIET);
     });
 }
 
@@ -221,7 +221,7 @@ fn t16_who_has_sent_a_header_at_the_stop_is_served() {
         let start = Instant::now();
         server.stop.cancel();
         assert_eq!(rest_of(&mut stream).await, format!("{WELCOME}3\n"));
-        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert!(start.elapsed() <= QUIET * 3, "it waits for the client");
     });
 }
 
@@ -293,10 +293,11 @@ fn t04_requests_of_services_and_to_all_of_a_network_are_ignored() {
         for port in [0, 1, 7, 13, 1023] {
             server.ask(b"day", SocketAddr::new([192, 0, 2, 1].into(), port));
         }
-        let to_all = (b"day".to_vec(), address("192.0.2.1:2000"), false);
+        let mut broadcast = Datagram::new(b"day", address("192.0.2.1:2000"));
+        broadcast.is_unicast = false;
         server
             .requests
-            .send(Ok(to_all))
+            .send(Ok(broadcast))
             .expect("the server receives");
         server.ask(b"day", address("192.0.2.1:1024"));
         let tally = server.stop().await;

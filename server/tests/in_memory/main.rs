@@ -13,6 +13,9 @@ use chime_server::Options;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
+/// How long a stop or a deadline waits for input that has arrived and is not reported yet.
+const QUIET: Duration = Duration::from_millis(10);
+
 fn options() -> Options {
     Options::new(Script::clock_at_start, NonZero::new(2).expect("not zero"))
 }

@@ -7,7 +7,6 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chime_protocol::DATAGRAM_MAX;
 use chime_protocol::model::Script;
 use chime_server::{Counters, Datagram, Datagrams, Event, Listener, Offer, Options, Tally, serve};
 use chrono::NaiveDateTime;
@@ -40,43 +39,31 @@ impl Listener for Door {
     }
 }
 
-/// A datagram, who seems to have sent it, and whether to this host alone.
-pub(crate) type Request = (Vec<u8>, SocketAddr, bool);
-
 /// Receives what a test sends it, and sends the replies to the test.
 struct Mailbox {
-    requests: UnboundedReceiver<io::Result<Request>>,
+    requests: UnboundedReceiver<io::Result<Datagram>>,
     replies: UnboundedSender<Vec<u8>>,
 }
 
 impl Datagrams for Mailbox {
-    async fn exchange<A>(&mut self, mut answer: A) -> io::Result<()>
-    where
-        A: FnMut(Datagram<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
-    {
-        let Some(request) = self.requests.recv().await else {
-            return pending().await;
-        };
-        let mut buffer = [0; DATAGRAM_MAX];
-        let (bytes, from, is_for_host) = request?;
-        let datagram = Datagram {
-            bytes: &bytes,
-            from,
-            is_for_host,
-        };
-        if let Some(length) = answer(datagram, &mut buffer) {
-            self.replies
-                .send(buffer[..length].to_vec())
-                .expect("the test listens");
+    async fn receive(&mut self, batch: &mut Vec<Datagram>) -> io::Result<()> {
+        match self.requests.recv().await {
+            Some(request) => batch.push(request?),
+            None => pending().await,
         }
         Ok(())
+    }
+
+    async fn send(&mut self, batch: &[Datagram]) -> usize {
+        let sent = |reply: &&Datagram| self.replies.send(reply.payload().to_vec()).is_ok();
+        batch.iter().filter(sent).count()
     }
 }
 
 /// A server in a task of its own, and the test's ends of its sockets.
 pub(crate) struct Server {
     door: UnboundedSender<io::Result<Arrival>>,
-    pub(crate) requests: UnboundedSender<io::Result<Request>>,
+    pub(crate) requests: UnboundedSender<io::Result<Datagram>>,
     pub(crate) replies: UnboundedReceiver<Vec<u8>>,
     pub(crate) stop: CancellationToken,
     pub(crate) counters: Arc<Counters>,
@@ -127,9 +114,8 @@ impl Server {
     }
 
     pub(crate) fn ask(&self, request: &[u8], from: SocketAddr) {
-        let request = (request.to_vec(), from, true);
         self.requests
-            .send(Ok(request))
+            .send(Ok(Datagram::new(request, from)))
             .expect("the server receives");
     }
 

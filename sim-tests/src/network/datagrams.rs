@@ -4,8 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use chime_protocol::DATAGRAM_MAX;
 use chime_server::Datagram;
+use tokio::task::coop::consume_budget;
 use turmoil::net::UdpSocket;
 
 use super::SERVER;
@@ -165,10 +165,7 @@ fn unpack(header: &[u8]) -> (usize, SocketAddr) {
 }
 
 impl chime_server::Datagrams for DatagramSocket {
-    async fn exchange<A>(&mut self, mut answer: A) -> io::Result<()>
-    where
-        A: FnMut(Datagram<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<usize>,
-    {
+    async fn receive(&mut self, batch: &mut Vec<Datagram>) -> io::Result<()> {
         if self
             .world
             .happens(self.world.network().datagram_error_percent)
@@ -176,27 +173,27 @@ impl chime_server::Datagrams for DatagramSocket {
             self.world.record(What::Server(ServerEvent::CannotReceive));
             return Err(io::Error::other("no buffer space available"));
         }
-        let here = server_datagram_address();
-        let mut taken = Some(self.receive().await?);
-        let mut count = 0;
-        while let Some((request, from)) = taken {
-            let mut reply = [0; DATAGRAM_MAX];
-            let datagram = Datagram {
-                bytes: &request,
-                from,
-                is_for_host: true,
-            };
-            if let Some(length) = answer(datagram, &mut reply) {
-                self.send(&reply[..length], here, from).await?;
-            }
-            count += 1;
-            taken = if count < BATCH {
-                self.take_waiting()
-            } else {
-                None
+        // As a socket of tokio does.
+        consume_budget().await;
+        let mut received = Some(DatagramSocket::receive(self).await?);
+        while let Some((request, peer)) = received {
+            batch.push(Datagram::new(&request, peer));
+            received = match batch.len() < BATCH {
+                true => self.take_waiting(),
+                false => None,
             };
         }
         Ok(())
+    }
+
+    async fn send(&mut self, batch: &[Datagram]) -> usize {
+        let here = server_datagram_address();
+        let mut count = 0;
+        for reply in batch {
+            let sent = DatagramSocket::send(self, reply.payload(), here, reply.peer).await;
+            count += usize::from(sent.is_ok());
+        }
+        count
     }
 }
 

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use chime_protocol::Framing;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 use turmoil::net::{TcpListener, TcpStream};
 
 use super::SERVER;
@@ -49,6 +50,8 @@ impl chime_server::Listener for Listener {
                 _ => io::Error::other("too many open files"),
             });
         }
+        // As a socket of tokio does.
+        coop::consume_budget().await;
         let (inner, client) = self.inner.accept().await?;
         let connection = self.world.accept(client);
         self.world
@@ -109,9 +112,13 @@ impl Stream {
             return Poll::Ready(Err(self.failed(error, true)));
         }
         self.has_waited = !self.has_waited && self.world.happens(network.pending_percent);
-        if self.has_waited {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        // Like a socket of tokio: every operation costs budget, and is pending without it.
+        let operations = match self.has_waited {
+            true => usize::from(u8::MAX),
+            false => 1,
+        };
+        for _ in 0..operations {
+            ready!(coop::poll_proceed(cx)).made_progress();
         }
         Poll::Ready(Ok(()))
     }

@@ -114,6 +114,7 @@ fn place(event: Event) -> Option<(&'static Metric, &'static str)> {
         Event::ByteReceived => (&RECEIVED, ""),
         Event::ByteSent => (&SENT, ""),
         Event::DatagramAnswered => (&DATAGRAMS, "answered"),
+        Event::DatagramUnsent => (&DATAGRAMS, "unsent"),
         Event::DatagramIgnored => (&DATAGRAMS, "ignored"),
         Event::DatagramLimited => (&DATAGRAMS, "limited"),
     };
