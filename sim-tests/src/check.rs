@@ -25,6 +25,9 @@ use history::History;
 /// How far times may be off: what takes no time may still show in the next millisecond.
 const SLACK_MS: u32 = 3;
 
+/// How long the server waits, once a deadline has passed, for input that it has not been told of yet.
+const QUIET_MS: u32 = 10;
+
 /// What is wrong in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -1,6 +1,6 @@
 //! Datagrams: each is answered as the model answers it, and none gets lost without a cause.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use chime_protocol::DATAGRAM_MAX;
@@ -130,24 +130,28 @@ fn collect<'a>(history: &History<'a>) -> Result<Vec<Datagram<'a>>, Failure> {
     Ok(datagrams)
 }
 
-/// After each request that it received the server sends the model's reply, and nothing otherwise.
+/// The server sends the model's reply to each request that it receives, in order and within the
+/// millisecond, and nothing else.
 fn check_answers(
     model: naive::Answer,
     history: &History<'_>,
     datagrams: &[Datagram<'_>],
 ) -> Result<(), Failure> {
-    let mut due: Option<(SocketAddr, Vec<u8>)> = None;
+    let mut due: VecDeque<(u32, SocketAddr, Vec<u8>)> = VecDeque::new();
     for (index, at_ms, datagram, event) in events(history) {
+        if due.front().is_some_and(|(due_ms, ..)| *due_ms < at_ms) {
+            let what = "a request over datagrams is not answered at once";
+            return Err(failure(what.into(), index));
+        }
         match event {
             DatagramEvent::Sent {
                 by: Peer::Server,
                 to,
                 bytes,
                 ..
-            } => {
-                let is_duplicate = datagrams[datagram].is_duplicate;
-                if !is_duplicate && due.take() != Some((*to, bytes.to_vec())) {
-                    let what = format!("datagram {datagram} does not answer what came before");
+            } if !datagrams[datagram].is_duplicate => {
+                if due.pop_front() != Some((at_ms, *to, bytes.to_vec())) {
+                    let what = format!("datagram {datagram} is not the reply that is due");
                     return Err(failure(what, index));
                 }
             }
@@ -155,26 +159,19 @@ fn check_answers(
                 by: Peer::Server,
                 from,
                 bytes,
-            } => {
-                if due.is_some() {
-                    return Err(failure(
-                        "a request over datagrams is not answered".into(),
-                        index,
-                    ));
-                }
+            } if !is_service(*from) => {
                 let reply = naive::datagram(model, bytes, history.clock(at_ms));
-                let reply = reply.filter(|_| !is_service(*from));
-                due = reply.map(|reply| (*from, reply));
+                due.extend(reply.map(|reply| (at_ms, *from, reply)));
             }
             _ => {}
         }
     }
-    match due {
-        Some(_) => Err(failure(
+    match due.is_empty() {
+        true => Ok(()),
+        false => Err(failure(
             "the last request over datagrams is not answered".into(),
             history.trace.events.len() - 1,
         )),
-        None => Ok(()),
     }
 }
 
@@ -278,21 +275,8 @@ fn note(history: &History<'_>, datagrams: &[Datagram<'_>], reached: &mut BTreeSe
             datagram.sent_ms + history.latency_max_ms() + 1,
         )
     };
-    let is_ignored = |datagram: &Datagram<'_>| {
-        let at = datagram.received.map(|(_, event)| event + 1);
-        let next = at.and_then(|at| history.trace.events.get(at));
-        !next.is_some_and(|next| {
-            matches!(
-                next.what,
-                What::Datagram {
-                    event: DatagramEvent::Sent {
-                        by: Peer::Server,
-                        ..
-                    },
-                    ..
-                }
-            )
-        })
+    let is_request = |datagram: &Datagram<'_>| {
+        naive::datagram(naive::answer, datagram.bytes, NaiveDateTime::MIN).is_some()
     };
     let seen = [
         (
@@ -316,7 +300,7 @@ fn note(history: &History<'_>, datagrams: &[Datagram<'_>], reached: &mut BTreeSe
         (
             Situation::CorruptedIgnored,
             to_server().any(|datagram| {
-                datagram.is_corrupted && is_received(datagram) && is_ignored(datagram)
+                datagram.is_corrupted && is_received(datagram) && !is_request(datagram)
             }),
         ),
         (
@@ -331,16 +315,13 @@ fn note(history: &History<'_>, datagrams: &[Datagram<'_>], reached: &mut BTreeSe
         (
             Situation::SpoofedServer,
             to_server().any(|datagram| {
-                datagram.from == datagram.to && is_received(datagram) && !is_ignored(datagram)
+                datagram.from == datagram.to && is_received(datagram) && is_request(datagram)
             }),
         ),
         (
             Situation::ServiceIgnored,
             to_server().any(|datagram| {
-                is_service(datagram.from)
-                    && naive::datagram(naive::answer, datagram.bytes, NaiveDateTime::MIN).is_some()
-                    && is_received(datagram)
-                    && is_ignored(datagram)
+                is_service(datagram.from) && is_received(datagram) && is_request(datagram)
             }),
         ),
         (

@@ -67,6 +67,17 @@ impl Side<'_> {
         is_partial.then_some((first.at_ms, bytes))
     }
 
+    /// When a client at the minimum rate, 2,000 bytes a second, has read what was written here: its
+    /// kernel holds at most 66 s of that.
+    pub(super) fn read_until_ms(&self) -> u32 {
+        let until_us = self.wrote.iter().fold(0, |until_us: u64, piece| {
+            let at_us = u64::from(piece.at_ms) * 1_000;
+            let read_us = until_us.max(at_us) + piece.bytes.len() as u64 * 500;
+            read_us.min(at_us + 66_000_000)
+        });
+        u32::try_from(until_us / 1_000).unwrap_or(u32::MAX)
+    }
+
     /// When the last byte moved here.
     pub(super) fn last_moved_ms(&self) -> Option<u32> {
         let pieces = self.wrote.iter().chain(&self.read);

@@ -2,7 +2,7 @@
 
 use super::conversations::{Case, Transcript};
 use super::history::Span;
-use super::{Failure, SLACK_MS, failure};
+use super::{Failure, QUIET_MS, SLACK_MS, failure};
 use crate::scenario::{Behaviour, Ending, FaultKind, Reading, Server};
 
 /// Why a conversation ended before all that was asked had been answered.
@@ -178,15 +178,15 @@ impl<'a> Case<'a> {
     fn slow_line(&self, transcript: &Transcript) -> Option<Reason> {
         let (dropped_ms, _) = self.connection.server_side.dropped?;
         let (began_ms, _) = self.connection.server_side.partial_line()?;
-        let is_slow = dropped_ms + SLACK_MS >= began_ms + self.server().line_timeout_ms;
+        let is_slow = dropped_ms + SLACK_MS >= began_ms + self.server().line_timeout_ms + QUIET_MS;
         (is_slow && self.is_answered(transcript, dropped_ms)).then_some(Reason::SlowLine)
     }
 
     fn slow_reader(&self) -> Option<Reason> {
         let side = &self.connection.server_side;
         let (dropped_ms, _) = side.dropped?;
-        let last_ms = side.last_moved_ms()?;
-        let is_slow = dropped_ms + SLACK_MS >= last_ms + self.server().write_timeout_ms;
+        let last_ms = side.last_moved_ms()?.max(side.read_until_ms());
+        let is_slow = dropped_ms + SLACK_MS >= last_ms + self.server().write_timeout_ms + QUIET_MS;
         (is_slow && side.blocked_ms.is_some()).then_some(Reason::SlowReader)
     }
 
@@ -198,7 +198,7 @@ impl<'a> Case<'a> {
         let side = &self.connection.server_side;
         let (dropped_ms, _) = side.dropped?;
         let last_ms = side.last_moved_ms().unwrap_or(self.connection.accepted_ms);
-        let is_idle = dropped_ms + SLACK_MS >= last_ms + self.server().idle_timeout_ms;
+        let is_idle = dropped_ms + SLACK_MS >= last_ms + self.server().idle_timeout_ms + QUIET_MS;
         (is_idle && self.is_answered(transcript, dropped_ms)).then_some(Reason::Idle)
     }
 }

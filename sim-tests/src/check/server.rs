@@ -6,7 +6,7 @@ use super::history::{Connection, History, Life};
 use chime_protocol::Framing;
 use chime_server::Event;
 
-use super::{Failure, SLACK_MS, datagrams, failure};
+use super::{Failure, QUIET_MS, SLACK_MS, datagrams, failure};
 use crate::situation::Situation;
 use crate::trace::{ServerEvent, What};
 
@@ -53,7 +53,7 @@ fn check_idle(history: &History<'_>, connection: &Connection<'_>) -> Result<(), 
     moves.sort_unstable();
     if moves
         .windows(2)
-        .any(|pair| pair[1] - pair[0] > idle_ms + SLACK_MS)
+        .any(|pair| pair[1] - pair[0] > idle_ms + QUIET_MS + SLACK_MS)
     {
         let what = format!("a connection was idle for more than {idle_ms} ms");
         return Err(failure(what, dropped));
@@ -80,7 +80,7 @@ fn check_line(history: &History<'_>, connection: &Connection<'_>) -> Result<(), 
         .saturating_add(server.line_timeout_ms)
         .saturating_add(grace_ms);
     let is_excused = server.framing == Framing::Read || side.blocked_ms.is_some();
-    if !is_excused && closed_ms > due_ms.saturating_add(SLACK_MS) {
+    if !is_excused && closed_ms > due_ms.saturating_add(QUIET_MS + SLACK_MS) {
         let what =
             format!("a line that began at {began_ms} ms was waited for until {closed_ms} ms");
         return Err(failure(what, dropped));
@@ -95,9 +95,11 @@ fn check_reader(history: &History<'_>, connection: &Connection<'_>) -> Result<()
         return Ok(());
     };
     let last_ms = side.last_moved_ms().unwrap_or(connection.accepted_ms);
-    let due_ms = last_ms.saturating_add(history.scenario.server.write_timeout_ms);
+    let due_ms = last_ms
+        .max(side.read_until_ms())
+        .saturating_add(history.scenario.server.write_timeout_ms);
     let closed_ms = side.shut_ms.unwrap_or(dropped_ms);
-    if blocked_ms >= last_ms && closed_ms > due_ms.saturating_add(SLACK_MS) {
+    if blocked_ms >= last_ms && closed_ms > due_ms.saturating_add(QUIET_MS + SLACK_MS) {
         let what = format!("a client took nothing from {last_ms} ms until {closed_ms} ms");
         return Err(failure(what, dropped));
     }
