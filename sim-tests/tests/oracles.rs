@@ -276,7 +276,7 @@ fn a_datagram_that_is_changed_on_its_way_is_noticed() {
 
 #[test]
 fn a_datagram_that_is_answered_wrongly_is_noticed() {
-    assert_noticed("does not answer what came before", |trace| {
+    assert_noticed("is not the reply that is due", |trace| {
         let sent_and_received = datagrams_with(trace, "26-11-21");
         rewrite(trace, &sent_and_received, "26-11-22");
     });
@@ -287,6 +287,16 @@ fn a_datagram_that_is_not_received_is_noticed() {
     assert_noticed("and never came", |trace| {
         let received = datagrams_with(trace, "what?")[1];
         trace.events.remove(received);
+    });
+}
+
+#[test]
+fn a_datagram_that_is_answered_late_is_noticed() {
+    assert_noticed("is not answered at once", |trace| {
+        let sent = datagrams_with(trace, "26-11-21")[0];
+        for event in &mut trace.events[sent..] {
+            event.at_ms += 1;
+        }
     });
 }
 
