@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::mem;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use chime_protocol::{Progress, RequestCounts, Session, Status};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::{coop, yield_now};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Counters, Event, Options};
@@ -28,8 +28,8 @@ const LINE_BYTE_TIME: Duration = Duration::from_millis(2);
 ///
 /// The receive buffer of the client's kernel hides slow reading: it opens its window again only once
 /// most of the buffer is read, by default 128 KiB on Linux, so more bytes than that grant no time.
-const READ_BYTE_TIME: Duration = Duration::from_micros(500);
-const READ_TIME_MAX: Duration = Duration::from_secs(66);
+const READ_BYTE_US: u32 = 500;
+const READ_TIME_MAX_US: u32 = 66_000_000;
 
 /// How long a closed connection waits for the client to close its side, too.
 const LINGER: Duration = Duration::from_secs(1);
@@ -45,6 +45,7 @@ pub(crate) const QUIET: Duration = Duration::from_millis(10);
 pub struct Worker {
     pub(crate) options: Options,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) stop: CancellationToken,
     buffers: RefCell<Buffers>,
 }
 
@@ -55,11 +56,12 @@ struct Buffers {
 }
 
 impl Worker {
-    /// A worker with these limits, which counts here.
-    pub fn new(options: Options, counters: Arc<Counters>) -> Worker {
+    /// A worker with these limits, which counts in `counters` and drains once `stop` is cancelled.
+    pub fn new(options: Options, counters: Arc<Counters>, stop: CancellationToken) -> Worker {
         Worker {
             options,
             counters,
+            stop,
             buffers: RefCell::new(Buffers {
                 input: [0; BLOCK],
                 output: [0; BLOCK],
@@ -68,19 +70,17 @@ impl Worker {
     }
 }
 
-/// Holds one conversation, until it ends or `stop` is cancelled, and closes the stream.
+/// Holds one conversation, until it ends or the worker is stopped, and closes the stream.
 ///
-/// After `stop`, replies to the requests that it has received, then closes. A client that exceeds a
+/// After a stop, replies to the requests that it has received, then closes. A client that exceeds a
 /// deadline is disconnected without a reply.
 pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     session: Session,
-    worker: &Worker,
-    stop: &CancellationToken,
+    worker: Rc<Worker>,
 ) -> Result<(), Failure> {
-    Conversation::new(stream, session, Box::default(), worker)
-        .run(stop)
-        .await
+    let mut conversation = Conversation::new(stream, session, Box::default(), worker);
+    conversation.run().await
 }
 
 /// Waits for a stop, and until the I/O driver has reported all input that arrived before it.
@@ -134,110 +134,140 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// The state of a conversation, of which a server holds one for each client: it is small.
-pub(crate) struct Conversation<'a, S> {
+pub(crate) struct Conversation<S> {
+    pub(crate) worker: Rc<Worker>,
     stream: S,
     session: Session,
-    worker: &'a Worker,
     /// What the session needs next.
     status: Status,
     /// Whether the client has half-closed.
     has_ended: bool,
-    /// Input that the session has not read: only while the client is slow to read replies.
-    unread: Box<[u8]>,
-    /// Replies that the stream has not taken.
-    unsent: Box<[u8]>,
+    /// After a stop: the time until the I/O driver has reported all input that arrived before it.
+    quiet: Option<Pin<Box<Sleep>>>,
+    /// Whether the conversation ends once no more input has arrived.
+    is_draining: bool,
+    /// Whether the deadline has passed, and only the quiet period is left.
+    is_overdue: bool,
+    /// Only while the client is slow to read replies.
+    blocked: Option<Box<Blocked>>,
     last_moved: Instant,
+    /// How long a client at the minimum rate takes from then on to read what was written.
+    read_time_us: u32,
     /// When the line that has begun must have ended.
     line_deadline: Option<Instant>,
-    /// When a client at the minimum rate has read all that was written.
-    read_until: Instant,
+}
+
+/// What waits until the client reads.
+#[derive(Default)]
+struct Blocked {
+    /// Replies that the stream has not taken.
+    unsent: Box<[u8]>,
+    /// Input that the session has not read.
+    unread: Box<[u8]>,
+}
+
+impl Blocked {
+    fn new(unsent: Box<[u8]>, unread: Box<[u8]>) -> Option<Box<Blocked>> {
+        let is_empty = unsent.is_empty() && unread.is_empty();
+        (!is_empty).then(|| Box::new(Blocked { unsent, unread }))
+    }
 }
 
 /// What one step of a conversation leads to.
 enum Step {
-    /// Nothing, until the stream is ready.
-    Wait,
+    /// There is more to do at once.
+    Continue,
     /// There is more to do, once other connections have had their turn.
     Yield,
     /// No more replies are due.
     Close,
 }
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// Starts a conversation in which `unread` has been read already.
     pub(crate) fn new(
         stream: S,
         session: Session,
         unread: Box<[u8]>,
-        worker: &'a Worker,
-    ) -> Conversation<'a, S> {
-        let read = unread.len() as u64;
-        worker.counters.add(Event::ByteReceived, read);
-        let now = Instant::now();
+        worker: Rc<Worker>,
+    ) -> Conversation<S> {
         Conversation {
+            worker,
             stream,
             session,
-            worker,
             status: Status::OutputFull,
             has_ended: false,
-            unread,
-            unsent: Box::default(),
-            last_moved: now,
+            quiet: None,
+            is_draining: false,
+            is_overdue: false,
+            blocked: Blocked::new(Box::default(), unread),
+            last_moved: Instant::now(),
+            read_time_us: 0,
             line_deadline: None,
-            read_until: now,
         }
     }
 
     /// Holds the conversation, then closes the stream.
-    pub(crate) async fn run(mut self, stop: &CancellationToken) -> Result<(), Failure> {
-        self.reply(stop).await?;
-        match Box::pin(timeout(LINGER, self.close())).await {
-            Ok(closed) => Ok(closed?),
-            // The client has the replies, and keeps its side open.
-            Err(_) => Ok(()),
+    ///
+    /// An idle connection keeps this future and little else, so it is small: one timer serves all
+    /// deadlines, what few connections need at a time is boxed, and what an `async fn` would keep twice
+    /// is kept once.
+    pub(crate) fn run(&mut self) -> impl Future<Output = Result<(), Failure>> {
+        async {
+            {
+                let mut stop = pin!(self.worker.stop.clone().cancelled_owned());
+                let mut timer = pin!(sleep_until(self.deadline().0));
+                let this = &mut *self;
+                poll_fn(move |cx| this.poll_reply(cx, stop.as_mut(), timer.as_mut())).await?;
+            }
+            match Box::pin(timeout(LINGER, self.close())).await {
+                Ok(closed) => Ok(closed?),
+                // The client has the replies, and keeps its side open.
+                Err(_) => Ok(()),
+            }
         }
     }
 
     /// Replies until the session ends or, after a stop, until no more input has arrived.
-    ///
-    /// One timer serves all deadlines. Most of them move with every byte, and to set a timer each time
-    /// would cost more: this one is set again when it expires early.
-    async fn reply(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
-        let mut stopped = pin!(stopped(stop));
-        let mut is_draining = false;
-        let mut timer = pin!(sleep_until(self.deadline().0));
-        let mut is_overdue = false;
+    fn poll_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+        mut timer: Pin<&mut Sleep>,
+    ) -> Poll<Result<(), Failure>> {
         loop {
+            match self.poll_step(cx)? {
+                Poll::Ready(Step::Continue) => continue,
+                Poll::Ready(Step::Yield) => return pin!(yield_now()).poll(cx).map(Ok),
+                Poll::Ready(Step::Close) => return Poll::Ready(Ok(())),
+                Poll::Pending => {}
+            }
+            if self.quiet.is_none() && stop.as_mut().poll(cx).is_ready() {
+                self.quiet = Some(Box::pin(sleep(QUIET)));
+            }
+            if let Some(quiet) = &mut self.quiet
+                && !self.is_draining
+                && quiet.as_mut().poll(cx).is_ready()
+            {
+                self.is_draining = true;
+                continue;
+            }
+            // Most deadlines move with every byte. The timer is set again only when it expires early.
             let (deadline, failure) = self.deadline();
             if deadline > timer.deadline() {
-                is_overdue = false;
-            } else if !is_overdue && deadline < timer.deadline() {
+                self.is_overdue = false;
+            } else if !self.is_overdue && deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
             }
-            let step = tokio::select! {
-                biased;
-                step = poll_fn(|cx| self.poll_step(cx, is_draining)) => step?,
-                () = &mut stopped, if !is_draining => {
-                    is_draining = true;
-                    continue;
-                }
-                () = &mut timer => {
-                    let now = Instant::now();
-                    match deadline > now {
-                        true => timer.as_mut().reset(deadline),
-                        false if is_overdue => return Err(failure),
-                        false => {
-                            is_overdue = true;
-                            timer.as_mut().reset(now + QUIET);
-                        }
-                    }
-                    continue;
-                }
-            };
-            match step {
-                Step::Wait => {}
-                Step::Yield => yield_now().await,
-                Step::Close => return Ok(()),
+            ready!(timer.as_mut().poll(cx));
+            let now = Instant::now();
+            if deadline > now {
+                timer.as_mut().reset(deadline);
+            } else if self.is_overdue {
+                return Poll::Ready(Err(failure));
+            } else {
+                self.is_overdue = true;
+                timer.as_mut().reset(now + QUIET);
             }
         }
     }
@@ -247,8 +277,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         let options = &self.worker.options;
         let idle = (self.last_moved + options.idle_timeout, Failure::Idle);
         let slow = match self.line_deadline {
-            _ if !self.unsent.is_empty() => {
-                let deadline = self.read_until.max(self.last_moved) + options.write_timeout;
+            _ if self.blocked.is_some() => {
+                let read_time = Duration::from_micros(self.read_time_us.into());
+                let deadline = self.last_moved + read_time + options.write_timeout;
                 Some((deadline, Failure::SlowReader))
             }
             Some(deadline) => Some((deadline, Failure::SlowLine)),
@@ -263,41 +294,40 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     /// Writes what is unsent or, if nothing is, reads once and replies to that.
     ///
     /// Nothing is read while a reply is unsent: that is the backpressure.
-    fn poll_step(&mut self, cx: &mut Context<'_>, is_draining: bool) -> Poll<io::Result<Step>> {
-        let Buffers { input, output } = &mut *self.worker.buffers.borrow_mut();
-        if !self.unsent.is_empty() {
-            let unsent = mem::take(&mut self.unsent);
-            return self.poll_write(cx, &unsent).map_ok(|()| Step::Wait);
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        let worker = Rc::clone(&self.worker);
+        let Buffers { input, output } = &mut *worker.buffers.borrow_mut();
+        let blocked = self.blocked.take().map(|blocked| *blocked);
+        let Blocked { unsent, unread } = blocked.unwrap_or_default();
+        if !unsent.is_empty() {
+            return self.poll_write(cx, &unsent, unread);
         }
-        let kept = mem::take(&mut self.unread);
         let bytes = match self.status {
-            Status::OutputFull => &kept,
+            Status::OutputFull => &*unread,
             Status::NeedInput => match self.poll_read(cx, input) {
                 // Nothing has arrived. With an exhausted budget, a read is pending in any case.
-                Poll::Pending if is_draining && coop::has_budget_remaining() => {
+                Poll::Pending if self.is_draining && coop::has_budget_remaining() => {
                     return Poll::Ready(Ok(Step::Close));
                 }
                 read => ready!(read)?,
             },
             Status::Closed => return Poll::Ready(Ok(Step::Close)),
         };
-        let now = (self.worker.options.clock)();
+        let now = (worker.options.clock)();
         let progress = match self.has_ended {
             true => self.session.finish(output, now),
             false => self.session.advance(bytes, output, now),
         };
         self.account(progress);
-        self.unread = bytes[progress.read..].into();
-        if progress.written > 0
-            && self
-                .poll_write(cx, &output[..progress.written])?
-                .is_pending()
-        {
-            return Poll::Ready(Ok(Step::Wait));
-        }
+        let written = &output[..progress.written];
+        let rest = bytes[progress.read..].into();
+        let write = self.poll_write(cx, written, rest)?;
         // A read that fills the buffer leaves more to read.
         let has_more = progress.status == Status::OutputFull || bytes.len() == BLOCK;
-        Poll::Ready(Ok(if has_more { Step::Yield } else { Step::Wait }))
+        Poll::Ready(Ok(match has_more && write.is_ready() {
+            true => Step::Yield,
+            false => Step::Continue,
+        }))
     }
 
     /// Records what the session has done.
@@ -327,27 +357,47 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         let length = buffer.filled().len();
         self.has_ended = length == 0;
         self.worker.counters.add(Event::ByteReceived, length as u64);
-        self.last_moved = Instant::now();
+        self.record_move(0);
         Poll::Ready(Ok(&block[..length]))
     }
 
-    /// Writes once, and keeps the rest as unsent.
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<()>> {
-        let poll = Pin::new(&mut self.stream).poll_write(cx, bytes)?;
-        let written = match poll {
-            Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(written) => written,
-            Poll::Pending => 0,
-        };
-        self.unsent = bytes[written..].into();
-        if poll.is_ready() {
-            let now = Instant::now();
-            let read_time = READ_BYTE_TIME * u32::try_from(written).unwrap_or(u32::MAX);
-            self.read_until = (self.read_until.max(now) + read_time).min(now + READ_TIME_MAX);
-            self.last_moved = now;
-            self.worker.counters.add(Event::ByteSent, written as u64);
+    /// Writes once, and keeps what the stream does not take, and `unread` with it.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        unread: Box<[u8]>,
+    ) -> Poll<io::Result<Step>> {
+        let mut poll = Poll::Ready(0);
+        if !bytes.is_empty() {
+            poll = Pin::new(&mut self.stream).poll_write(cx, bytes)?;
+            if poll == Poll::Ready(0) {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
         }
-        poll.map(|_| Ok(()))
+        let mut unsent = bytes;
+        if let Poll::Ready(written) = poll {
+            self.worker.counters.add(Event::ByteSent, written as u64);
+            self.record_move(written);
+            unsent = &bytes[written..];
+        }
+        self.blocked = Blocked::new(unsent.into(), unread);
+        poll.map(|_| Ok(Step::Continue))
+    }
+
+    /// Records that bytes have moved, `written` of them to the client.
+    fn record_move(&mut self, written: usize) {
+        let now = Instant::now();
+        let micros = |duration: Duration| u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+        let read_time = u32::try_from(written)
+            .unwrap_or(u32::MAX)
+            .saturating_mul(READ_BYTE_US);
+        self.read_time_us = self
+            .read_time_us
+            .saturating_sub(micros(now - self.last_moved))
+            .saturating_add(read_time)
+            .min(READ_TIME_MAX_US);
+        self.last_moved = now;
     }
 
     /// Half-closes the stream, then reads to its end.

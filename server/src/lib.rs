@@ -76,8 +76,9 @@ use std::panic;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 pub use addresses::{Addresses, Networks};
 pub use conversation::{Failure, Worker, converse};
@@ -89,11 +90,11 @@ pub use tcp::Listener;
 pub use udp::{Datagram, Datagrams};
 pub use workers::{Monitor, Workers};
 
-/// Serves all of these sockets on this thread, until `stop` is cancelled and every conversation has
-/// ended: one worker, which counts in `counters`.
+/// Serves all of these sockets on this thread, until `stop` is cancelled and every connection has ended:
+/// one worker, which counts in `counters`.
 ///
-/// After the stop, who is connected gets the answers to what has been asked, then is closed. Call it
-/// within a `LocalSet` of tokio.
+/// After the stop, connections get the replies to the requests received, then are closed. Those that are
+/// open at the drain timeout are cut.
 pub async fn serve<L, D>(
     listeners: Vec<(L, Offer)>,
     datagrams: Vec<D>,
@@ -104,20 +105,26 @@ pub async fn serve<L, D>(
     L: Listener + 'static,
     D: Datagrams + 'static,
 {
-    let worker = Rc::new(Worker::new(options, counters));
-    let mut tasks = JoinSet::new();
-    for (listener, offer) in listeners {
-        tasks.spawn_local(tcp::serve(
-            listener,
-            offer,
-            Rc::clone(&worker),
-            stop.clone(),
-        ));
-    }
-    for socket in datagrams {
-        tasks.spawn_local(udp::serve(socket, Rc::clone(&worker), stop.clone()));
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended.unwrap_or_else(|error| panic::resume_unwind(error.into_panic()));
+    let worker = Rc::new(Worker::new(options, Arc::clone(&counters), stop));
+    // Dropping the set at the end drops the tasks of connections that are left: it cuts them.
+    let tasks = LocalSet::new();
+    let serving = async {
+        let mut sockets = JoinSet::new();
+        for (listener, offer) in listeners {
+            let worker = Rc::clone(&worker);
+            sockets.spawn_local(tcp::serve(listener, offer, worker));
+        }
+        for socket in datagrams {
+            sockets.spawn_local(udp::serve(socket, Rc::clone(&worker)));
+        }
+        while let Some(ended) = sockets.join_next().await {
+            ended.unwrap_or_else(|error| panic::resume_unwind(error.into_panic()));
+        }
+    };
+    tasks.run_until(serving).await;
+    drop(tasks);
+    let cut = counters.tally()[Event::ConversationCut];
+    if cut > 0 {
+        warn!("{cut} connections cut at the end of the drain timeout");
     }
 }

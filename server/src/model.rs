@@ -132,15 +132,14 @@ pub fn check_converse_against(model: naive::Answer, script: &StreamScript) {
     };
     let options = Options::new(Script::clock_at_start, NonZero::<u32>::MIN);
     let counters = Arc::new(Counters::default());
-    let worker = Worker::new(options, Arc::clone(&counters));
+    let worker = Rc::new(Worker::new(
+        options,
+        Arc::clone(&counters),
+        CancellationToken::new(),
+    ));
     let session = Session::new(service, framing);
-    let ended = run(converse(
-        stream,
-        session,
-        &worker,
-        &CancellationToken::new(),
-    ))
-    .unwrap_or_else(|| panic!("it waits for nothing, in this script:\n\n{script}"));
+    let ended = run(converse(stream, session, worker))
+        .unwrap_or_else(|| panic!("it waits for nothing, in this script:\n\n{script}"));
 
     let record = record.borrow();
     let is_right = if record.has_failed {

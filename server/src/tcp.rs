@@ -13,15 +13,14 @@ use chime_protocol::Session;
 use chrono::Timelike;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout_at};
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+use tracing::{Level, debug, enabled, error, warn};
 
 use crate::addresses::{AddressPermit, is_among};
-use crate::conversation::{Conversation, QUIET, stopped};
+use crate::conversation::{Conversation, Failure, QUIET, stopped};
 use crate::proxy_header::{self, Header};
-use crate::{Counters, Event, Offer, Options, Worker};
+use crate::{Event, Offer, Options, Worker};
 
 /// How long to wait when no connection can be accepted: for want of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -44,29 +43,18 @@ pub trait Listener {
 
 /// Accepts connections and serves each in a task, until `stop` is cancelled. Then drains the backlog,
 /// closes the listener, and waits for the connections, for the drain timeout at most.
-pub(crate) async fn serve<L: Listener>(
-    mut listener: L,
-    offer: Offer,
-    worker: Rc<Worker>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn serve<L: Listener>(mut listener: L, offer: Offer, worker: Rc<Worker>) {
+    let stop = worker.stop.clone();
+    let drain_timeout = worker.options.drain_timeout;
     let mut acceptor = Acceptor {
-        shared: Rc::new(Shared {
-            offer,
-            worker,
-            stop: stop.clone(),
-        }),
-        connections: JoinSet::new(),
+        shared: Rc::new(Shared { offer, worker }),
+        connections: TaskTracker::new(),
         is_failing: false,
     };
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(ended) = acceptor.connections.join_next() => {
-                log_panic(ended);
-                continue;
-            }
             accepted = listener.accept() => accepted,
         };
         if let Some(pause) = acceptor.admit(accepted) {
@@ -77,23 +65,19 @@ pub(crate) async fn serve<L: Listener>(
             }
         }
     }
-    let drain_timeout = acceptor.shared.worker.options.drain_timeout;
-    let drained = timeout_at(Instant::now() + drain_timeout, acceptor.drain(listener)).await;
-    if drained.is_err() {
-        acceptor.connections.shutdown().await;
-    }
+    // What is left then is for the caller to cut.
+    let _ = timeout(drain_timeout, acceptor.drain(listener)).await;
 }
 
 /// What the connections of one listener share.
 struct Shared {
     offer: Offer,
     worker: Rc<Worker>,
-    stop: CancellationToken,
 }
 
 struct Acceptor {
     shared: Rc<Shared>,
-    connections: JoinSet<()>,
+    connections: TaskTracker,
     /// Whether the last connection could not be accepted.
     is_failing: bool,
 }
@@ -110,12 +94,8 @@ impl Acceptor {
         match accepted {
             Ok((stream, peer)) => {
                 self.is_failing = false;
-                match self.shared.admit(peer) {
-                    Ok(permit) => {
-                        let task = Rc::clone(&self.shared).serve(stream, peer, permit);
-                        self.connections.spawn_local(task);
-                    }
-                    Err(refusal) => counters.count(refusal),
+                if let Err(refusal) = self.start(stream, peer) {
+                    counters.count(refusal);
                 }
                 None
             }
@@ -133,10 +113,50 @@ impl Acceptor {
         }
     }
 
+    /// Starts the task of a connection, or returns why it is closed at once.
+    fn start<S>(&self, mut stream: S, peer: SocketAddr) -> Result<(), Event>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let shared = Rc::clone(&self.shared);
+        let Some(proxies) = &shared.offer.proxies else {
+            let admission = Admission::acquire(&shared.worker.options)?;
+            let mut served = Served::new(stream, peer, Box::default(), admission, &shared)?;
+            self.connections.spawn_local(async move {
+                let ended = served.conversation.run().await;
+                served.end(ended);
+            });
+            return Ok(());
+        };
+        if !is_among(peer.ip(), proxies) {
+            return Err(Event::HeaderRejected);
+        }
+        let admission = Admission::acquire(&shared.worker.options)?;
+        self.connections.spawn_local(async move {
+            let served = match shared.read_header(&mut stream).await {
+                Ok(Header { client, rest }) => {
+                    Served::new(stream, client.unwrap_or(peer), rest, admission, &shared)
+                }
+                Err(error) => {
+                    debug!("{peer}: no PROXY header: {error}");
+                    Err(Event::HeaderRejected)
+                }
+            };
+            match served {
+                Ok(mut served) => {
+                    let ended = served.conversation.run().await;
+                    served.end(ended);
+                }
+                Err(refusal) => shared.worker.counters.count(refusal),
+            }
+        });
+        Ok(())
+    }
+
     /// Accepts the backlog, closes the listener, and waits until every connection has ended.
     async fn drain<L: Listener>(&mut self, mut listener: L) {
         let mut quiet = pin!(sleep(QUIET));
-        // No more than that: a flood of connects must not put the stop off.
+        // No more than a backlog: a flood of connects must not put the stop off.
         for _ in 0..BACKLOG {
             let accepted = tokio::select! {
                 biased;
@@ -149,161 +169,125 @@ impl Acceptor {
             }
         }
         drop(listener);
-        while let Some(ended) = self.connections.join_next().await {
-            log_panic(ended);
+        self.connections.close();
+        self.connections.wait().await;
+    }
+}
+
+/// A connection that is served, or told that the server is full.
+struct Served<S> {
+    conversation: Conversation<S>,
+    /// Boxed, since only the log of debugging shows it.
+    client: Option<Box<SocketAddr>>,
+    /// How it has ended: cut, if its task is dropped before its end. `None` for a refusal.
+    outcome: Option<Event>,
+    _permit: OwnedSemaphorePermit,
+    _address: Option<Box<AddressPermit>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
+    /// Applies the limits that depend on the client.
+    fn new(
+        stream: S,
+        client: SocketAddr,
+        unread: Box<[u8]>,
+        mut admission: Admission,
+        shared: &Shared,
+    ) -> Result<Served<S>, Event> {
+        let Shared { offer, worker } = shared;
+        let Worker {
+            options, counters, ..
+        } = &**worker;
+        if !options.networks.admit(client.ip()) {
+            return Err(Event::NetworkDenied);
+        }
+        let mut address = None;
+        if let (Some(addresses), None) = (&options.addresses, admission.refusal) {
+            address = addresses.acquire(client.ip());
+            if address.is_none() {
+                drop(admission);
+                admission = Admission::refuse(Event::AddressRefused, options)?;
+            }
+        }
+        let (session, outcome) = match admission.refusal {
+            Some(_) => (Session::refused(offer.framing), None),
+            None => (
+                Session::new(offer.service, offer.framing),
+                Some(Event::ConversationCut),
+            ),
+        };
+        counters.count(admission.refusal.unwrap_or(Event::ConnectionServed));
+        counters.add(Event::ByteReceived, unread.len() as u64);
+        Ok(Served {
+            conversation: Conversation::new(stream, session, unread, Rc::clone(worker)),
+            client: enabled!(Level::DEBUG).then(|| Box::new(client)),
+            outcome,
+            _permit: admission.permit,
+            _address: address,
+        })
+    }
+
+    /// Records how the conversation ended.
+    fn end(&mut self, ended: Result<(), Failure>) {
+        if let (Err(failure), Some(client)) = (&ended, &self.client) {
+            debug!("{client}: {failure}");
+        }
+        if let Some(outcome) = &mut self.outcome {
+            *outcome = ended.map_or_else(|f| f.event(), |()| Event::ConversationEnded);
         }
     }
 }
 
-/// The runtime isolates a panic in its task; dropping the task has counted it.
-fn log_panic(ended: Result<(), JoinError>) {
-    if ended.is_err_and(|error| error.is_panic()) {
-        error!("a connection's task panicked: this is a bug in the server");
+impl<S> Drop for Served<S> {
+    /// Counts how a served connection ended, exactly once, whatever ended its task.
+    fn drop(&mut self) {
+        let is_panicking = thread::panicking();
+        if is_panicking {
+            error!("a connection's task panicked: this is a bug in the server");
+        }
+        if let Some(outcome) = self.outcome {
+            let panicked = is_panicking.then_some(Event::ConversationPanicked);
+            let counters = &self.conversation.worker.counters;
+            counters.count(panicked.unwrap_or(outcome));
+        }
     }
 }
 
 impl Shared {
-    /// Admits a connection, or returns why it is closed at once.
-    fn admit(&self, peer: SocketAddr) -> Result<ConnectionPermit, Event> {
-        match &self.offer.proxies {
-            Some(proxies) if !is_among(peer.ip(), proxies) => Err(Event::HeaderRejected),
-            _ => ConnectionPermit::acquire(&self.worker.options),
-        }
-    }
-
-    /// Serves one connection, from the PROXY header, if one is due, to the close.
-    async fn serve<S>(self: Rc<Self>, mut stream: S, peer: SocketAddr, permit: ConnectionPermit)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let Worker {
-            options, counters, ..
-        } = &*self.worker;
-        let (mut client, mut unread) = (peer, Box::default());
-        if self.offer.proxies.is_some() {
-            // Boxed, since only the connections of proxies need its memory.
-            match Box::pin(self.read_header(&mut stream)).await {
-                Ok(header) => {
-                    client = header.client.unwrap_or(peer);
-                    unread = header.rest;
-                }
-                Err(error) => {
-                    debug!("{peer}: no PROXY header: {error}");
-                    return counters.count(Event::HeaderRejected);
-                }
-            }
-        }
-        let permit = match permit.bind(client, options) {
-            Ok(permit) => permit,
-            Err(refusal) => return counters.count(refusal),
-        };
-        let (session, mut outcome) = match permit.refusal {
-            Some(refusal) => {
-                counters.count(refusal);
-                (Session::refused(self.offer.framing), None)
-            }
-            None => (
-                Session::new(self.offer.service, self.offer.framing),
-                Some(Outcome::new(counters)),
-            ),
-        };
-        let conversation = Conversation::new(stream, session, unread, &self.worker);
-        let ended = conversation.run(&self.stop).await;
-        if let Err(failure) = &ended {
-            debug!("{client}: {failure}");
-        }
-        if let Some(outcome) = &mut outcome {
-            outcome.event = ended.map_or_else(|e| e.event(), |()| Event::ConversationEnded);
-        }
-    }
-
     /// Reads the PROXY header. After a stop, one that has not arrived is not waited for.
     async fn read_header(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Header> {
         tokio::select! {
             biased;
             header = proxy_header::read(stream) => header,
-            () = stopped(&self.stop) => Err(io::ErrorKind::TimedOut.into()),
+            () = stopped(&self.worker.stop) => Err(io::ErrorKind::TimedOut.into()),
         }
-    }
-}
-
-/// Counts how a served connection ends, exactly once, whatever ends its task.
-struct Outcome<'a> {
-    counters: &'a Counters,
-    event: Event,
-}
-
-impl Outcome<'_> {
-    fn new(counters: &Counters) -> Outcome<'_> {
-        counters.count(Event::ConnectionServed);
-        Outcome {
-            counters,
-            // The task is dropped before its end at the drain timeout only.
-            event: Event::ConversationCut,
-        }
-    }
-}
-
-impl Drop for Outcome<'_> {
-    fn drop(&mut self) {
-        let is_panicking = thread::panicking();
-        let event = if is_panicking {
-            Event::ConversationPanicked
-        } else {
-            self.event
-        };
-        self.counters.count(event);
     }
 }
 
 /// Permission to hold one connection, which bounds the file descriptors in use.
-struct ConnectionPermit {
+struct Admission {
+    permit: OwnedSemaphorePermit,
     /// Why the client is only told that the server is full; `None` if it is served.
     refusal: Option<Event>,
-    _connection: OwnedSemaphorePermit,
-    _address: Option<Box<AddressPermit>>,
 }
 
-impl ConnectionPermit {
-    fn acquire(options: &Options) -> Result<ConnectionPermit, Event> {
+impl Admission {
+    fn acquire(options: &Options) -> Result<Admission, Event> {
         match Arc::clone(&options.connections).try_acquire_owned() {
-            Ok(permit) => Ok(ConnectionPermit {
+            Ok(permit) => Ok(Admission {
+                permit,
                 refusal: None,
-                _connection: permit,
-                _address: None,
             }),
-            Err(_) => ConnectionPermit::refuse(Event::ConnectionRefused, options),
+            Err(_) => Admission::refuse(Event::ConnectionRefused, options),
         }
     }
 
     /// Acquires the permission to tell a client that the server is full.
-    fn refuse(refusal: Event, options: &Options) -> Result<ConnectionPermit, Event> {
+    fn refuse(refusal: Event, options: &Options) -> Result<Admission, Event> {
         let permit = Arc::clone(&options.refusals).try_acquire_owned();
-        Ok(ConnectionPermit {
+        Ok(Admission {
+            permit: permit.map_err(|_| refusal)?,
             refusal: Some(refusal),
-            _connection: permit.map_err(|_| refusal)?,
-            _address: None,
         })
-    }
-
-    /// Applies the limits that depend on the client.
-    fn bind(self, client: SocketAddr, options: &Options) -> Result<ConnectionPermit, Event> {
-        if !options.networks.admit(client.ip()) {
-            return Err(Event::NetworkDenied);
-        }
-        let Some(addresses) = &options.addresses else {
-            return Ok(self);
-        };
-        match addresses.acquire(client.ip()) {
-            _ if self.refusal.is_some() => Ok(self),
-            Some(address) => Ok(ConnectionPermit {
-                _address: Some(address),
-                ..self
-            }),
-            None => {
-                drop(self);
-                ConnectionPermit::refuse(Event::AddressRefused, options)
-            }
-        }
     }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use chime_protocol::{DATAGRAM_MAX, answer};
 use chrono::NaiveDateTime;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::conversation::QUIET;
@@ -72,11 +71,8 @@ pub trait Datagrams {
 }
 
 /// Replies to datagrams until `stop` is cancelled, then to those that arrived before.
-pub(crate) async fn serve<D: Datagrams>(
-    mut socket: D,
-    worker: Rc<Worker>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn serve<D: Datagrams>(mut socket: D, worker: Rc<Worker>) {
+    let stop = &worker.stop;
     let mut batch = Vec::new();
     let mut is_failing = false;
     loop {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chime_protocol::{Framing, Service, Session};
-use chime_server::{Counters, Failure, Worker, converse};
+use chime_server::{Failure, Worker, converse};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
 };
@@ -24,22 +24,29 @@ struct Served {
     stop: CancellationToken,
 }
 
-fn worker() -> Rc<Worker> {
-    Rc::new(Worker::new(options(), Arc::new(Counters::default())))
+fn worker(stop: &CancellationToken) -> Rc<Worker> {
+    Rc::new(Worker::new(options(), Arc::default(), stop.clone()))
 }
 
-fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, worker: Rc<Worker>) -> Served {
+fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Served {
     let stop = CancellationToken::new();
-    let token = stop.clone();
+    serve_with(stream, worker(&stop), stop)
+}
+
+fn serve_with(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    worker: Rc<Worker>,
+    stop: CancellationToken,
+) -> Served {
     let session = Session::new(Service::Both, Framing::Line);
-    let task = spawn_local(async move { converse(stream, session, &worker, &token).await });
+    let task = spawn_local(converse(stream, session, worker));
     Served { task, stop }
 }
 
 /// Serves one end of a stream that holds `capacity` bytes in each direction, and returns the other.
 fn connect(capacity: usize) -> (DuplexStream, Served) {
     let (client, server) = duplex(capacity);
-    (client, serve(server, worker()))
+    (client, serve(server))
 }
 
 async fn read_text(client: &mut DuplexStream, text: &str) {
@@ -276,10 +283,11 @@ impl AsyncWrite for Flood {
 #[test]
 fn a_flood_leaves_others_their_turn() {
     run(async {
-        let worker = worker();
-        let flood = serve(Flood(1_000), Rc::clone(&worker));
+        let stop = CancellationToken::new();
+        let worker = worker(&stop);
+        let flood = serve_with(Flood(1_000), Rc::clone(&worker), stop.clone());
         let (mut client, server) = duplex(1024);
-        let polite = serve(server, worker);
+        let polite = serve_with(server, worker, stop);
         client.write_all(b"day\nquit\n").await.expect("sent");
         let mut text = String::new();
         client.read_to_string(&mut text).await.expect("ASCII");
@@ -295,9 +303,8 @@ fn a_flood_leaves_others_their_turn() {
 fn a_flood_that_goes_on_after_the_end_is_cut() {
     run(async {
         let session = Session::refused(Framing::Line);
-        let (worker, stop) = (worker(), CancellationToken::new());
-        let refused =
-            spawn_local(async move { converse(Flood(u32::MAX), session, &worker, &stop).await });
+        let worker = worker(&CancellationToken::new());
+        let refused = spawn_local(converse(Flood(u32::MAX), session, worker));
         while !refused.is_finished() {
             yield_now().await;
             advance(Duration::from_millis(10)).await;

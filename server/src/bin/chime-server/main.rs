@@ -185,3 +185,7 @@ fn log_stop(tally: &Tally) {
         sum(&unanswered),
     );
 }
+
+/// Tokio aligns its tasks and registrations to 128 bytes, for which the allocator of glibc leaves gaps.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
