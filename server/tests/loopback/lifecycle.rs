@@ -109,7 +109,7 @@ fn every_flag_is_an_environment_variable_too() {
         .output()
         .expect("it runs");
     assert!(
-        stderr_of(&output).contains("'none' for '--workers <N>'"),
+        stderr_of(&output).contains("'none' for 'CHIME_WORKERS'"),
         "a flag from a variable"
     );
 }

@@ -1,9 +1,10 @@
 //! The pages for operators: `/metrics`, `/healthz` and `/readyz` over HTTP/1.1.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
 use std::net::{self, SocketAddr};
-use std::panic;
 use std::time::Duration;
 
 use chime_server::Monitor;
@@ -15,19 +16,19 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use crate::control::Readiness;
 use crate::metrics;
 
-/// Connections at one time. Others wait until one of them ends.
+/// Connections at one time. One more displaces the oldest whose request is not complete.
 const CONNECTIONS_MAX: usize = 16;
-/// How long a connection may last: one that says nothing keeps others waiting no longer.
+/// How long a connection may last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Binds the address of the pages, and returns it with the port that it got.
 pub(crate) fn bind(address: SocketAddr) -> Result<(net::TcpListener, SocketAddr), String> {
@@ -48,23 +49,37 @@ pub(crate) async fn serve(
 ) -> io::Result<Infallible> {
     let listener = TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
+    // In the order in which they came.
+    let mut unfinished = VecDeque::<AbortHandle>::new();
+    let mut spare = None;
+    let mut is_failing = false;
     loop {
-        while let Some(ended) = connections.try_join_next() {
-            resume_panic(ended);
-        }
-        if connections.len() == CONNECTIONS_MAX
-            && let Some(ended) = connections.join_next().await
-        {
-            resume_panic(ended);
-        }
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                connections.spawn(converse(stream, monitor.clone(), readiness.clone()));
-            }
-            Err(error) => {
-                warn!("cannot accept a connection to the admin address: {error}");
-                sleep(ACCEPT_PAUSE).await;
-            }
+        // A file descriptor to accept a probe with when clients have taken all others.
+        spare = spare.or_else(|| File::open("/dev/null").ok());
+        tokio::select! {
+            biased;
+            Some(_) = connections.join_next() => unfinished.retain(|task| !task.is_finished()),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    is_failing = false;
+                    if unfinished.len() == CONNECTIONS_MAX {
+                        unfinished.pop_front().inspect(AbortHandle::abort);
+                    }
+                    let task = converse(stream, monitor.clone(), readiness.clone());
+                    unfinished.push_back(connections.spawn(task));
+                    // A request that came with its connection is replied to before that is displaced.
+                    yield_now().await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) if spare.is_some() => spare = None,
+                Err(error) => {
+                    if !is_failing {
+                        warn!("cannot accept connections to the admin address for now: {error}");
+                    }
+                    is_failing = true;
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
         }
     }
 }
@@ -77,6 +92,9 @@ async fn converse(stream: TcpStream, monitor: Monitor, readiness: Readiness) {
     let mut http = http1::Builder::new();
     let conversation = http
         .keep_alive(false)
+        .half_close(true)
+        // Its clock panics before 1970.
+        .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), answer);
     // It is the client's business if it sent no HTTP, was too slow or went away.
     let _ = timeout(CONNECTION_TIMEOUT, conversation).await;
@@ -113,8 +131,4 @@ fn page(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
-}
-
-fn resume_panic(ended: Result<(), JoinError>) {
-    ended.unwrap_or_else(|error| panic::resume_unwind(error.into_panic()));
 }

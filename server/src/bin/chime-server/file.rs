@@ -127,7 +127,12 @@ fn listeners(value: Spanned<DeValue<'_>>) -> Result<Vec<Listener>, Mistake> {
     };
     let listener = |table: Spanned<DeValue<'_>>| {
         let span = table.span();
-        Listener::deserialize(ValueDeserializer::from(table)).map_err(mistake_at(span))
+        let listener = Listener::deserialize(ValueDeserializer::from(table));
+        let listener = listener.map_err(mistake_at(span.clone()))?;
+        let checked = listener
+            .check()
+            .map_err(|message| (span, message.to_string()));
+        checked.map(|()| listener)
     };
     tables.into_iter().map(listener).collect()
 }
