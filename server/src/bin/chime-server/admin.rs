@@ -30,35 +30,49 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A listener for the pages.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    listener: net::TcpListener,
+    /// A file descriptor to accept a probe with when clients have taken all others.
+    spare: Option<File>,
+}
+
 /// Binds the address of the pages, and returns it with the port that it got.
-pub(crate) fn bind(address: SocketAddr) -> Result<(net::TcpListener, SocketAddr), String> {
+pub(crate) fn bind(address: SocketAddr) -> Result<(Admin, SocketAddr), String> {
     let bind = || {
         let listener = net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;
-        Ok((listener, bound))
+        let spare = open_spare();
+        Ok((Admin { listener, spare }, bound))
     };
     bind().map_err(|error: io::Error| format!("cannot listen on admin {address}: {error}"))
 }
 
+fn open_spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
 /// Serves the pages, a request for each connection, for as long as it is polled.
 pub(crate) async fn serve(
-    listener: net::TcpListener,
+    admin: Admin,
     monitor: Monitor,
     readiness: Readiness,
 ) -> io::Result<Infallible> {
-    let listener = TcpListener::from_std(listener)?;
+    let mut spare = admin.spare;
+    let listener = TcpListener::from_std(admin.listener)?;
     let mut connections = JoinSet::new();
     // In the order in which they came.
     let mut unfinished = VecDeque::<AbortHandle>::new();
-    let mut spare = None;
     let mut is_failing = false;
     loop {
-        // A file descriptor to accept a probe with when clients have taken all others.
-        spare = spare.or_else(|| File::open("/dev/null").ok());
         tokio::select! {
             biased;
-            Some(_) = connections.join_next() => unfinished.retain(|task| !task.is_finished()),
+            Some(_) = connections.join_next() => {
+                unfinished.retain(|task| !task.is_finished());
+                spare = spare.or_else(open_spare);
+            }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     is_failing = false;
@@ -78,6 +92,7 @@ pub(crate) async fn serve(
                     }
                     is_failing = true;
                     sleep(ACCEPT_PAUSE).await;
+                    spare = open_spare();
                 }
             },
         }

@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::future::poll_fn;
 use std::io;
-use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 #[cfg(target_os = "linux")]
 use std::os::{linux::net::SocketAddrExt, unix::ffi::OsStrExt, unix::net::SocketAddr};
@@ -23,7 +22,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{admin, logs};
+use crate::admin::{self, Admin};
+use crate::logs;
 
 /// Signals this soon after the first one are the same order: `timeout` sends two, for one.
 const REPEAT_WINDOW: Duration = Duration::from_millis(200);
@@ -46,7 +46,7 @@ pub(crate) struct Duties {
     /// How long the server goes on accepting after it was told to stop.
     pub(crate) drain_delay: Duration,
     /// Where to serve the pages.
-    pub(crate) admin: Option<TcpListener>,
+    pub(crate) admin: Option<Admin>,
     /// What shows how the workers are.
     pub(crate) monitor: Monitor,
 }
@@ -173,9 +173,9 @@ async fn stop_in_order(
     process::exit(1);
 }
 
-async fn serve_pages(admin: Option<TcpListener>, monitor: &Monitor, readiness: &Readiness) {
-    let Some(listener) = admin else { return };
-    let Err(error) = admin::serve(listener, monitor.clone(), readiness.clone()).await;
+async fn serve_pages(admin: Option<Admin>, monitor: &Monitor, readiness: &Readiness) {
+    let Some(admin) = admin else { return };
+    let Err(error) = admin::serve(admin, monitor.clone(), readiness.clone()).await;
     warn!("cannot serve the admin address: {error}");
 }
 

@@ -12,8 +12,9 @@ const PROCESS: u64 = 32;
 /// Descriptors of a worker's runtime: two of epoll, one to wake it, one of signals.
 const RUNTIME: u64 = 4;
 
-/// Refusals that a worker sends at one time for each listener.
-const REFUSALS: u64 = 64;
+/// Descriptors of clients that are told that the server is full. More of them wait in the backlog: a
+/// worker that has 64 such clients closes others without a word.
+const REFUSALS: u64 = 32;
 
 /// Raises the soft limit of open files to the hard limit, and returns what it then is.
 pub(crate) fn raise_limit() -> io::Result<u64> {
@@ -30,20 +31,15 @@ pub(crate) fn connections_max(
     wanted: NonZero<u32>,
     limit: u64,
     workers: usize,
-    listeners: usize,
-    datagram_sockets: usize,
+    sockets: usize,
 ) -> Result<NonZero<u32>, String> {
-    let [workers, listeners, datagram_sockets] =
-        [workers, listeners, datagram_sockets].map(|count| count as u64);
     // Each worker has duplicates of all sockets.
-    let sockets = listeners + datagram_sockets;
+    let (workers, sockets) = (workers as u64, sockets as u64);
     let reserved = workers
         .saturating_mul(RUNTIME + sockets)
         .saturating_add(PROCESS + sockets);
     let free = limit.saturating_sub(reserved);
-    // A refusal takes a descriptor while the client reads it.
-    let refusals = workers.saturating_mul(listeners * REFUSALS).min(free / 8);
-    let possible = u32::try_from(free - refusals).unwrap_or(u32::MAX);
+    let possible = u32::try_from(free - REFUSALS.min(free / 8)).unwrap_or(u32::MAX);
     let Some(possible) = NonZero::new(possible) else {
         let needed = reserved.saturating_add(1);
         return Err(format!(

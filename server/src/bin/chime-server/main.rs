@@ -79,8 +79,7 @@ fn run(
         flags.max_connections,
         limit,
         workers.get(),
-        tcp.len(),
-        udp.len(),
+        tcp.len() + udp.len(),
     )?;
     let stop = CancellationToken::new();
     let workers = sockets.start(workers, &options(flags, connections_max), &stop)?;
