@@ -91,6 +91,17 @@ impl Server {
         kill(pid, signal).expect("signalled");
     }
 
+    /// Sends this signal until the process has ended: one too soon after the first does not count.
+    pub(crate) fn force(&mut self, signal: Signal) -> ExitStatus {
+        let mut status = None;
+        wait_until("another signal ends the server", || {
+            self.signal(signal);
+            status = self.child.try_wait().expect("a child");
+            status.is_some()
+        });
+        status.expect("it ended")
+    }
+
     /// Waits for the end of the process, and returns what it logged too, if that goes to a pipe.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let stderr = self.child.stderr.take();

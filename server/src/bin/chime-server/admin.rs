@@ -18,9 +18,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::control::Readiness;
 use crate::metrics;
 
 /// Connections at one time. One more displaces the oldest whose request is not complete.
@@ -58,14 +58,14 @@ fn open_spare() -> Option<File> {
 pub(crate) async fn serve(
     admin: Admin,
     monitor: Monitor,
-    readiness: Readiness,
+    stopping: CancellationToken,
 ) -> io::Result<Infallible> {
     let mut spare = admin.spare;
     let listener = TcpListener::from_std(admin.listener)?;
     let mut connections = JoinSet::new();
     // In the order in which they came.
     let mut unfinished = VecDeque::<AbortHandle>::new();
-    let mut is_failing = false;
+    let mut failures = 0;
     loop {
         tokio::select! {
             biased;
@@ -75,11 +75,11 @@ pub(crate) async fn serve(
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    is_failing = false;
+                    failures = 0;
                     if unfinished.len() == CONNECTIONS_MAX {
                         unfinished.pop_front().inspect(AbortHandle::abort);
                     }
-                    let task = converse(stream, monitor.clone(), readiness.clone());
+                    let task = converse(stream, monitor.clone(), stopping.clone());
                     unfinished.push_back(connections.spawn(task));
                     // A request that came with its connection is replied to before that is displaced.
                     yield_now().await;
@@ -87,21 +87,24 @@ pub(crate) async fn serve(
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(_) if spare.is_some() => spare = None,
                 Err(error) => {
-                    if !is_failing {
+                    // The system reports a lack of descriptors even if no connection waits.
+                    failures += 1;
+                    if failures == 2 {
                         warn!("cannot accept connections to the admin address for now: {error}");
                     }
-                    is_failing = true;
                     sleep(ACCEPT_PAUSE).await;
-                    spare = open_spare();
+                    if !unfinished.iter().any(AbortHandle::is_finished) {
+                        unfinished.pop_front().inspect(AbortHandle::abort);
+                    }
                 }
             },
         }
     }
 }
 
-async fn converse(stream: TcpStream, monitor: Monitor, readiness: Readiness) {
+async fn converse(stream: TcpStream, monitor: Monitor, stopping: CancellationToken) {
     let answer = service_fn(|request| {
-        let response = respond(&request, &monitor, &readiness);
+        let response = respond(&request, &monitor, &stopping);
         async { Ok::<_, Infallible>(response) }
     });
     let mut http = http1::Builder::new();
@@ -118,7 +121,7 @@ async fn converse(stream: TcpStream, monitor: Monitor, readiness: Readiness) {
 fn respond(
     request: &Request<Incoming>,
     monitor: &Monitor,
-    readiness: &Readiness,
+    stopping: &CancellationToken,
 ) -> Response<Full<Bytes>> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut response = page(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -130,7 +133,7 @@ fn respond(
         "/metrics" => page(StatusCode::OK, metrics::exposition(&monitor.tally())),
         "/healthz" if monitor.is_responding() => page(StatusCode::OK, "ok\n"),
         "/healthz" => page(StatusCode::SERVICE_UNAVAILABLE, "a worker is stuck\n"),
-        "/readyz" if readiness.is_ready() => page(StatusCode::OK, "ok\n"),
+        "/readyz" if !stopping.is_cancelled() => page(StatusCode::OK, "ok\n"),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         _ => page(
             StatusCode::NOT_FOUND,

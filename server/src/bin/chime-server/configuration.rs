@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use serde::Serialize;
 
-use crate::file::{File, FileError, settings_of};
+use crate::file::{File, settings_of};
 use crate::flags::Flags;
 use crate::listener::{Listener, Transport};
 
@@ -25,11 +25,7 @@ impl Configuration {
     /// Takes them from the arguments of this process, its environment and the file. The process ends
     /// here if one is wrong, and for `--help`.
     pub(crate) fn of_process() -> Configuration {
-        // An empty variable counts as unset.
-        let command = Flags::command().mut_args(|arg| match arg.get_env().and_then(env::var_os) {
-            Some(value) if value.is_empty() => arg.env(None::<&str>),
-            _ => arg,
-        });
+        let command = Flags::command_with_variables();
         let configuration = Configuration::read(&command, env::args_os().collect());
         configuration.unwrap_or_else(|error| error.exit())
     }
@@ -38,7 +34,8 @@ impl Configuration {
         let given = command.clone().try_get_matches_from(&arguments);
         let given = given.map_err(|error| name_variable(error, command, &arguments))?;
         let file = match Flags::from_arg_matches(&given)?.config {
-            Some(path) => File::read(&path, command).map_err(wrong_file)?,
+            Some(path) => File::read(&path, command)
+                .map_err(|error| wrong(ErrorKind::ValueValidation, &error))?,
             None => File::default(),
         };
         let is_given = |id: &str| {
@@ -66,8 +63,8 @@ impl Configuration {
 
     fn check(&self) -> Result<(), clap::Error> {
         if self.tcp(false).is_empty() && self.udp(false).is_empty() {
-            let message = "--no-tcp and --no-udp leave nothing to serve\n";
-            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
+            let message = "--no-tcp and --no-udp leave nothing to serve";
+            return Err(wrong(ErrorKind::ArgumentConflict, message));
         }
         Ok(())
     }
@@ -192,6 +189,6 @@ fn name_variable(mut error: clap::Error, command: &Command, arguments: &[OsStrin
     error
 }
 
-fn wrong_file(error: FileError) -> clap::Error {
-    clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n"))
+fn wrong(kind: ErrorKind, message: &str) -> clap::Error {
+    clap::Error::raw(kind, format!("{message}\n"))
 }

@@ -9,8 +9,6 @@ use std::os::unix::net::UnixDatagram;
 #[cfg(target_os = "linux")]
 use std::os::{linux::net::SocketAddrExt, unix::ffi::OsStrExt, unix::net::SocketAddr};
 use std::process;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
@@ -77,22 +75,6 @@ impl Control {
     }
 }
 
-/// Whether new clients should come here.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Readiness {
-    is_stopping: Arc<AtomicBool>,
-}
-
-impl Readiness {
-    pub(crate) fn is_ready(&self) -> bool {
-        !self.is_stopping.load(Ordering::Relaxed)
-    }
-
-    fn end(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Whether SIGHUP was ignored from the start on, as nohup(1) has it. It is the first bit of the mask.
 fn is_hangup_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -136,11 +118,12 @@ async fn fulfil(duties: Duties, signals: Signals) {
         admin,
         monitor,
     } = duties;
-    let readiness = Readiness::default();
+    // Cancelled with the first signal: new clients should go elsewhere.
+    let stopping = CancellationToken::new();
     tell_manager("READY=1");
     tokio::join!(
-        stop_in_order(signals, stop, drain_delay, &readiness),
-        serve_pages(admin, &monitor, &readiness),
+        stop_in_order(signals, stop, drain_delay, &stopping),
+        serve_pages(admin, &monitor, &stopping),
         feed_watchdog(&monitor),
     );
 }
@@ -150,11 +133,11 @@ async fn stop_in_order(
     mut signals: Signals,
     stop: CancellationToken,
     drain_delay: Duration,
-    readiness: &Readiness,
+    stopping: &CancellationToken,
 ) {
     signals.next().await;
     let first = Instant::now();
-    readiness.end();
+    stopping.cancel();
     tell_manager("STOPPING=1");
     if !drain_delay.is_zero() {
         let delay = humantime::format_duration(drain_delay);
@@ -173,9 +156,9 @@ async fn stop_in_order(
     process::exit(1);
 }
 
-async fn serve_pages(admin: Option<Admin>, monitor: &Monitor, readiness: &Readiness) {
+async fn serve_pages(admin: Option<Admin>, monitor: &Monitor, stopping: &CancellationToken) {
     let Some(admin) = admin else { return };
-    let Err(error) = admin::serve(admin, monitor.clone(), readiness.clone()).await;
+    let Err(error) = admin::serve(admin, monitor.clone(), stopping.clone()).await;
     warn!("cannot serve the admin address: {error}");
 }
 

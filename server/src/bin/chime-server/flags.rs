@@ -1,5 +1,6 @@
 //! The settings: each is a flag, an environment variable and a key of the file.
 
+use std::env;
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use chime_protocol::{Framing, Service};
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{Parser, ValueEnum};
+use clap::{ArgAction, Command, CommandFactory, Parser, ValueEnum};
 use ipnet::{IpNet, Ipv4Net};
 use tracing::level_filters::LevelFilter;
 
@@ -35,215 +36,134 @@ const CONFIGURATION: &str = "Configuration";
 #[command(version)]
 pub(crate) struct Flags {
     /// Address to serve over TCP; may be given more than once
-    #[arg(
-        long,
-        env = "CHIME_TCP",
-        value_name = "ADDR",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:9990",
-        help_heading = SOCKETS
-    )]
+    #[arg(long, value_name = "ADDR", help_heading = SOCKETS)]
+    #[arg(value_delimiter = ',', default_value = "127.0.0.1:9990")]
     pub(crate) tcp: Vec<SocketAddr>,
 
     /// Address to serve over UDP; may be given more than once
-    #[arg(
-        long,
-        env = "CHIME_UDP",
-        value_name = "ADDR",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:8089",
-        help_heading = SOCKETS
-    )]
+    #[arg(long, value_name = "ADDR", help_heading = SOCKETS)]
+    #[arg(value_delimiter = ',', default_value = "127.0.0.1:8089")]
     pub(crate) udp: Vec<SocketAddr>,
 
     /// Do not serve TCP
-    #[arg(long, env = "CHIME_NO_TCP", value_parser = FalseyValueParser::new(), help_heading = SOCKETS)]
+    #[arg(long, help_heading = SOCKETS)]
     pub(crate) no_tcp: bool,
 
     /// Do not serve UDP
-    #[arg(long, env = "CHIME_NO_UDP", value_parser = FalseyValueParser::new(), help_heading = SOCKETS)]
+    #[arg(long, help_heading = SOCKETS)]
     pub(crate) no_udp: bool,
 
     /// Commands offered over TCP: all, or day, date and time, or digit sums; quit and exit in any case
-    #[arg(
-        long,
-        env = "CHIME_SERVICE",
-        value_name = "NAME",
-        default_value = "both",
-        value_parser = named::<Service>(Service::ALL.iter().map(|service| service.name())),
-        help_heading = SOCKETS
-    )]
+    #[arg(long, value_name = "NAME", help_heading = SOCKETS)]
+    #[arg(default_value = "both")]
+    #[arg(value_parser = named::<Service, _>(Service::ALL, Service::name))]
     pub(crate) service: Service,
 
     /// Where a command ends over TCP: at the end of a line, or of what one read returns (legacy clients)
-    #[arg(
-        long,
-        env = "CHIME_FRAMING",
-        value_name = "NAME",
-        default_value = "line",
-        value_parser = named::<Framing>(Framing::ALL.iter().map(|framing| framing.name())),
-        help_heading = SOCKETS
-    )]
+    #[arg(long, value_name = "NAME", help_heading = SOCKETS)]
+    #[arg(default_value = "line")]
+    #[arg(value_parser = named::<Framing, _>(Framing::ALL, Framing::name))]
     pub(crate) framing: Framing,
 
     /// Tell the time in UTC, not in local time
-    #[arg(long, env = "CHIME_UTC", value_parser = FalseyValueParser::new(), help_heading = SOCKETS)]
+    #[arg(long, help_heading = SOCKETS)]
     pub(crate) utc: bool,
 
     /// Threads that serve [default: one for each core]
-    #[arg(
-        long,
-        env = "CHIME_WORKERS",
-        value_name = "N",
-        value_parser = count::<NonZero<usize>>,
-        help_heading = SOCKETS
-    )]
+    #[arg(long, value_name = "N", help_heading = SOCKETS)]
+    #[arg(value_parser = count::<NonZero<usize>>)]
     pub(crate) workers: Option<NonZero<usize>>,
 
     /// Connections served at one time; others are told that the server is full
-    #[arg(
-        long,
-        env = "CHIME_MAX_CONNECTIONS",
-        value_name = "N",
-        default_value = "10000",
-        value_parser = count::<NonZero<u32>>,
-        help_heading = LIMITS
-    )]
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(default_value = "10000", value_parser = count::<NonZero<u32>>)]
     pub(crate) max_connections: NonZero<u32>,
 
     /// Connections that one address may have at one time, or one IPv6 network /64 [default: no limit]
-    #[arg(
-        long,
-        env = "CHIME_MAX_CONNECTIONS_PER_ADDRESS",
-        value_name = "N",
-        value_parser = count::<NonZero<u32>>,
-        help_heading = LIMITS
-    )]
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = count::<NonZero<u32>>)]
     pub(crate) max_connections_per_address: Option<NonZero<u32>>,
 
     /// Serve only clients of this network; may be given more than once [default: all]
-    #[arg(
-        long,
-        env = "CHIME_ALLOW",
-        value_name = "NET",
-        value_delimiter = ',',
-        help_heading = LIMITS
-    )]
+    #[arg(long, value_name = "NET", help_heading = LIMITS)]
+    #[arg(value_delimiter = ',')]
     pub(crate) allow: Vec<Network>,
 
     /// Do not serve clients of this network, even if allowed; may be given more than once [default: none]
-    #[arg(
-        long,
-        env = "CHIME_DENY",
-        value_name = "NET",
-        value_delimiter = ',',
-        help_heading = LIMITS
-    )]
+    #[arg(long, value_name = "NET", help_heading = LIMITS)]
+    #[arg(value_delimiter = ',')]
     pub(crate) deny: Vec<Network>,
 
     /// Datagrams answered a second for each network /24, or /56 of IPv6 [default: no limit]
-    #[arg(
-        long,
-        env = "CHIME_UDP_RATE",
-        value_name = "N",
-        value_parser = count::<NonZero<u32>>,
-        help_heading = LIMITS
-    )]
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = count::<NonZero<u32>>)]
     pub(crate) udp_rate: Option<NonZero<u32>>,
 
     /// Close a connection on which no byte moved for this long
-    #[arg(
-        long,
-        env = "CHIME_IDLE_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "300s",
-        value_parser = duration,
-        help_heading = LIMITS
-    )]
+    #[arg(long, value_name = "DURATION", help_heading = LIMITS)]
+    #[arg(default_value = "300s", value_parser = duration)]
     pub(crate) idle_timeout: Duration,
 
     /// Close a connection whose line does not end within this time, plus a second for each 500 bytes of it
-    #[arg(
-        long,
-        env = "CHIME_LINE_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "10s",
-        value_parser = duration,
-        help_heading = LIMITS
-    )]
+    #[arg(long, value_name = "DURATION", help_heading = LIMITS)]
+    #[arg(default_value = "10s", value_parser = duration)]
     pub(crate) line_timeout: Duration,
 
     /// Close a connection whose client takes no byte of a reply for this long
-    #[arg(
-        long,
-        env = "CHIME_WRITE_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "30s",
-        value_parser = duration,
-        help_heading = LIMITS
-    )]
+    #[arg(long, value_name = "DURATION", help_heading = LIMITS)]
+    #[arg(default_value = "30s", value_parser = duration)]
     pub(crate) write_timeout: Duration,
 
     /// After a signal to stop, go on accepting for this long, while /readyz says no
-    #[arg(
-        long,
-        env = "CHIME_DRAIN_DELAY",
-        value_name = "DURATION",
-        default_value = "0s",
-        value_parser = delay,
-        help_heading = STOP
-    )]
+    #[arg(long, value_name = "DURATION", help_heading = STOP)]
+    #[arg(default_value = "0s", value_parser = delay)]
     pub(crate) drain_delay: Duration,
 
     /// After the drain delay, cut connections that are still open after this long
-    #[arg(
-        long,
-        env = "CHIME_DRAIN_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "10s",
-        value_parser = duration,
-        help_heading = STOP
-    )]
+    #[arg(long, value_name = "DURATION", help_heading = STOP)]
+    #[arg(default_value = "10s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
 
     /// Log what is at least this severe, on standard error
-    #[arg(
-        long,
-        env = "CHIME_LOG",
-        value_name = "LEVEL",
-        default_value = "info",
-        ignore_case = true,
-        value_parser = named::<LevelFilter>(LEVELS),
-        help_heading = OPERATION
-    )]
+    #[arg(long, value_name = "LEVEL", help_heading = OPERATION)]
+    #[arg(default_value = "info", ignore_case = true)]
+    #[arg(value_parser = named::<LevelFilter, _>(LEVELS, |name| name))]
     pub(crate) log: LevelFilter,
 
     /// What a line of the log looks like
-    #[arg(
-        long,
-        env = "CHIME_LOG_FORMAT",
-        value_name = "NAME",
-        default_value = "text",
-        help_heading = OPERATION
-    )]
+    #[arg(long, value_name = "NAME", help_heading = OPERATION)]
+    #[arg(default_value = "text")]
     pub(crate) log_format: LogFormat,
 
     /// Address to serve /metrics, /healthz and /readyz over HTTP, to whoever can reach it [default: none]
-    #[arg(long, env = "CHIME_ADMIN", value_name = "ADDR", help_heading = OPERATION)]
+    #[arg(long, value_name = "ADDR", help_heading = OPERATION)]
     pub(crate) admin: Option<SocketAddr>,
 
     /// Read settings from this TOML file; its keys are the names of these flags
-    #[arg(long, env = "CHIME_CONFIG", value_name = "FILE", help_heading = CONFIGURATION)]
+    #[arg(long, value_name = "FILE", help_heading = CONFIGURATION)]
     pub(crate) config: Option<PathBuf>,
 
     /// Print the settings in force, as a file for --config, and exit
-    #[arg(
-        long,
-        env = "CHIME_CHECK_CONFIG",
-        value_parser = FalseyValueParser::new(),
-        help_heading = CONFIGURATION
-    )]
+    #[arg(long, help_heading = CONFIGURATION)]
     pub(crate) check_config: bool,
+}
+
+impl Flags {
+    /// The command. Each of its flags is an environment variable too, which counts as unset if empty.
+    pub(crate) fn command_with_variables() -> Command {
+        Flags::command().mut_args(|arg| {
+            let arg = match arg.get_action() {
+                ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
+                _ => arg,
+            };
+            let variable = arg.get_id().as_str().to_uppercase();
+            let variable = format!("CHIME_{variable}");
+            match env::var_os(&variable) {
+                Some(value) if value.is_empty() => arg,
+                _ => arg.env(variable),
+            }
+        })
+    }
 }
 
 /// The shape of the log.
@@ -297,15 +217,16 @@ fn count<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, String> {
         })
 }
 
-/// The names of log levels, without the numbers that [`LevelFilter`] reads too.
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// The names of log levels. [`LevelFilter`] reads numbers and the empty string too.
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
-/// Reads the name of a [`Service`] or of a [`Framing`].
-fn named<T>(names: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+/// Reads the name of one of these.
+fn named<T, N>(all: &'static [N], name: fn(N) -> &'static str) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err: Error + Send + Sync> + Clone + Send + Sync + 'static,
+    N: Copy,
 {
-    PossibleValuesParser::new(names).try_map(|name| name.parse())
+    PossibleValuesParser::new(all.iter().map(|one| name(*one))).try_map(|name| name.parse())
 }
 
 /// Longer than any process lives, and short enough to be added to any time.

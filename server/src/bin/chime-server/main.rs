@@ -149,19 +149,15 @@ fn announce(tcp: &[SocketAddr], udp: &[SocketAddr], admin: Option<SocketAddr>) -
 }
 
 fn log_stop(tally: &Tally) {
-    let refusals = [
-        Event::ConnectionRefused,
-        Event::AddressRefused,
-        Event::NetworkDenied,
-        Event::HeaderRejected,
-    ];
-    let unanswered = [Event::DatagramIgnored, Event::DatagramLimited];
     let sum = |events: &[Event]| events.iter().map(|event| tally[*event]).sum::<u64>();
+    let served = tally[Event::ConnectionServed];
+    let full = [Event::ConnectionRefused, Event::AddressRefused];
+    let strangers = [Event::NetworkDenied, Event::HeaderRejected];
+    let refused = sum(&full) + sum(&strangers);
+    let answered = tally[Event::DatagramAnswered];
+    let ignored = sum(&[Event::DatagramIgnored, Event::DatagramLimited]);
     info!(
-        "stopped: {} connections served, {} refused; {} datagrams answered, {} ignored",
-        tally[Event::ConnectionServed],
-        sum(&refusals),
-        tally[Event::DatagramAnswered],
-        sum(&unanswered),
+        "stopped: {served} connections served, {refused} refused; \
+         {answered} datagrams answered, {ignored} ignored"
     );
 }
