@@ -25,14 +25,12 @@ fn utc_at(time: SystemTime) -> DateTime<Utc> {
         DateTime::<Utc>::MIN_UTC + MARGIN,
         DateTime::<Utc>::MAX_UTC - MARGIN,
     );
+    let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+    let epoch = DateTime::UNIX_EPOCH;
     let converted = match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => TimeDelta::from_std(after)
-            .ok()
-            .and_then(|after| DateTime::UNIX_EPOCH.checked_add_signed(after))
-            .unwrap_or(max),
-        Err(before) => TimeDelta::from_std(before.duration())
-            .ok()
-            .and_then(|before| DateTime::UNIX_EPOCH.checked_sub_signed(before))
+        Ok(after) => epoch.checked_add_signed(delta(after)).unwrap_or(max),
+        Err(before) => epoch
+            .checked_sub_signed(delta(before.duration()))
             .unwrap_or(min),
     };
     converted.clamp(min, max)

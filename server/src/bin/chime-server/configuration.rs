@@ -57,16 +57,11 @@ impl Configuration {
             listeners: file.listeners,
             matches,
         };
-        configuration.check()?;
-        Ok(configuration)
-    }
-
-    fn check(&self) -> Result<(), clap::Error> {
-        if self.tcp(false).is_empty() && self.udp(false).is_empty() {
+        if configuration.tcp(false).is_empty() && configuration.udp(false).is_empty() {
             let message = "--no-tcp and --no-udp leave nothing to serve";
             return Err(wrong(ErrorKind::ArgumentConflict, message));
         }
-        Ok(())
+        Ok(configuration)
     }
 
     /// The addresses to serve over TCP, with what is offered at each.
@@ -87,9 +82,8 @@ impl Configuration {
             return Vec::new();
         }
         let from_flags = self.from_flags("udp", &self.flags.udp, sockets_are_inherited);
-        let from_tables = self
-            .from_tables(Transport::Udp)
-            .map(|listener| listener.address);
+        let listeners = self.from_tables(Transport::Udp);
+        let from_tables = listeners.map(|listener| listener.address);
         from_flags.iter().copied().chain(from_tables).collect()
     }
 

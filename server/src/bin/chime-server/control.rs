@@ -3,17 +3,16 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::future::poll_fn;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 #[cfg(target_os = "linux")]
 use std::os::{linux::net::SocketAddrExt, unix::ffi::OsStrExt, unix::net::SocketAddr};
 use std::process;
-use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use chime_server::Monitor;
+use futures_util::future::select_all;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -36,19 +35,6 @@ pub(crate) struct Control {
     signals: Signals,
 }
 
-/// What the thread acts on.
-#[derive(Debug)]
-pub(crate) struct Duties {
-    /// Cancelled once the server has to stop.
-    pub(crate) stop: CancellationToken,
-    /// How long the server goes on accepting after it was told to stop.
-    pub(crate) drain_delay: Duration,
-    /// Where to serve the pages.
-    pub(crate) admin: Option<Admin>,
-    /// What shows how the workers are.
-    pub(crate) monitor: Monitor,
-}
-
 impl Control {
     /// Catches the signals. One that comes before [`Control::start`] is acted on then.
     pub(crate) fn new() -> io::Result<Control> {
@@ -65,13 +51,28 @@ impl Control {
         Ok(Control { runtime, signals })
     }
 
-    /// Starts the thread. It lives as long as the process.
-    pub(crate) fn start(self, duties: Duties) {
-        thread::spawn(move || {
+    /// Starts the thread, which lives as long as the process, and cancels `stop` after the drain delay.
+    pub(crate) fn start(
+        self,
+        stop: CancellationToken,
+        drain_delay: Duration,
+        admin: Option<Admin>,
+        monitor: Monitor,
+    ) {
+        let Control { runtime, signals } = self;
+        let run = async move {
             // A server that no signal could stop any more is not left behind.
-            let _stop_on_panic = duties.stop.clone().drop_guard();
-            self.runtime.block_on(fulfil(duties, self.signals));
-        });
+            let _stop_on_panic = stop.clone().drop_guard();
+            // Cancelled with the first signal: new clients should go elsewhere.
+            let stopping = CancellationToken::new();
+            notify_manager("READY=1");
+            tokio::join!(
+                stop_in_order(signals, stop, drain_delay, &stopping),
+                serve_pages(admin, &monitor, &stopping),
+                feed_watchdog(&monitor),
+            );
+        };
+        thread::spawn(move || runtime.block_on(run));
     }
 }
 
@@ -88,18 +89,7 @@ struct Signals(Vec<Signal>);
 
 impl Signals {
     async fn next(&mut self) {
-        poll_fn(|cx| {
-            let is_caught = self
-                .0
-                .iter_mut()
-                .any(|signal| signal.poll_recv(cx).is_ready());
-            if is_caught {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
+        select_all(self.0.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
     }
 
     /// Waits for a signal that is not the first one once more.
@@ -109,23 +99,6 @@ impl Signals {
             self.next().await;
         }
     }
-}
-
-async fn fulfil(duties: Duties, signals: Signals) {
-    let Duties {
-        stop,
-        drain_delay,
-        admin,
-        monitor,
-    } = duties;
-    // Cancelled with the first signal: new clients should go elsewhere.
-    let stopping = CancellationToken::new();
-    tell_manager("READY=1");
-    tokio::join!(
-        stop_in_order(signals, stop, drain_delay, &stopping),
-        serve_pages(admin, &monitor, &stopping),
-        feed_watchdog(&monitor),
-    );
 }
 
 /// The first signal starts the drain. A second one ends the process at once.
@@ -138,7 +111,7 @@ async fn stop_in_order(
     signals.next().await;
     let first = Instant::now();
     stopping.cancel();
-    tell_manager("STOPPING=1");
+    notify_manager("STOPPING=1");
     if !drain_delay.is_zero() {
         let delay = humantime::format_duration(drain_delay);
         info!("stopping in {delay}: new connections are still served");
@@ -173,7 +146,7 @@ async fn feed_watchdog(monitor: &Monitor) {
     loop {
         pulse.tick().await;
         if monitor.is_responding() {
-            tell_manager("WATCHDOG=1");
+            notify_manager("WATCHDOG=1");
         } else {
             warn!("a worker is stuck: the service manager is not told that all is well");
         }
@@ -181,7 +154,7 @@ async fn feed_watchdog(monitor: &Monitor) {
 }
 
 /// Notifies the service manager, if there is one.
-fn tell_manager(state: &str) {
+fn notify_manager(state: &str) {
     let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
     if let Some(Err(error)) = name.map(|name| notify(&name, state)) {
         warn!("cannot tell the service manager {state}: {error}");

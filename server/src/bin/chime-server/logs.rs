@@ -29,7 +29,7 @@ static PENDING: AtomicU64 = AtomicU64::new(0);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Logs from here on what is at least this severe, panics too.
-pub(crate) fn start(level: LevelFilter, format: LogFormat) -> FlushOnDrop {
+pub(crate) fn start(level: LevelFilter, format: LogFormat) {
     let (sender, lines) = sync_channel::<Vec<u8>>(QUEUE_MAX);
     LINES.get_or_init(|| sender);
     let write = move || {
@@ -54,7 +54,6 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat) -> FlushOnDrop {
     panic::set_hook(Box::new(|panic| {
         error!("{}", panic.to_string().replace('\n', " "))
     }));
-    FlushOnDrop
 }
 
 /// Reports why the server ends, in the log if that is for machines.
@@ -76,15 +75,6 @@ pub(crate) fn flush() {
     let start = Instant::now();
     while PENDING.load(Ordering::Acquire) > 0 && start.elapsed() < FLUSH_TIMEOUT {
         thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Flushes the log at the end of `main`, however it ends.
-pub(crate) struct FlushOnDrop;
-
-impl Drop for FlushOnDrop {
-    fn drop(&mut self) {
-        flush();
     }
 }
 

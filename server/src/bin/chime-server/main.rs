@@ -28,7 +28,7 @@ use tracing::info;
 
 use crate::activation::Inherited;
 use crate::configuration::Configuration;
-use crate::control::{Control, Duties};
+use crate::control::Control;
 use crate::flags::{Flags, Network};
 
 fn main() -> ExitCode {
@@ -36,20 +36,19 @@ fn main() -> ExitCode {
     let prepared = Inherited::take().and_then(|inherited| Ok((inherited, Control::new()?)));
     let configuration = Configuration::of_process();
     let flags = &configuration.flags;
-    let _flush = logs::start(flags.log, flags.log_format);
+    logs::start(flags.log, flags.log_format);
     let result = if flags.check_config {
         print(&configuration).map_err(|error| format!("cannot print the settings: {error}").into())
     } else {
         let prepared = prepared.map_err(Into::into);
         prepared.and_then(|(inherited, control)| run(&configuration, inherited, control))
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            logs::report(&*error, flags.log_format);
-            ExitCode::FAILURE
-        }
+    let failure = result.err();
+    if let Some(error) = &failure {
+        logs::report(&**error, flags.log_format);
     }
+    logs::flush();
+    failure.map_or(ExitCode::SUCCESS, |_| ExitCode::FAILURE)
 }
 
 fn print(configuration: &Configuration) -> io::Result<()> {
@@ -83,14 +82,9 @@ fn run(
     )?;
     let stop = CancellationToken::new();
     let workers = sockets.start(workers, &options(flags, connections_max), &stop)?;
+    control.start(stop, flags.drain_delay, admin, workers.monitor());
     announce(&tcp, &udp, admin_address)
         .map_err(|error| format!("cannot announce the sockets on standard output: {error}"))?;
-    control.start(Duties {
-        stop,
-        drain_delay: flags.drain_delay,
-        admin,
-        monitor: workers.monitor(),
-    });
     log_stop(&workers.join()?);
     Ok(())
 }
