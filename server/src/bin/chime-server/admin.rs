@@ -79,6 +79,7 @@ pub(crate) async fn serve(
                     if unfinished.len() == CONNECTIONS_MAX {
                         unfinished.pop_front().inspect(AbortHandle::abort);
                     }
+                    // A panic ends this task alone: hyper panics when the clock is before 1970.
                     let task = converse(stream, monitor.clone(), stopping.clone());
                     unfinished.push_back(connections.spawn(task));
                     // A request that came with its connection is replied to before that is displaced.
@@ -111,8 +112,6 @@ async fn converse(stream: TcpStream, monitor: Monitor, stopping: CancellationTok
     let conversation = http
         .keep_alive(false)
         .half_close(true)
-        // Its clock panics before 1970.
-        .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), answer);
     // It is the client's business if it sent no HTTP, was too slow or went away.
     let _ = timeout(CONNECTION_TIMEOUT, conversation).await;

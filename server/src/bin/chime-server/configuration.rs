@@ -69,9 +69,9 @@ impl Configuration {
         if self.flags.no_tcp {
             return Vec::new();
         }
-        let from_flags = self.from_flags("tcp", &self.flags.tcp, sockets_are_inherited);
+        let from_flags = self.unless_replaced("tcp", &self.flags.tcp, sockets_are_inherited);
         let from_flags = from_flags.iter().map(|address| (*address, self.offer()));
-        let listeners = self.from_tables(Transport::Tcp);
+        let listeners = self.tables_of(Transport::Tcp);
         let from_tables = listeners.map(|listener| (listener.address, listener.offer(&self.flags)));
         from_flags.chain(from_tables).collect()
     }
@@ -81,8 +81,8 @@ impl Configuration {
         if self.flags.no_udp {
             return Vec::new();
         }
-        let from_flags = self.from_flags("udp", &self.flags.udp, sockets_are_inherited);
-        let listeners = self.from_tables(Transport::Udp);
+        let from_flags = self.unless_replaced("udp", &self.flags.udp, sockets_are_inherited);
+        let listeners = self.tables_of(Transport::Udp);
         let from_tables = listeners.map(|listener| listener.address);
         from_flags.iter().copied().chain(from_tables).collect()
     }
@@ -96,13 +96,13 @@ impl Configuration {
         }
     }
 
-    fn from_tables(&self, transport: Transport) -> impl Iterator<Item = &Listener> {
+    fn tables_of(&self, transport: Transport) -> impl Iterator<Item = &Listener> {
         let listeners = self.listeners.iter();
         listeners.filter(move |listener| listener.transport == transport)
     }
 
     /// The addresses of a flag, unless they are the default and there are other sockets.
-    fn from_flags<'a>(
+    fn unless_replaced<'a>(
         &self,
         id: &str,
         addresses: &'a [SocketAddr],
