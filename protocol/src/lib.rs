@@ -240,4 +240,4 @@ pub use datagram::{DATAGRAM_MAX, answer};
 pub use replies::{Replies, Unknown};
 pub use reply::Reply;
 pub use request::{Command, Request, Requests};
-pub use session::{Framing, Progress, RequestCounts, Service, Session, Status};
+pub use session::{Framing, Progress, RequestCounts, Service, Session, Status, UnknownName};

@@ -1,7 +1,9 @@
 //! The server's side of one conversation over a stream.
 
+use core::fmt;
 use core::mem;
 use core::ops::AddAssign;
+use core::str::FromStr;
 
 use chrono::NaiveDateTime;
 
@@ -29,6 +31,55 @@ pub enum Framing {
     /// What one read returns is a command; replies have no line end.
     Read,
 }
+
+/// Gives an enum the names by which users call its variants, as command lines and files write them.
+macro_rules! name_variants {
+    ($type:ident: $first:ident = $first_name:literal $(, $variant:ident = $name:literal)*) => {
+        impl $type {
+            /// Every variant.
+            pub const ALL: &[$type] = &[$type::$first $(, $type::$variant)*];
+
+            /// Returns the name, in lower case.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $type::$first => $first_name,
+                    $($type::$variant => $name,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = UnknownName;
+
+            fn from_str(text: &str) -> Result<$type, UnknownName> {
+                let mut all = $type::ALL.iter().copied();
+                all.find(|value| value.name() == text)
+                    .ok_or(UnknownName(concat!($first_name $(, ", ", $name)*)))
+            }
+        }
+    };
+}
+
+name_variants!(Service: Both = "both", DateTime = "date-time", DigitSum = "digit-sum");
+name_variants!(Framing: Line = "line", Read = "read");
+
+/// The error of parsing a [`Service`] or a [`Framing`]. It shows the names that exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownName(&'static str);
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown name, expected one of {}", self.0)
+    }
+}
+
+impl core::error::Error for UnknownName {}
 
 /// How far one call got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 complete -c chime-server -l tcp -d 'Address to serve over TCP; may be given more than once' -r
 complete -c chime-server -l udp -d 'Address to serve over UDP; may be given more than once' -r
-complete -c chime-server -l service -d 'Commands offered over TCP' -r -f -a "both\t'Everything'
-date-time\t'day, date, time, quit and exit'
-digit-sum\t'Digit sums, quit and exit'"
-complete -c chime-server -l framing -d 'Where a command ends over TCP' -r -f -a "line\t'At the end of a line'
-read\t'At the end of what one read returns, as old clients expect'"
+complete -c chime-server -l service -d 'Commands offered over TCP: all, or day, date and time, or digit sums; quit and exit in any case' -r -f -a "both\t''
+date-time\t''
+digit-sum\t''"
+complete -c chime-server -l framing -d 'Where a command ends over TCP: at the end of a line, or of what one read returns (legacy clients)' -r -f -a "line\t''
+read\t''"
 complete -c chime-server -l workers -d 'Threads that serve [default: one for each core]' -r
 complete -c chime-server -l max-connections -d 'Connections served at one time; others are told that the server is full' -r
 complete -c chime-server -l max-connections-per-address -d 'Connections that one address may have at one time, or one IPv6 network /64 [default: no limit]' -r
@@ -16,7 +16,12 @@ complete -c chime-server -l line-timeout -d 'Close a connection whose line does 
 complete -c chime-server -l write-timeout -d 'Close a connection whose client takes no byte of a reply for this long' -r
 complete -c chime-server -l drain-delay -d 'After a signal to stop, go on accepting for this long, while /readyz says no' -r
 complete -c chime-server -l drain-timeout -d 'After the drain delay, cut connections that are still open after this long' -r
-complete -c chime-server -l log -d 'Log what is at least this severe, on standard error: off, error, warn, info, debug or trace' -r
+complete -c chime-server -l log -d 'Log what is at least this severe, on standard error' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c chime-server -l log-format -d 'What a line of the log looks like' -r -f -a "text\t'For people'
 json\t'A JSON object'"
 complete -c chime-server -l admin -d 'Address to serve /metrics, /healthz and /readyz over HTTP, to whoever can reach it [default: none]' -r

@@ -152,6 +152,14 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
             "1: proxies must name a network, or be left out",
         ),
         (
+            "[[listener]]\ntransport = 'tcp'\naddress = '[::1]:1'\nproxies = ['::ffff:10.0.0.0/95']",
+            "4: '::ffff:10.0.0.0/95': a network of IPv4-mapped addresses has a prefix of at least 96",
+        ),
+        (
+            "[[listener]]\ntransport = 'tcp'\naddress = '[::1]:1'\nservice = 'all'",
+            "4: 'all': unknown name, expected one of both, date-time, digit-sum",
+        ),
+        (
             "\n[[listener]]\ntransport = 'udp'\naddress = '[::1]:1'\nservice = 'both'",
             "2: service, framing and proxies are for tcp",
         ),
@@ -300,6 +308,45 @@ fn a_listener_of_a_file_takes_the_word_of_its_proxies_alone() {
     let untrusted = File::new(&format!("{listener}\nproxies = ['10.0.0.0/8']"));
     let server = Server::spawn(&mut command(&["--config", untrusted.path()]), 1);
     assert_eq!(rest_of(server.connect()), "");
+}
+
+#[test]
+fn a_network_of_ipv4_may_be_written_as_ipv6() {
+    let refused = "";
+    for (flags, reply) in [
+        (["--deny", "::ffff:127.0.0.0/104"], refused),
+        (["--deny", "::ffff:127.0.0.1"], refused),
+        (["--deny", "::ffff:0:0/96"], refused),
+        (["--deny", "::ffff:128.0.0.0/97"], "Welcome to the server\n"),
+        (["--deny", "::/0"], "Welcome to the server\n"),
+        (
+            ["--allow", "::ffff:127.0.0.0/104"],
+            "Welcome to the server\n",
+        ),
+        (["--allow", "::ffff:10.0.0.0/104"], refused),
+    ] {
+        let server = Server::start(&flags);
+        assert_eq!(rest_of_half_closed(&server), reply, "{flags:?}");
+    }
+    let listener = "[[listener]]\ntransport = 'tcp'\naddress = '127.0.0.1:0'";
+    let file = File::new(&format!("{listener}\nproxies = ['::ffff:127.0.0.0/104']"));
+    let server = Server::spawn(&mut command(&["--config", file.path()]), 1);
+    let reply = server.converse("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n12\n");
+    assert_eq!(reply, "Welcome to the server\n3\n");
+    for flag in ["--deny", "--allow"] {
+        let output = check(&mut command(&[flag, "::ffff:10.0.0.0/95"]));
+        assert_eq!(output.status.code(), Some(2));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let reason = "a network of IPv4-mapped addresses has a prefix of at least 96";
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+/// What a client gets that sends nothing. A server that refuses it may have closed already.
+fn rest_of_half_closed(server: &Server) -> String {
+    let stream = server.connect();
+    let _ = stream.shutdown(Shutdown::Write);
+    rest_of(stream)
 }
 
 #[test]

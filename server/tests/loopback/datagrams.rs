@@ -2,12 +2,12 @@
 
 use std::net::UdpSocket;
 
-use crate::Server;
+use crate::{Server, uninterrupted};
 
 fn ask(socket: &UdpSocket, request: &[u8]) -> String {
     socket.send(request).expect("sent");
     let mut buffer = [0; 1024];
-    let length = socket.recv(&mut buffer).expect("a reply");
+    let length = uninterrupted(|| socket.recv(&mut buffer)).expect("a reply");
     String::from_utf8_lossy(&buffer[..length]).into_owned()
 }
 

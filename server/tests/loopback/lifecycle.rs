@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
 
-use crate::{FLAGS, Server, read_line};
+use crate::{FLAGS, Server, read_line, uninterrupted};
 
 /// Runs a server that is expected to end by itself.
 fn run(flags: &[&str]) -> Output {
@@ -58,8 +58,8 @@ fn wrong_usage_is_told_with_code_2() {
         &["--idle-timeout", "0s"],
         &["--idle-timeout", "soon"],
         &["--drain-delay", "101years"],
-        &["--workers", "0"],
-        &["--max-connections", "0"],
+        &["--log", "3"],
+        &["--log", ""],
         &["--service", "none"],
         &["--no-tcp", "--no-udp"],
         &["--no-such-flag"],
@@ -67,6 +67,21 @@ fn wrong_usage_is_told_with_code_2() {
         let output = run(flags);
         assert_eq!(output.status.code(), Some(2), "{flags:?}");
         assert!(stderr_of(&output).starts_with("error: "), "{flags:?}");
+    }
+}
+
+#[test]
+fn a_count_is_at_least_1() {
+    for flag in [
+        "--workers",
+        "--max-connections",
+        "--max-connections-per-address",
+        "--udp-rate",
+    ] {
+        let output = run(&[flag, "0"]);
+        assert_eq!(output.status.code(), Some(2), "{flag}");
+        let expected = format!("error: invalid value '0' for '{flag} <N>': must be at least 1\n");
+        assert!(stderr_of(&output).starts_with(&expected), "{output:?}");
     }
 }
 
@@ -91,6 +106,7 @@ fn several_addresses_are_served() {
 fn every_flag_is_an_environment_variable_too() {
     let help = run(&["--help"]);
     let help = String::from_utf8(help.stdout).expect("text");
+    let mut variables = Vec::new();
     for line in help
         .lines()
         .map(str::trim_start)
@@ -99,6 +115,29 @@ fn every_flag_is_an_environment_variable_too() {
         let flag = line.split_whitespace().next().expect("a flag");
         let variable = format!("CHIME_{}", flag[2..].replace('-', "_").to_uppercase());
         assert!(help.contains(&format!("[env: {variable}=")), "{flag}");
+        variables.push((variable, ""));
+    }
+    let checked = |variables: &[(String, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
+        command
+            .arg("--check-config")
+            .envs(variables.iter().cloned());
+        command.output().expect("it runs")
+    };
+    let (unset, empty) = (checked(&[]), checked(&variables));
+    assert!(unset.status.success());
+    assert_eq!(empty, unset, "an empty variable counts as unset");
+    // Every variable that takes a value is named when that is wrong.
+    variables.retain(|(variable, _)| {
+        let flags = ["NO_TCP", "NO_UDP", "UTC", "CHECK_CONFIG", "CONFIG"];
+        !flags.contains(&&variable["CHIME_".len()..])
+    });
+    assert!(variables.len() > 10);
+    for (variable, _) in variables {
+        let output = checked(&[(variable.clone(), "?")]);
+        assert_eq!(output.status.code(), Some(2), "{variable}");
+        let expected = format!("error: invalid value '?' for '{variable}'");
+        assert!(stderr_of(&output).starts_with(&expected), "{output:?}");
     }
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
@@ -109,7 +148,7 @@ fn every_flag_is_an_environment_variable_too() {
         .output()
         .expect("it runs");
     assert!(
-        stderr_of(&output).contains("'none' for '--workers <N>'"),
+        stderr_of(&output).contains("'none' for 'CHIME_WORKERS'"),
         "a flag from a variable"
     );
 }
@@ -132,7 +171,7 @@ fn the_port_is_free_at_once_after_a_stop() {
     let mut client = server.connect();
     assert_eq!(read_line(&client), "Welcome to the server\n");
     server.signal(Signal::SIGTERM);
-    assert_eq!(client.read(&mut [0]).expect("an end"), 0);
+    assert_eq!(uninterrupted(|| client.read(&mut [0])).expect("an end"), 0);
     assert_eq!(server.wait().0.code(), Some(0));
     // The client has not closed its side: the port still has a connection of the past.
     let server = Server::start(&["--tcp", &address]);

@@ -1,9 +1,13 @@
 //! What is logged, and how.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::{Server, command};
+use crate::{Server, command, uninterrupted};
 
 #[test]
 fn a_log_for_machines_is_json_in_each_line() {
@@ -49,7 +53,7 @@ fn what_clients_send_is_not_logged() {
         socket.send(b"day").expect("sent");
         let mut reply = [0; 64];
         // Datagrams of one socket come in order, so the first has been seen too.
-        socket.recv(&mut reply).expect("a reply");
+        uninterrupted(|| socket.recv(&mut reply)).expect("a reply");
         server.signal(Signal::SIGTERM);
         let (_, log) = server.wait();
         assert!(log.contains("stopped: 1 connections served"), "{log}");
@@ -57,5 +61,60 @@ fn what_clients_send_is_not_logged() {
             !log.contains("xyzzy") && !log.contains("98765432109"),
             "{log}"
         );
+    }
+}
+
+/// What a server logs that tells local time in this zone.
+fn log_in_zone(zone: &OsStr) -> String {
+    let mut command = command(&["--tcp", "127.0.0.1:0", "--no-udp"]);
+    let server = Server::spawn(command.env("TZ", zone), 1);
+    server.signal(Signal::SIGTERM);
+    server.wait().1
+}
+
+#[test]
+fn a_time_zone_that_is_unknown_is_logged() {
+    for zone in [
+        "CET-1CEST",
+        "Nowhere/Atall",
+        ":Nowhere/Atall",
+        "1",
+        "CET-1CEST,M3.5.0",
+    ] {
+        let log = log_in_zone(zone.as_ref());
+        let expected = format!("TZ={zone:?} is no time zone that is known here");
+        assert!(log.contains(&expected), "{zone}: {log}");
+    }
+    let log = log_in_zone(OsStr::from_bytes(b"\xff"));
+    assert!(log.contains("is no time zone"), "{log}");
+}
+
+#[test]
+fn a_time_zone_that_is_known_is_not_logged() {
+    let mut zones = vec![
+        "",
+        "UTC0",
+        "CET-1",
+        "CET-1CEST,M3.5.0,M10.5.0/3",
+        "<+0330>-3:30",
+        " UTC0 ",
+    ];
+    // Not every machine has these files.
+    let files = [
+        "UTC",
+        "Europe/Berlin",
+        "Asia/Kathmandu",
+        ":America/New_York",
+        "localtime",
+    ];
+    let folder = Path::new("/usr/share/zoneinfo");
+    zones.extend(
+        files
+            .iter()
+            .filter(|name| folder.join(name.trim_start_matches(':')).exists()),
+    );
+    for zone in zones {
+        let log = log_in_zone(zone.as_ref());
+        assert!(!log.contains("time zone"), "{zone}: {log}");
     }
 }

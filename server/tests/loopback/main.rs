@@ -19,12 +19,13 @@ use std::io::Read;
 use std::net::TcpStream;
 
 use process::{
-    FLAGS, PATIENCE, Server, command, read_line, rest_of, wait_until, write_until_stopped,
+    FLAGS, PATIENCE, Server, command, read_line, rest_of, uninterrupted, wait_until,
+    write_until_stopped,
 };
 
 /// What one read returns.
 fn read_once(stream: &mut TcpStream) -> String {
     let mut buffer = [0; 1024];
-    let length = stream.read(&mut buffer).expect("readable");
+    let length = uninterrupted(|| stream.read(&mut buffer)).expect("readable");
     String::from_utf8_lossy(&buffer[..length]).into_owned()
 }

@@ -2,7 +2,7 @@
 
 mod waiting;
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -91,12 +91,25 @@ impl Server {
         kill(pid, signal).expect("signalled");
     }
 
-    /// Waits for the end of the process, and returns what it logged too.
+    /// Sends this signal until the process has ended: one too soon after the first does not count.
+    pub(crate) fn force(&mut self, signal: Signal) -> ExitStatus {
+        let mut status = None;
+        wait_until("another signal ends the server", || {
+            self.signal(signal);
+            status = self.child.try_wait().expect("a child");
+            status.is_some()
+        });
+        status.expect("it ended")
+    }
+
+    /// Waits for the end of the process, and returns what it logged too, if that goes to a pipe.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
-        let mut stderr = self.child.stderr.take().expect("stderr is piped");
+        let stderr = self.child.stderr.take();
         let log = thread::spawn(move || {
             let mut log = String::new();
-            stderr.read_to_string(&mut log).expect("a log");
+            if let Some(mut stderr) = stderr {
+                stderr.read_to_string(&mut log).expect("a log");
+            }
             log
         });
         let mut status = None;
@@ -123,6 +136,17 @@ impl Drop for Server {
         // It fails only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Calls again what a signal interrupted: the system restarts no call on a socket with a timeout,
+/// see signal(7).
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 
@@ -163,7 +187,7 @@ pub(crate) fn write_until_stopped(stream: &mut TcpStream, bytes: &[u8]) -> usize
     stream.set_write_timeout(Some(a_while)).expect("set");
     let mut written = 0;
     while written < bytes.len() {
-        match stream.write(&bytes[written..]) {
+        match uninterrupted(|| stream.write(&bytes[written..])) {
             Ok(length) => written += length,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => panic!("after {written} bytes: {error}"),

@@ -4,12 +4,16 @@
 //! runs the tests of all rows and writes the table. No time that is measured decides a test.
 
 mod datagrams;
+mod descriptor_limit;
 mod descriptors;
 mod figures;
 mod limits;
+mod log_sinks;
 mod logs;
+mod probes;
 #[path = "../process/mod.rs"]
 mod process;
+mod signals;
 mod stop;
 mod streams;
 

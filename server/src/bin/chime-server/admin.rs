@@ -1,9 +1,10 @@
 //! The pages for operators: `/metrics`, `/healthz` and `/readyz` over HTTP/1.1.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
 use std::net::{self, SocketAddr};
-use std::panic;
 use std::time::Duration;
 
 use chime_server::Monitor;
@@ -15,68 +16,102 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::control::Readiness;
 use crate::metrics;
 
-/// Connections at one time. Others wait until one of them ends.
+/// Connections at one time. One more displaces the oldest whose request is not complete.
 const CONNECTIONS_MAX: usize = 16;
-/// How long a connection may last: one that says nothing keeps others waiting no longer.
+/// How long a connection may last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener for the pages.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    listener: net::TcpListener,
+    /// A file descriptor to accept a probe with when clients have taken all others.
+    spare: Option<File>,
+}
 
 /// Binds the address of the pages, and returns it with the port that it got.
-pub(crate) fn bind(address: SocketAddr) -> Result<(net::TcpListener, SocketAddr), String> {
+pub(crate) fn bind(address: SocketAddr) -> Result<(Admin, SocketAddr), String> {
     let bind = || {
         let listener = net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;
-        Ok((listener, bound))
+        let spare = open_spare();
+        Ok((Admin { listener, spare }, bound))
     };
     bind().map_err(|error: io::Error| format!("cannot listen on admin {address}: {error}"))
 }
 
+fn open_spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
 /// Serves the pages, a request for each connection, for as long as it is polled.
 pub(crate) async fn serve(
-    listener: net::TcpListener,
+    admin: Admin,
     monitor: Monitor,
-    readiness: Readiness,
+    stopping: CancellationToken,
 ) -> io::Result<Infallible> {
-    let listener = TcpListener::from_std(listener)?;
+    let mut spare = admin.spare;
+    let listener = TcpListener::from_std(admin.listener)?;
     let mut connections = JoinSet::new();
+    // In the order in which they came.
+    let mut unfinished = VecDeque::<AbortHandle>::new();
+    let mut failures = 0;
     loop {
-        while let Some(ended) = connections.try_join_next() {
-            resume_panic(ended);
-        }
-        if connections.len() == CONNECTIONS_MAX
-            && let Some(ended) = connections.join_next().await
-        {
-            resume_panic(ended);
-        }
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                connections.spawn(converse(stream, monitor.clone(), readiness.clone()));
+        tokio::select! {
+            biased;
+            Some(_) = connections.join_next() => {
+                unfinished.retain(|task| !task.is_finished());
+                spare = spare.or_else(open_spare);
             }
-            Err(error) => {
-                warn!("cannot accept a connection to the admin address: {error}");
-                sleep(ACCEPT_PAUSE).await;
-            }
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    failures = 0;
+                    if unfinished.len() == CONNECTIONS_MAX {
+                        unfinished.pop_front().inspect(AbortHandle::abort);
+                    }
+                    // A panic ends this task alone: hyper panics when the clock is before 1970.
+                    let task = converse(stream, monitor.clone(), stopping.clone());
+                    unfinished.push_back(connections.spawn(task));
+                    // A request that came with its connection is replied to before that is displaced.
+                    yield_now().await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) if spare.is_some() => spare = None,
+                Err(error) => {
+                    // The system reports a lack of descriptors even if no connection waits.
+                    failures += 1;
+                    if failures == 2 {
+                        warn!("cannot accept connections to the admin address for now: {error}");
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                    if !unfinished.iter().any(AbortHandle::is_finished) {
+                        unfinished.pop_front().inspect(AbortHandle::abort);
+                    }
+                }
+            },
         }
     }
 }
 
-async fn converse(stream: TcpStream, monitor: Monitor, readiness: Readiness) {
+async fn converse(stream: TcpStream, monitor: Monitor, stopping: CancellationToken) {
     let answer = service_fn(|request| {
-        let response = respond(&request, &monitor, &readiness);
+        let response = respond(&request, &monitor, &stopping);
         async { Ok::<_, Infallible>(response) }
     });
     let mut http = http1::Builder::new();
     let conversation = http
         .keep_alive(false)
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), answer);
     // It is the client's business if it sent no HTTP, was too slow or went away.
     let _ = timeout(CONNECTION_TIMEOUT, conversation).await;
@@ -85,7 +120,7 @@ async fn converse(stream: TcpStream, monitor: Monitor, readiness: Readiness) {
 fn respond(
     request: &Request<Incoming>,
     monitor: &Monitor,
-    readiness: &Readiness,
+    stopping: &CancellationToken,
 ) -> Response<Full<Bytes>> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut response = page(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -97,7 +132,7 @@ fn respond(
         "/metrics" => page(StatusCode::OK, metrics::exposition(&monitor.tally())),
         "/healthz" if monitor.is_responding() => page(StatusCode::OK, "ok\n"),
         "/healthz" => page(StatusCode::SERVICE_UNAVAILABLE, "a worker is stuck\n"),
-        "/readyz" if readiness.is_ready() => page(StatusCode::OK, "ok\n"),
+        "/readyz" if !stopping.is_cancelled() => page(StatusCode::OK, "ok\n"),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         _ => page(
             StatusCode::NOT_FOUND,
@@ -113,8 +148,4 @@ fn page(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
-}
-
-fn resume_panic(ended: Result<(), JoinError>) {
-    ended.unwrap_or_else(|error| panic::resume_unwind(error.into_panic()));
 }

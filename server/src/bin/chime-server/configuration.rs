@@ -5,14 +5,14 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use chime_server::Offer;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use serde::Serialize;
 
-use crate::file::{File, FileError, settings_of};
+use crate::file::{File, settings_of};
 use crate::flags::Flags;
-use crate::listener::Listener;
+use crate::listener::{Listener, Transport};
 
 /// Everything that users have a say in.
 pub(crate) struct Configuration {
@@ -25,15 +25,17 @@ impl Configuration {
     /// Takes them from the arguments of this process, its environment and the file. The process ends
     /// here if one is wrong, and for `--help`.
     pub(crate) fn of_process() -> Configuration {
-        let command = Flags::command();
+        let command = Flags::command_with_variables();
         let configuration = Configuration::read(&command, env::args_os().collect());
         configuration.unwrap_or_else(|error| error.exit())
     }
 
     fn read(command: &Command, arguments: Vec<OsString>) -> Result<Configuration, clap::Error> {
-        let given = command.clone().try_get_matches_from(&arguments)?;
+        let given = command.clone().try_get_matches_from(&arguments);
+        let given = given.map_err(|error| name_variable(error, command, &arguments))?;
         let file = match Flags::from_arg_matches(&given)?.config {
-            Some(path) => File::read(&path, command).map_err(wrong_file)?,
+            Some(path) => File::read(&path, command)
+                .map_err(|error| wrong(ErrorKind::ValueValidation, &error))?,
             None => File::default(),
         };
         let is_given = |id: &str| {
@@ -55,16 +57,11 @@ impl Configuration {
             listeners: file.listeners,
             matches,
         };
-        configuration.check()?;
-        Ok(configuration)
-    }
-
-    fn check(&self) -> Result<(), clap::Error> {
-        if self.tcp(false).is_empty() && self.udp(false).is_empty() {
-            let message = "--no-tcp and --no-udp leave nothing to serve\n";
-            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
+        if configuration.tcp(false).is_empty() && configuration.udp(false).is_empty() {
+            let message = "--no-tcp and --no-udp leave nothing to serve";
+            return Err(wrong(ErrorKind::ArgumentConflict, message));
         }
-        Ok(())
+        Ok(configuration)
     }
 
     /// The addresses to serve over TCP, with what is offered at each.
@@ -72,11 +69,11 @@ impl Configuration {
         if self.flags.no_tcp {
             return Vec::new();
         }
-        let flagged = self.flagged("tcp", &self.flags.tcp, sockets_are_inherited);
-        let flagged = flagged.iter().map(|address| (*address, self.offer()));
-        let tabled = self.listeners.iter();
-        let tabled = tabled.filter_map(|listener| listener.tcp(&self.flags));
-        flagged.chain(tabled).collect()
+        let from_flags = self.unless_replaced("tcp", &self.flags.tcp, sockets_are_inherited);
+        let from_flags = from_flags.iter().map(|address| (*address, self.offer()));
+        let listeners = self.tables_of(Transport::Tcp);
+        let from_tables = listeners.map(|listener| (listener.address, listener.offer(&self.flags)));
+        from_flags.chain(from_tables).collect()
     }
 
     /// The addresses to serve over UDP.
@@ -84,22 +81,28 @@ impl Configuration {
         if self.flags.no_udp {
             return Vec::new();
         }
-        let flagged = self.flagged("udp", &self.flags.udp, sockets_are_inherited);
-        let tabled = self.listeners.iter().filter_map(Listener::udp);
-        flagged.iter().copied().chain(tabled).collect()
+        let from_flags = self.unless_replaced("udp", &self.flags.udp, sockets_are_inherited);
+        let listeners = self.tables_of(Transport::Udp);
+        let from_tables = listeners.map(|listener| listener.address);
+        from_flags.iter().copied().chain(from_tables).collect()
     }
 
     /// What is offered over TCP where no table says otherwise.
     pub(crate) fn offer(&self) -> Offer {
         Offer {
-            service: self.flags.service.into(),
-            framing: self.flags.framing.into(),
+            service: self.flags.service,
+            framing: self.flags.framing,
             proxies: None,
         }
     }
 
+    fn tables_of(&self, transport: Transport) -> impl Iterator<Item = &Listener> {
+        let listeners = self.listeners.iter();
+        listeners.filter(move |listener| listener.transport == transport)
+    }
+
     /// The addresses of a flag, unless they are the default and there are other sockets.
-    fn flagged<'a>(
+    fn unless_replaced<'a>(
         &self,
         id: &str,
         addresses: &'a [SocketAddr],
@@ -162,6 +165,24 @@ fn is_default(matches: &ArgMatches, id: &str) -> bool {
     matches.value_source(id) == Some(ValueSource::DefaultValue)
 }
 
-fn wrong_file(error: FileError) -> clap::Error {
-    clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n"))
+/// Names the variable in an error that is not there without variables, in place of the flag.
+fn name_variable(mut error: clap::Error, command: &Command, arguments: &[OsString]) -> clap::Error {
+    let without_variables = command.clone().mut_args(|arg| arg.env(None::<&str>));
+    let flag = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    let name = flag
+        .as_deref()
+        .and_then(|flag| flag.strip_prefix("--")?.split(' ').next());
+    let mut args = command.get_arguments();
+    let arg = args.find(|arg| name.is_some() && arg.get_long() == name);
+    if let Some(variable) = arg.and_then(Arg::get_env)
+        && without_variables.try_get_matches_from(arguments).is_ok()
+    {
+        let name = ContextValue::String(variable.to_string_lossy().into_owned());
+        error.insert(ContextKind::InvalidArg, name);
+    }
+    error
+}
+
+fn wrong(kind: ErrorKind, message: &str) -> clap::Error {
+    clap::Error::raw(kind, format!("{message}\n"))
 }

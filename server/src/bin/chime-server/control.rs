@@ -1,22 +1,32 @@
 //! The thread beside the workers: signals, the pages for operators, and the service manager.
 
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
+#[cfg(target_os = "linux")]
+use std::os::{linux::net::SocketAddrExt, unix::ffi::OsStrExt, unix::net::SocketAddr};
 use std::process;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use chime_server::Monitor;
-use sd_notify::NotifyState;
+use futures_util::future::select_all;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::admin;
+use crate::admin::{self, Admin};
+use crate::logs;
+
+/// Signals this soon after the first one are the same order: `timeout` sends two, for one.
+const REPEAT_WINDOW: Duration = Duration::from_millis(200);
+
+/// How long a notice may wait for the service manager.
+const NOTIFY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The signals to stop, caught.
 #[derive(Debug)]
@@ -25,117 +35,103 @@ pub(crate) struct Control {
     signals: Signals,
 }
 
-/// What the thread acts on.
-#[derive(Debug)]
-pub(crate) struct Duties {
-    /// Cancelled once the server has to stop.
-    pub(crate) stop: CancellationToken,
-    /// How long the server goes on accepting after it was told to stop.
-    pub(crate) drain_delay: Duration,
-    /// Where to serve the pages.
-    pub(crate) admin: Option<TcpListener>,
-    /// What shows how the workers are.
-    pub(crate) monitor: Monitor,
-}
-
 impl Control {
     /// Catches the signals. One that comes before [`Control::start`] is acted on then.
     pub(crate) fn new() -> io::Result<Control> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
+        let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
+        if !is_hangup_ignored() {
+            kinds.push(SignalKind::hangup());
+        }
         let signals = {
             let _context = runtime.enter();
-            Signals {
-                interrupt: signal(SignalKind::interrupt())?,
-                terminate: signal(SignalKind::terminate())?,
-            }
+            kinds.into_iter().map(signal).collect::<io::Result<_>>()?
         };
+        let signals = Signals(signals);
         Ok(Control { runtime, signals })
     }
 
-    /// Starts the thread. It lives as long as the process.
-    pub(crate) fn start(self, duties: Duties) {
-        thread::spawn(move || {
+    /// Starts the thread, which lives as long as the process, and cancels `stop` after the drain delay.
+    pub(crate) fn start(
+        self,
+        stop: CancellationToken,
+        drain_delay: Duration,
+        admin: Option<Admin>,
+        monitor: Monitor,
+    ) {
+        let Control { runtime, signals } = self;
+        let run = async move {
             // A server that no signal could stop any more is not left behind.
-            let _stop_on_panic = duties.stop.clone().drop_guard();
-            self.runtime.block_on(fulfil(duties, self.signals));
-        });
+            let _stop_on_panic = stop.clone().drop_guard();
+            // Cancelled with the first signal: new clients should go elsewhere.
+            let stopping = CancellationToken::new();
+            notify_manager("READY=1");
+            tokio::join!(
+                stop_in_order(signals, stop, drain_delay, &stopping),
+                serve_pages(admin, &monitor, &stopping),
+                feed_watchdog(&monitor),
+            );
+        };
+        thread::spawn(move || runtime.block_on(run));
     }
 }
 
-/// Whether new clients should come here.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Readiness {
-    is_stopping: Arc<AtomicBool>,
-}
-
-impl Readiness {
-    pub(crate) fn is_ready(&self) -> bool {
-        !self.is_stopping.load(Ordering::Relaxed)
-    }
-
-    fn end(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
-    }
+/// Whether SIGHUP was ignored from the start on, as nohup(1) has it. It is the first bit of the mask.
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
 #[derive(Debug)]
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
+struct Signals(Vec<Signal>);
 
 impl Signals {
     async fn next(&mut self) {
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        select_all(self.0.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+    }
+
+    /// Waits for a signal that is not the first one once more.
+    async fn next_after(&mut self, first: Instant) {
+        self.next().await;
+        while first.elapsed() < REPEAT_WINDOW {
+            self.next().await;
         }
     }
 }
 
-async fn fulfil(duties: Duties, signals: Signals) {
-    let Duties {
-        stop,
-        drain_delay,
-        admin,
-        monitor,
-    } = duties;
-    let readiness = Readiness::default();
-    tell_manager(&NotifyState::Ready);
-    tokio::join!(
-        stop_in_order(signals, stop, drain_delay, &readiness),
-        serve_pages(admin, &monitor, &readiness),
-        feed_watchdog(&monitor),
-    );
-}
-
-/// On the first signal the server gets ready to stop, and stops; on the second it ends at once.
+/// The first signal starts the drain. A second one ends the process at once.
 async fn stop_in_order(
     mut signals: Signals,
     stop: CancellationToken,
     drain_delay: Duration,
-    readiness: &Readiness,
+    stopping: &CancellationToken,
 ) {
     signals.next().await;
-    readiness.end();
-    tell_manager(&NotifyState::Stopping);
+    let first = Instant::now();
+    stopping.cancel();
+    notify_manager("STOPPING=1");
     if !drain_delay.is_zero() {
         let delay = humantime::format_duration(drain_delay);
         info!("stopping in {delay}: new connections are still served");
     }
-    if timeout(drain_delay, signals.next()).await.is_err() {
+    if timeout(drain_delay, signals.next_after(first))
+        .await
+        .is_err()
+    {
         info!("stopping: no new connections, waiting for answers to be taken");
         stop.cancel();
-        signals.next().await;
+        signals.next_after(first).await;
     }
     warn!("stopping at once");
+    logs::flush();
     process::exit(1);
 }
 
-async fn serve_pages(admin: Option<TcpListener>, monitor: &Monitor, readiness: &Readiness) {
-    let Some(listener) = admin else { return };
-    let Err(error) = admin::serve(listener, monitor.clone(), readiness.clone()).await;
+async fn serve_pages(admin: Option<Admin>, monitor: &Monitor, stopping: &CancellationToken) {
+    let Some(admin) = admin else { return };
+    let Err(error) = admin::serve(admin, monitor.clone(), stopping.clone()).await;
     warn!("cannot serve the admin address: {error}");
 }
 
@@ -150,16 +146,30 @@ async fn feed_watchdog(monitor: &Monitor) {
     loop {
         pulse.tick().await;
         if monitor.is_responding() {
-            tell_manager(&NotifyState::Watchdog);
+            notify_manager("WATCHDOG=1");
         } else {
             warn!("a worker is stuck: the service manager is not told that all is well");
         }
     }
 }
 
-/// Tells the service manager, if there is one.
-fn tell_manager(state: &NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
+/// Notifies the service manager, if there is one.
+fn notify_manager(state: &str) {
+    let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
+    if let Some(Err(error)) = name.map(|name| notify(&name, state)) {
         warn!("cannot tell the service manager {state}: {error}");
     }
+}
+
+fn notify(name: &OsStr, state: &str) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    // Signals are not kept waiting by a service manager that reads nothing.
+    socket.set_write_timeout(Some(NOTIFY_TIMEOUT))?;
+    let message = format!("{state}\n");
+    #[cfg(target_os = "linux")]
+    if let Some(name) = name.as_bytes().strip_prefix(b"@") {
+        let address = SocketAddr::from_abstract_name(name)?;
+        return socket.send_to_addr(message.as_bytes(), &address).map(drop);
+    }
+    socket.send_to(message.as_bytes(), name).map(drop)
 }

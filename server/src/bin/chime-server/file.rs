@@ -1,7 +1,5 @@
 //! The file of `--config`: settings named like the flags, and tables of listeners.
 
-use std::error::Error;
-use std::fmt;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -33,15 +31,14 @@ pub(crate) struct Setting {
 }
 
 impl File {
-    /// Reads a file with settings for this command, and checks each.
-    pub(crate) fn read(path: &Path, command: &Command) -> Result<File, FileError> {
-        let text = fs::read_to_string(path).map_err(|error| FileError {
-            place: path.display().to_string(),
-            message: error.to_string(),
-        })?;
-        File::parse(&text, command).map_err(|(span, message)| FileError {
-            place: format!("{}:{}", path.display(), line_at(&text, span.start)),
-            message,
+    /// Reads a file with settings for this command, and checks each. An error names the file and the line.
+    pub(crate) fn read(path: &Path, command: &Command) -> Result<File, String> {
+        let place = path.display();
+        let text = fs::read_to_string(path).map_err(|error| format!("{place}: {error}"))?;
+        File::parse(&text, command).map_err(|(span, message)| {
+            let before = text.bytes().take(span.start);
+            let line = before.filter(|byte| *byte == b'\n').count() + 1;
+            format!("{place}:{line}: {message}")
         })
     }
 
@@ -127,7 +124,12 @@ fn listeners(value: Spanned<DeValue<'_>>) -> Result<Vec<Listener>, Mistake> {
     };
     let listener = |table: Spanned<DeValue<'_>>| {
         let span = table.span();
-        Listener::deserialize(ValueDeserializer::from(table)).map_err(mistake_at(span))
+        let listener = Listener::deserialize(ValueDeserializer::from(table));
+        let listener = listener.map_err(mistake_at(span.clone()))?;
+        let checked = listener
+            .check()
+            .map_err(|message| (span, message.to_string()));
+        checked.map(|()| listener)
     };
     tables.into_iter().map(listener).collect()
 }
@@ -139,24 +141,3 @@ fn mistake_at(span: Range<usize>) -> impl Fn(toml::de::Error) -> Mistake {
         (span, error.message().replace('\n', ", "))
     }
 }
-
-fn line_at(text: &str, offset: usize) -> usize {
-    let before = text.bytes().take(offset);
-    before.filter(|byte| *byte == b'\n').count() + 1
-}
-
-/// A file that can't be read or says something wrong.
-#[derive(Debug)]
-pub(crate) struct FileError {
-    /// The file, and the line if there is one.
-    place: String,
-    message: String,
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
-    }
-}
-
-impl Error for FileError {}

@@ -2,8 +2,10 @@
 
 mod activation;
 mod admin;
+mod clock;
 mod configuration;
 mod control;
+mod descriptors;
 mod file;
 mod flags;
 #[cfg(test)]
@@ -21,50 +23,37 @@ use std::sync::Arc;
 use std::thread;
 
 use chime_server::{Addresses, Event, Networks, Options, RateLimit, Sockets, Tally};
-use chrono::{Local, Utc};
-use nix::sys::resource::{Resource, getrlimit};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::activation::Inherited;
 use crate::configuration::Configuration;
-use crate::control::{Control, Duties};
-use crate::flags::Flags;
-
-/// File descriptors that are not for connections.
-const DESCRIPTORS_RESERVED: u64 = 64;
+use crate::control::Control;
+use crate::flags::{Flags, Network};
 
 fn main() -> ExitCode {
     // Before anything else: no other thread runs, and no signal is lost while the server starts.
     let prepared = Inherited::take().and_then(|inherited| Ok((inherited, Control::new()?)));
     let configuration = Configuration::of_process();
     let flags = &configuration.flags;
-    if flags.check_config {
-        return print(&configuration);
-    }
     logs::start(flags.log, flags.log_format);
-    let result = prepared
-        .map_err(Into::into)
-        .and_then(|(inherited, control)| run(&configuration, inherited, control));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            logs::tell_failure(&*error, flags.log_format);
-            ExitCode::FAILURE
-        }
+    let result = if flags.check_config {
+        print(&configuration).map_err(|error| format!("cannot print the settings: {error}").into())
+    } else {
+        let prepared = prepared.map_err(Into::into);
+        prepared.and_then(|(inherited, control)| run(&configuration, inherited, control))
+    };
+    let failure = result.err();
+    if let Some(error) = &failure {
+        logs::report(&**error, flags.log_format);
     }
+    logs::flush();
+    failure.map_or(ExitCode::SUCCESS, |_| ExitCode::FAILURE)
 }
 
-fn print(configuration: &Configuration) -> ExitCode {
-    let write = |text: String| io::stdout().write_all(text.as_bytes());
-    let printed = configuration.to_toml().map_err(io::Error::other);
-    match printed.and_then(write) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("chime-server: cannot print the settings: {error}");
-            ExitCode::FAILURE
-        }
-    }
+fn print(configuration: &Configuration) -> io::Result<()> {
+    let text = configuration.to_toml().map_err(io::Error::other)?;
+    io::stdout().write_all(text.as_bytes())
 }
 
 fn run(
@@ -73,63 +62,52 @@ fn run(
     control: Control,
 ) -> Result<(), Box<dyn Error>> {
     let flags = &configuration.flags;
+    if !flags.utc {
+        clock::warn_of_unknown_zone();
+    }
     let workers = match flags.workers {
         Some(workers) => workers,
         None => thread::available_parallelism()?,
     };
-    let options = options(flags)?;
+    let limit = descriptors::raise_limit()?;
     let sockets = open(configuration, inherited)?;
     let admin = flags.admin.map(admin::bind).transpose()?;
     let (admin, admin_address) = admin.unzip();
-    announce(&sockets, admin_address)?;
+    let (tcp, udp) = (sockets.tcp_addresses()?, sockets.udp_addresses()?);
+    let connections_max = descriptors::connections_max(
+        flags.max_connections,
+        limit,
+        workers.get(),
+        tcp.len() + udp.len(),
+    )?;
     let stop = CancellationToken::new();
-    let workers = sockets.start(workers, &options, &stop)?;
-    control.start(Duties {
-        stop,
-        drain_delay: flags.drain_delay,
-        admin,
-        monitor: workers.monitor(),
-    });
+    let workers = sockets.start(workers, &options(flags, connections_max), &stop)?;
+    control.start(stop, flags.drain_delay, admin, workers.monitor());
+    announce(&tcp, &udp, admin_address)
+        .map_err(|error| format!("cannot announce the sockets on standard output: {error}"))?;
     log_stop(&workers.join()?);
     Ok(())
 }
 
-fn options(flags: &Flags) -> io::Result<Options> {
-    let clock = if flags.utc {
-        || Utc::now().naive_utc()
-    } else {
-        || Local::now().naive_local()
-    };
+fn options(flags: &Flags, connections_max: NonZero<u32>) -> Options {
+    let networks = |networks: &[Network]| networks.iter().map(|network| network.0).collect();
     let addresses = flags.max_connections_per_address.map(Addresses::new);
-    Ok(Options {
+    Options {
         addresses: addresses.map(Arc::new),
         networks: Networks {
-            allowed: flags.allow.clone(),
-            denied: flags.deny.clone(),
+            allowed: networks(&flags.allow),
+            denied: networks(&flags.deny),
         },
         datagram_rate: flags.udp_rate.map(RateLimit::new).map(Arc::new),
         idle_timeout: flags.idle_timeout,
         line_timeout: flags.line_timeout,
         write_timeout: flags.write_timeout,
         drain_timeout: flags.drain_timeout,
-        ..Options::new(clock, connections_max(flags)?)
-    })
-}
-
-/// As many connections as are wanted and as file descriptors allow.
-fn connections_max(flags: &Flags) -> io::Result<NonZero<u32>> {
-    let wanted = flags.max_connections;
-    let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let possible = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
-    let possible = u32::try_from(possible).unwrap_or(u32::MAX);
-    let possible = NonZero::new(possible).unwrap_or(NonZero::<u32>::MIN);
-    if wanted > possible {
-        warn!(
-            "serving at most {possible} connections at one time, \
-             as the limit of open files is {descriptors} (ulimit -n)"
-        );
+        ..Options::new(
+            if flags.utc { clock::utc } else { clock::local },
+            connections_max,
+        )
     }
-    Ok(wanted.min(possible))
 }
 
 /// Binds what is configured, and takes what is inherited.
@@ -154,35 +132,27 @@ fn open(configuration: &Configuration, inherited: Inherited) -> Result<Sockets, 
 }
 
 /// Prints a line for each socket, by which other programs know that they can connect.
-fn announce(sockets: &Sockets, admin: Option<SocketAddr>) -> io::Result<()> {
+fn announce(tcp: &[SocketAddr], udp: &[SocketAddr], admin: Option<SocketAddr>) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    for address in sockets.tcp_addresses()? {
-        writeln!(stdout, "listening on tcp {address}")?;
-    }
-    for address in sockets.udp_addresses()? {
-        writeln!(stdout, "listening on udp {address}")?;
-    }
-    if let Some(address) = admin {
-        writeln!(stdout, "listening on admin {address}")?;
+    for (kind, addresses) in [("tcp", tcp), ("udp", udp), ("admin", admin.as_slice())] {
+        for address in addresses {
+            writeln!(stdout, "listening on {kind} {address}")?;
+        }
     }
     stdout.flush()
 }
 
 fn log_stop(tally: &Tally) {
-    let refusals = [
-        Event::ConnectionRefused,
-        Event::AddressRefused,
-        Event::NetworkDenied,
-        Event::HeaderRejected,
-    ];
-    let unanswered = [Event::DatagramIgnored, Event::DatagramLimited];
     let sum = |events: &[Event]| events.iter().map(|event| tally[*event]).sum::<u64>();
+    let served = tally[Event::ConnectionServed];
+    let full = [Event::ConnectionRefused, Event::AddressRefused];
+    let strangers = [Event::NetworkDenied, Event::HeaderRejected];
+    let refused = sum(&full) + sum(&strangers);
+    let answered = tally[Event::DatagramAnswered];
+    let ignored = sum(&[Event::DatagramIgnored, Event::DatagramLimited]);
     info!(
-        "stopped: {} connections served, {} refused; {} datagrams answered, {} ignored",
-        tally[Event::ConnectionServed],
-        sum(&refusals),
-        tally[Event::DatagramAnswered],
-        sum(&unanswered),
+        "stopped: {served} connections served, {refused} refused; \
+         {answered} datagrams answered, {ignored} ignored"
     );
 }
 

@@ -1,0 +1,130 @@
+//! The clock of the replies, which tells any time that the system has.
+
+use std::env;
+use std::time::SystemTime;
+
+use chrono::{DateTime, Local, NaiveDateTime, TimeDelta, Utc};
+use tracing::warn;
+
+/// Times nearer to the ends of what chrono holds have no local time in every zone.
+const MARGIN: TimeDelta = TimeDelta::days(2);
+
+pub(crate) fn utc() -> NaiveDateTime {
+    utc_at(SystemTime::now()).naive_utc()
+}
+
+pub(crate) fn local() -> NaiveDateTime {
+    utc_at(SystemTime::now())
+        .with_timezone(&Local)
+        .naive_local()
+}
+
+/// Converts a time. `Utc::now` and `Local::now` panic before 1970.
+fn utc_at(time: SystemTime) -> DateTime<Utc> {
+    let (min, max) = (
+        DateTime::<Utc>::MIN_UTC + MARGIN,
+        DateTime::<Utc>::MAX_UTC - MARGIN,
+    );
+    let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+    let epoch = DateTime::UNIX_EPOCH;
+    let converted = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => epoch.checked_add_signed(delta(after)).unwrap_or(max),
+        Err(before) => epoch
+            .checked_sub_signed(delta(before.duration()))
+            .unwrap_or(min),
+    };
+    converted.clamp(min, max)
+}
+
+/// Warns if `TZ` names no time zone: chrono falls back to another one without a word.
+pub(crate) fn warn_of_unknown_zone() {
+    let Some(zone) = env::var_os("TZ") else {
+        return;
+    };
+    if !is_zone(zone.to_str()) {
+        let now = utc_at(SystemTime::now()).with_timezone(&Local);
+        warn!(
+            "TZ={zone:?} is no time zone that is known here: local time is UTC{}",
+            now.offset()
+        );
+    }
+}
+
+/// Whether chrono takes local time from this value: tz-rs reads the same values.
+fn is_zone(zone: Option<&str>) -> bool {
+    // The empty string is UTC.
+    zone.is_some_and(|zone| zone.is_empty() || tz::TimeZone::from_posix_tz(zone).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn any_time_is_told() {
+        let day = Duration::from_secs(24 * 3600);
+        let (years_past, years_to_come) = (365 * day * 250_000, 365 * day * 270_000);
+        for (time, text) in [
+            (SystemTime::UNIX_EPOCH, Some("1970-01-01 00:00:00")),
+            (SystemTime::UNIX_EPOCH + day, Some("1970-01-02 00:00:00")),
+            (SystemTime::UNIX_EPOCH - day, Some("1969-12-31 00:00:00")),
+            (
+                SystemTime::UNIX_EPOCH - Duration::from_nanos(1),
+                Some("1969-12-31 23:59:59.999999999"),
+            ),
+            (SystemTime::UNIX_EPOCH - years_past, None),
+            (SystemTime::UNIX_EPOCH + years_to_come, None),
+            (
+                SystemTime::UNIX_EPOCH - Duration::from_secs(i64::MAX as u64),
+                None,
+            ),
+            (
+                SystemTime::UNIX_EPOCH + Duration::from_secs(i64::MAX as u64),
+                None,
+            ),
+        ] {
+            let utc = utc_at(time);
+            if let Some(text) = text {
+                assert_eq!(utc.naive_utc().to_string(), text);
+            }
+            assert_eq!(utc < DateTime::UNIX_EPOCH, time < SystemTime::UNIX_EPOCH);
+            // The most that any zone may differ from UTC, and the zone of this machine.
+            for hours in [-23, 23] {
+                let zone = chrono::FixedOffset::east_opt(hours * 3600).expect("less than a day");
+                let _ = utc.with_timezone(&zone).naive_local();
+            }
+            let _ = utc.with_timezone(&Local).naive_local();
+        }
+    }
+
+    #[test]
+    fn a_zone_is_known_or_not() {
+        for zone in [
+            "",
+            "UTC0",
+            "CET-1",
+            "CET-1CEST,M3.5.0,M10.5.0/3",
+            "<+0330>-3:30",
+            ":/dev/null/..",
+        ] {
+            let is_known = !zone.starts_with(':');
+            assert_eq!(is_zone(Some(zone)), is_known, "{zone}");
+        }
+        for zone in [
+            "CET-1CEST",
+            "Nowhere/Atall",
+            "UTC",
+            "1",
+            "CET-1CEST,M3.5.0",
+            "CET-99",
+        ] {
+            let is_file = std::path::Path::new("/usr/share/zoneinfo")
+                .join(zone)
+                .exists();
+            assert_eq!(is_zone(Some(zone)), is_file, "{zone}");
+        }
+        assert!(!is_zone(None));
+    }
+}

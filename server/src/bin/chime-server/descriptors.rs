@@ -1,0 +1,57 @@
+//! How many connections the limit of open files allows.
+
+use std::io;
+use std::num::NonZero;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tracing::warn;
+
+/// Descriptors of the process: standard streams, signals, the admin address and its connections, files.
+const PROCESS: u64 = 32;
+
+/// Descriptors of a worker's runtime: two of epoll, one to wake it, one of signals.
+const RUNTIME: u64 = 4;
+
+/// Descriptors of clients that are told that the server is full. More of them wait in the backlog: a
+/// worker that has 64 such clients closes others without a word.
+const REFUSALS: u64 = 32;
+
+/// Raises the soft limit of open files to the hard limit, and returns what it then is.
+pub(crate) fn raise_limit() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    // Where the system refuses that, the soft limit stays.
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    Ok(if raised.is_ok() { hard } else { soft })
+}
+
+/// Returns as many connections as are wanted and as the limit allows.
+///
+/// Fails if the workers and one connection would be over the limit.
+pub(crate) fn connections_max(
+    wanted: NonZero<u32>,
+    limit: u64,
+    workers: usize,
+    sockets: usize,
+) -> Result<NonZero<u32>, String> {
+    // Each worker has duplicates of all sockets.
+    let (workers, sockets) = (workers as u64, sockets as u64);
+    let reserved = workers
+        .saturating_mul(RUNTIME + sockets)
+        .saturating_add(PROCESS + sockets);
+    let free = limit.saturating_sub(reserved);
+    let possible = u32::try_from(free - REFUSALS.min(free / 8)).unwrap_or(u32::MAX);
+    let Some(possible) = NonZero::new(possible) else {
+        let needed = reserved.saturating_add(1);
+        return Err(format!(
+            "cannot start {workers} workers: the limit of open files is {limit} (ulimit -n); \
+             they need {needed}: raise the limit, or lower --workers"
+        ));
+    };
+    if wanted > possible {
+        warn!(
+            "serving at most {possible} connections at one time, \
+             as the limit of open files is {limit} (ulimit -n)"
+        );
+    }
+    Ok(wanted.min(possible))
+}
