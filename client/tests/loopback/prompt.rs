@@ -102,7 +102,47 @@ fn no_color_is_respected() {
     terminal.shows(&[WELCOME, "chime>"]);
     terminal.press("qu");
     terminal.shows(&[WELCOME, "chime> quit"]);
-    assert!(!terminal.cell("it").dim());
+    // It must not look typed.
+    let hint = terminal.cell("it");
+    assert!(hint.dim());
+    assert_eq!(hint.fgcolor(), vt100::Color::Default);
+    assert!(!terminal.cell("qu").dim());
+}
+
+#[test]
+fn the_names_are_those_of_the_command_line() {
+    let mut terminal = prompt(server(), "names");
+    let now = "2026-11-21 06:32:06.123456";
+    for line in ["now", " NOW", "Send Time"] {
+        terminal.press(&format!("{line}\r"));
+        terminal.shows_last(&[&format!("chime> {line}"), now, "chime>"]);
+    }
+    terminal.press(&format!("no{TAB}x"));
+    terminal.shows_last(&["chime> nowx"]);
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_are_an_invalid_command() {
+    let mut terminal = prompt(server(), "not_utf_8");
+    let error = "You entered an invalid command";
+    for (keys, line) in [
+        (&b"da\xff\r"[..], "da\u{FFFD}"),
+        (b"\xff", "\u{FFFD}"),
+        // The first byte of a letter, and no more of it.
+        (b"123\xe9\r", "123\u{FFFD}"),
+        (b"qu\xc3\r", "qu\u{FFFD}"),
+    ] {
+        terminal.press(keys);
+        let line = format!("chime> {line}");
+        terminal.wait_for(&line, |lines| {
+            let asked = lines.iter().position(|shown| *shown == line);
+            let answered =
+                asked.is_some_and(|asked| lines.get(asked + 1).is_some_and(|shown| shown == error));
+            answered && lines.last().is_some_and(|shown| shown == "chime>")
+        });
+    }
+    terminal.press("day\r");
+    terminal.shows_last(&["chime> day", "Saturday", "chime>"]);
 }
 
 #[test]

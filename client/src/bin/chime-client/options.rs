@@ -1,5 +1,6 @@
 //! The command line and the environment.
 
+use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::bench;
 use crate::form::Form;
-use crate::network::{Family, Network, Server};
+use crate::names;
+use crate::network::{Family, Network, Server, Transport};
 use crate::sum::Source;
 
 const TCP_PORT: u16 = 9990;
@@ -48,8 +50,12 @@ Examples:
   printf 'date\\ntime\\n' | chime-client
   head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -";
 
+/// Longer than any process lives, and short enough to be added to any time.
+const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 const NOT_FOR_UDP: &str =
-    "--udp is for the commands day, date, time and now, and bench without --churn";
+    "UDP is for the commands day, date, time and now, and bench without --churn";
+const NOT_OVER_TCP: &str = "--udp contradicts the scheme tcp:// of the server";
 const NOT_FOR_BENCH: &str = "--verbose is not for bench, which reports what it measures";
 
 /// What there is to do.
@@ -78,7 +84,7 @@ pub(crate) struct Options {
     #[arg(long, global = true)]
     udp: bool,
 
-    /// The server; the port is 9990, or 8089 with --udp, unless given
+    /// The server; the port is 9990, or 8089 with --udp, unless given; udp://HOST stands for --udp
     #[arg(
         long,
         global = true,
@@ -88,7 +94,7 @@ pub(crate) struct Options {
     )]
     server: Server,
 
-    /// The longest wait to connect, and for each answer, such as 500ms or 2s
+    /// The longest wait to connect, and for each whole reply, such as 500ms or 2s
     #[arg(
         long,
         global = true,
@@ -138,11 +144,11 @@ enum Action {
     },
     /// Print the commands of the protocol, as the server tells them
     Help,
-    /// Send one line as it is and print the reply
+    /// Send one line as it is and print the reply; `send time` is the request of that name
     Send {
-        /// The line, without its end
-        #[arg(value_parser = line)]
-        text: String,
+        /// The line, without its end; a space joins several words
+        #[arg(value_name = "TEXT", required = true, value_parser = line)]
+        words: Vec<String>,
     },
     /// Load a server of any line protocol, and measure how it answers
     Bench(bench::Flags),
@@ -158,11 +164,13 @@ enum Digits {
 impl Options {
     /// Reads the command line and the environment; ends the program if they are wrong.
     pub(crate) fn read() -> (Task, Form, Network) {
-        let options = Options::parse();
-        let task = options.task().unwrap_or_else(|error| {
-            let mut command = Options::command();
-            command.error(ErrorKind::ArgumentConflict, error).exit()
-        });
+        let mut command = Options::command();
+        let arguments = names::fold_case(env::args_os().collect(), &command);
+        let options = Options::try_parse_from(arguments)
+            .unwrap_or_else(|error| names::suggest(error, &command).exit());
+        let task = options
+            .task()
+            .unwrap_or_else(|error| command.error(ErrorKind::ArgumentConflict, error).exit());
         let network = Network {
             server: options.server.or_port(match task {
                 Task::AskDatagram(_) => UDP_PORT,
@@ -186,6 +194,10 @@ impl Options {
 
     /// The task, or why these options make none.
     fn task(&self) -> Result<Task, &'static str> {
+        let is_udp = match (self.udp, self.server.transport()) {
+            (true, Some(Transport::Tcp)) => return Err(NOT_OVER_TCP),
+            (is_udp, transport) => is_udp || transport == Some(Transport::Udp),
+        };
         let command = match &self.action {
             Some(Action::Day) => Command::Day,
             Some(Action::Date) => Command::Date,
@@ -193,16 +205,18 @@ impl Options {
             Some(Action::Now) => Command::SendTime,
             Some(Action::Bench(_)) if self.verbose => return Err(NOT_FOR_BENCH),
             Some(Action::Bench(flags)) => {
-                let plan = flags.plan(self.udp, self.json);
+                let plan = flags.plan(is_udp, self.json);
                 return plan.map(Task::Bench).ok_or(NOT_FOR_UDP);
             }
-            _ if self.udp => return Err(NOT_FOR_UDP),
+            // The two words are the name of a request, not the word `time` to send.
+            Some(Action::Send { words }) if is_time(words) => Command::SendTime,
+            _ if is_udp => return Err(NOT_FOR_UDP),
             Some(Action::Help) => Command::Help,
             Some(Action::Sum { digits, file }) => return Ok(sum(digits.as_ref(), file.as_ref())),
-            Some(Action::Send { text }) => return Ok(Task::Ask(text.clone())),
+            Some(Action::Send { words }) => return Ok(Task::Ask(words.join(" "))),
             None => return Ok(Task::Converse),
         };
-        Ok(match self.udp {
+        Ok(match is_udp {
             true => Task::AskDatagram(command),
             false => Task::Ask(command.name().to_owned()),
         })
@@ -218,11 +232,23 @@ fn sum(digits: Option<&Digits>, file: Option<&PathBuf>) -> Task {
     }
 }
 
+fn is_time(words: &[String]) -> bool {
+    matches!(words, [word] if word.eq_ignore_ascii_case(Command::Time.name()))
+}
+
+/// Parses a duration longer than zero.
 pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be longer than zero".to_owned()),
+        timeout => Ok(timeout),
+    }
+}
+
+/// Parses a duration that can be added to any time.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("nothing can be answered in no time".to_owned()),
-        Ok(timeout) => Ok(timeout),
-        Err(error) => Err(error.to_string()),
+        Ok(duration) if duration > DURATION_MAX => Err("must be at most 100 years".to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
     }
 }
 

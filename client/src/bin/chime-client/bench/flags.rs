@@ -63,7 +63,7 @@ pub(crate) struct Flags {
     requests: Option<NonZero<u64>>,
 
     /// How long to send before it is measured; 1s unless given
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = crate::options::duration)]
     warm_up: Option<Duration>,
 
     /// Requests due a second over all connections, at most a billion, in place of as many as it takes
