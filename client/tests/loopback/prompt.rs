@@ -125,20 +125,18 @@ fn the_names_are_those_of_the_command_line() {
 fn bytes_that_are_not_utf_8_are_an_invalid_command() {
     let mut terminal = prompt(server(), "not_utf_8");
     let error = "You entered an invalid command";
+    // Of what the line shows, the screen here leaves U+FFFD out.
     for (keys, line) in [
-        (&b"da\xff\r"[..], "da\u{FFFD}"),
-        (b"\xff", "\u{FFFD}"),
+        (&b"da\xff\r"[..], "chime> da"),
+        (b"\xff", "chime>"),
         // The first byte of a letter, and no more of it.
-        (b"123\xe9\r", "123\u{FFFD}"),
-        (b"qu\xc3\r", "qu\u{FFFD}"),
+        (b"123\xe9\r", "chime> 123"),
+        (b"qu\xc3\r", "chime> qu"),
     ] {
         terminal.press(keys);
-        let line = format!("chime> {line}");
-        terminal.wait_for(&line, |lines| {
-            let asked = lines.iter().position(|shown| *shown == line);
-            let answered =
-                asked.is_some_and(|asked| lines.get(asked + 1).is_some_and(|shown| shown == error));
-            answered && lines.last().is_some_and(|shown| shown == "chime>")
+        terminal.wait_for(line, |lines| {
+            let is_answered = lines.windows(2).any(|shown| *shown == [line, error]);
+            is_answered && lines.last().is_some_and(|shown| shown == "chime>")
         });
     }
     terminal.press("day\r");
