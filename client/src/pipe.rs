@@ -8,7 +8,6 @@ use std::time::Duration;
 use chime_protocol::{Reply, Requests};
 use memchr::memchr_iter;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::task;
 use tokio::time::{self, Instant};
 
 use crate::error::Error;
@@ -96,14 +95,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: AsyncRead + Unpin> Pipe<S, R> {
 
 /// Waits until the deadline, for ever if there is none.
 async fn elapse(deadline: Option<Instant>) {
-    let Some(deadline) = deadline else {
-        return future::pending().await;
-    };
-    if deadline <= Instant::now() {
-        // The caller was busy for longer than the timeout: the runtime first looks what has arrived.
-        task::yield_now().await;
+    match deadline {
+        Some(deadline) => time::sleep_until(deadline).await,
+        None => future::pending().await,
     }
-    time::sleep_until(deadline).await;
 }
 
 /// The requests on their way from the input to the server.
