@@ -186,6 +186,12 @@ fn the_environment_names_the_server_and_the_timeout() {
         .env("CHIME_SERVER", server.to_string())
         .env("CHIME_TIMEOUT", "1m");
     assert_eq!(run_with_input(command, ""), Ended::answered("Saturday\n"));
+    // An empty variable is an unset one.
+    let mut command = client(&format!("day --server {server}"));
+    let command = command.env("CHIME_SERVER", "").env("CHIME_TIMEOUT", "");
+    assert_eq!(run_with_input(command, ""), Ended::answered("Saturday\n"));
+    let ended = run_with_input(client("day -6").env("CHIME_SERVER", ""), "");
+    assert!(ended.stderr.contains("127.0.0.1:9990"), "{ended:?}");
     let ended = run_with_input(client("day").env("CHIME_TIMEOUT", "soon"), "");
     assert_eq!(ended.exit_code, Some(2));
 }

@@ -1,12 +1,14 @@
 //! The command line and the environment.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chime_protocol::Command;
+use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench;
 use crate::form::Form;
@@ -20,6 +22,9 @@ const UDP_PORT: u16 = 8089;
 const AFTER_HELP: &str = "\
 With no command, requests are read from standard input, a line each: at a prompt if it is a terminal, \
 else as they come, and their replies are printed in order.
+
+Letter case does not count in the names of commands, and now is short for the request send time, at the \
+prompt and in a pipe too.
 
 At the prompt, Tab completes, Ctrl-C clears the line, and Ctrl-D ends. It connects again when a server \
 has been restarted, and keeps what is typed in the file chime/history of $XDG_STATE_HOME, or of \
@@ -144,7 +149,7 @@ enum Action {
     },
     /// Print the commands of the protocol, as the server tells them
     Help,
-    /// Send one line as it is and print the reply; `send time` is the request of that name
+    /// Send one line as it is and print the reply; send time asks for date and time, as now does
     Send {
         /// The line, without its end; a space joins several words
         #[arg(value_name = "TEXT", required = true, value_parser = line)]
@@ -164,9 +169,9 @@ enum Digits {
 impl Options {
     /// Reads the command line and the environment; ends the program if they are wrong.
     pub(crate) fn read() -> (Task, Form, Network) {
-        let mut command = Options::command();
+        let mut command = without_empty_variables(Options::command());
         let arguments = names::fold_case(env::args_os().collect(), &command);
-        let options = Options::try_parse_from(arguments)
+        let options = Options::parse_arguments(arguments, &command)
             .unwrap_or_else(|error| names::suggest(error, &command).exit());
         let task = options
             .task()
@@ -190,6 +195,14 @@ impl Options {
             false => Form::Text,
         };
         (task, form, network)
+    }
+
+    fn parse_arguments(
+        arguments: Vec<OsString>,
+        command: &clap::Command,
+    ) -> Result<Options, clap::Error> {
+        let matches = command.clone().try_get_matches_from(arguments)?;
+        Options::from_arg_matches(&matches)
     }
 
     /// The task, or why these options make none.
@@ -221,6 +234,14 @@ impl Options {
             false => Task::Ask(command.name().to_owned()),
         })
     }
+}
+
+/// A variable of the environment that is empty counts as unset.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(|argument| match argument.get_env().map(env::var_os) {
+        Some(Some(value)) if value.is_empty() => argument.env(Resettable::Reset),
+        _ => argument,
+    })
 }
 
 /// The task of the command `sum`, which has one of these.

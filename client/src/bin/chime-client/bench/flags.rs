@@ -32,10 +32,9 @@ in _us are microseconds; what is not known is null:
   unsent       requests that were to be sent, but no connection had room for them in time
   unanswered   requests whose connection failed before their replies came
   lost         datagrams without a reply
-  replies_per_connection_min, replies_per_connection_max
-               the fewest and the most replies of a connection, or of a socket, within the time to \
-send; null with --rate
-  fairness     Jain's fairness index of these: 1 if each has as many, 1/connections if one has all
+  replies_per_connection_min  the fewest replies of a connection within the time to send
+  replies_per_connection_max  the most; null with --rate, as are the fewest and fairness
+  fairness     Jain's index of the replies of each: 1 if all have as many, 1/connections if one has all
   errors       an object with the number of connections that failed: connect, closed, timed_out, excess
   latency_min_us, latency_mean_us, latency_p50_us, latency_p90_us, latency_p99_us, latency_p99_9_us,
   latency_max_us
