@@ -136,10 +136,9 @@ impl<L: Link> Generator<L> {
                 let end = over_at.unwrap_or(now).max(run.replied_at);
                 run.tally.elapsed = end - start;
                 run.tally.unsent = run.pace.unsent();
-                if run.pace.is_closed_loop() {
-                    let replies = self.connections.iter().map(|connection| connection.replies);
-                    run.tally.fairness = Fairness::of(replies);
-                }
+                let replies = self.connections.iter().map(|each| each.replies);
+                let is_closed_loop = run.pace.is_closed_loop();
+                run.tally.fairness = is_closed_loop.then(|| Fairness::of(replies)).flatten();
                 return Ok(run.tally);
             }
             if now >= next_tick {
