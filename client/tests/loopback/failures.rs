@@ -109,7 +109,7 @@ fn what_is_wrong_with_an_option_is_told() {
         assert!(ended.stderr.starts_with("error: "), "{arguments}");
         assert!(ended.stderr.contains(reason), "{arguments}: {ended:?}");
     }
-    let long = run_with_input(client("day").env("CHIME_TIMEOUT", "101years"), "");
+    let long = run_with_input(client("day").env("CHIME_TIMEOUT", "100years 1ns"), "");
     assert!(
         long.stderr.contains("must be at most 100 years"),
         "{long:?}"

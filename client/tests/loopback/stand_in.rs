@@ -67,7 +67,8 @@ pub(crate) fn dripping_the_welcome() -> SocketAddr {
     tcp(|mut stream| drip(&mut stream, WELCOME))
 }
 
-fn drip(stream: &mut TcpStream, text: &[u8]) {
+/// Sends `text` a byte at a time, until the client has gone.
+pub(crate) fn drip(stream: &mut TcpStream, text: &[u8]) {
     for byte in text {
         thread::sleep(DRIP);
         if stream.write_all(&[*byte]).is_err() {

@@ -55,8 +55,9 @@ Examples:
   printf 'date\\ntime\\n' | chime-client
   head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -";
 
-/// Longer than any process lives, and short enough to be added to any time.
-const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// A hundred years, of 365.25 days as durations have them: longer than any process lives, and short enough
+/// to be added to any time.
+const DURATION_MAX: Duration = Duration::from_secs(100 * 31_557_600);
 
 const NOT_FOR_UDP: &str =
     "UDP is for the commands day, date, time and now, and bench without --churn";
