@@ -39,7 +39,7 @@ use crate::Error;
 
 /// A conversation with a server over TCP, one request at a time.
 ///
-/// After an error it is of no more use.
+/// After an error other than [`Error::MultipleLines`] it is of no more use.
 #[derive(Debug)]
 pub struct Connection {
     connection: crate::Connection<TcpStream>,
@@ -58,10 +58,6 @@ impl Connection {
     }
 
     /// Asks one request, as [`crate::Connection::ask`] does.
-    ///
-    /// # Panics
-    ///
-    /// When there is a line end in `line`, which would make it several requests.
     pub fn ask(&mut self, line: &str) -> Result<Option<Reply>, Error> {
         self.runtime.block_on(self.connection.ask(line))
     }

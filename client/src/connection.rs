@@ -16,8 +16,8 @@ use crate::pipe::{BLOCK_BYTES, Pipe};
 
 /// A conversation with a server, one request at a time.
 ///
-/// After an error, or when a future of it was dropped half-way, it is of no more use: a late reply would
-/// be taken for the next one.
+/// After an error other than [`Error::MultipleLines`], or when a future of it was dropped half-way, it is
+/// of no more use: a late reply would be taken for the next one.
 #[derive(Debug)]
 pub struct Connection<S> {
     stream: S,
@@ -29,7 +29,7 @@ impl Connection<TcpStream> {
     /// Connects to the first address of `server` that lets us, such as `"localhost:9990"`, and waits to
     /// be welcomed.
     ///
-    /// `timeout` is the longest wait to connect, for the welcome, and later for each answer.
+    /// `timeout` bounds connecting, then the welcome, and later each whole reply.
     pub async fn connect(
         server: impl ToSocketAddrs,
         timeout: Duration,
@@ -44,7 +44,7 @@ impl Connection<TcpStream> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits to be welcomed by the server to which `stream` has just been connected.
     ///
-    /// `timeout` is the longest wait for the welcome, and later for each answer.
+    /// `timeout` bounds the wait for the whole welcome, and later for each whole reply.
     pub async fn greet(stream: S, timeout: Duration) -> Result<Connection<S>, Error> {
         let mut connection = Connection {
             stream,
@@ -64,11 +64,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// `None` means that the request was to quit, and that the server closed without a farewell. After
     /// a request to quit there are no more answers.
     ///
-    /// # Panics
-    ///
-    /// When there is a line end in `line`, which would make it several requests.
+    /// A `line` with a line end in it is refused with [`Error::MultipleLines`] before anything is sent.
     pub async fn ask(&mut self, line: &str) -> Result<Option<Reply>, Error> {
-        assert!(!line.contains('\n'), "a request is one line");
+        if line.contains('\n') {
+            return Err(Error::MultipleLines);
+        }
         let request = Request::of_line(line);
         self.expect_silence()?;
         match self.exchange(format!("{line}\n").as_bytes()).await? {
@@ -83,7 +83,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// White space at the end of the input does not count; any other byte that is no digit is an error.
     /// It waits without limit for an input that has nothing to give, but a server does not wait long for
-    /// a line that stands still.
+    /// a line that stands still. The timeout bounds each stall while digits are sent, and then the whole
+    /// reply.
     pub async fn sum(&mut self, mut input: impl AsyncRead + Unpin) -> Result<u64, Error> {
         self.expect_silence()?;
         let mut digits = Digits::default();
@@ -130,6 +131,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Sends `bytes` and waits for one reply; `None` when the server closes instead.
+    ///
+    /// One deadline covers all of it, so a server that drips bytes does not put it off.
     async fn exchange(&mut self, bytes: &[u8]) -> Result<Option<Reply>, Error> {
         let reply = async {
             self.stream.write_all(bytes).await?;

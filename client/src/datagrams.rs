@@ -53,11 +53,13 @@ impl Datagrams for UdpSocket {
 ///
 /// The addresses of `server` are tried in turn until one is not known to have no server, which takes
 /// seconds; those of IPv4 come first, where servers are found more often. `timeout` is for each.
+/// Another command is refused with [`Error::NotOverUdp`] before the name of the server is resolved.
 pub async fn ask_udp(
     server: impl ToSocketAddrs,
     command: Command,
     timeout: Duration,
 ) -> Result<Reply, Error> {
+    check_served(command)?;
     let addresses = in_time(timeout, lookup_host(server)).await?;
     let mut addresses: Vec<_> = addresses.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
@@ -73,6 +75,14 @@ pub async fn ask_udp(
         }
     }
     Err(Error::Io(failure))
+}
+
+/// Refuses the commands to which a server sends no datagram: waiting for one would be in vain.
+fn check_served(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Day | Command::Date | Command::Time | Command::SendTime => Ok(()),
+        Command::Help | Command::Quit | Command::Exit => Err(Error::NotOverUdp(command)),
+    }
 }
 
 /// A socket to and from `server` alone, at a port where nothing late can arrive.
@@ -91,12 +101,14 @@ async fn fresh_socket(server: SocketAddr) -> io::Result<UdpSocket> {
 /// `timeout` bounds all waits together. The socket must be a fresh one, or a late answer to an earlier
 /// question could be taken for the answer to this one. An empty datagram is no answer. A failure of
 /// the socket, such as a server not being there, may pass, so it only ends its try; when every try
-/// failed, the error is the last [`Error::Io`].
+/// failed, the error is the last [`Error::Io`]. Another command is refused with [`Error::NotOverUdp`]
+/// before anything is sent.
 pub async fn ask_datagram(
     socket: &impl Datagrams,
     command: Command,
     timeout: Duration,
 ) -> Result<Reply, Error> {
+    check_served(command)?;
     let mut time_left = timeout;
     let mut failure = None;
     let mut is_silent = false;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use chime_protocol::Reply;
+use chime_protocol::{Command, Reply};
 
 /// Why there is no answer.
 ///
@@ -16,9 +16,9 @@ pub enum Error {
     Full,
     /// The server closed the connection with something still due.
     Closed,
-    /// No byte moved for as long as was allowed.
+    /// What the server owed, such as a whole reply, was not complete within the timeout.
     TimedOut {
-        /// How long that was.
+        /// The timeout.
         after: Duration,
         /// Whether a line had begun: a server with the framing `read` never ends one.
         mid_line: bool,
@@ -43,6 +43,10 @@ pub enum Error {
     },
     /// The input of a sum has no digits.
     NoDigits,
+    /// The request has a line end in it, which makes it several; nothing was sent.
+    MultipleLines,
+    /// The command is not one that UDP serves; nothing was sent.
+    NotOverUdp(Command),
 }
 
 impl fmt::Display for Error {
@@ -67,6 +71,8 @@ impl fmt::Display for Error {
                 write!(f, "the byte '{text}' at offset {offset} is no digit")
             }
             Error::NoDigits => write!(f, "there are no digits"),
+            Error::MultipleLines => write!(f, "a request with a line end in it is more than one"),
+            Error::NotOverUdp(command) => write!(f, "UDP does not serve '{}'", command.name()),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! A conversation in which requests are sent as they come, ahead of their replies.
 
+use std::future;
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use chime_protocol::{Reply, Request, Requests};
+use chime_protocol::{Reply, Requests};
+use memchr::memchr_iter;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::time;
+use tokio::time::{self, Instant};
 
 use crate::error::Error;
 use crate::incoming::Incoming;
@@ -29,6 +31,8 @@ pub struct Pipe<S, R> {
     incoming: Incoming,
     outgoing: Outgoing<R>,
     timeout: Duration,
+    /// When the server began to owe what it owes first, if it owes anything.
+    owed_since: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: AsyncRead + Unpin> Pipe<S, R> {
@@ -40,22 +44,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: AsyncRead + Unpin> Pipe<S, R> {
             incoming,
             outgoing: Outgoing::new(input),
             timeout,
+            owed_since: Instant::now(),
         }
     }
 
     /// Sends what there is to send until a reply has come, and returns it; `None` when every request
     /// has been answered and the server has closed.
     ///
-    /// It times out when the server owes something (a reply, room for more requests, the close) and no
-    /// byte moves. It waits without limit for an input that has nothing to give. Nothing is lost when
-    /// the future is dropped, but the wait starts anew with the next one.
+    /// Each whole reply has a deadline: the timeout after its request was sent, or after the reply
+    /// before it, whichever is later. Nothing else puts it off, neither bytes of the reply nor further
+    /// input. With no reply due, the timeout bounds each stall while a line is sent, and the wait for
+    /// the close. It waits without limit for an input that has nothing to give. Nothing is lost when
+    /// the future is dropped, and a deadline does not begin anew.
     pub async fn next(&mut self) -> Result<Option<Reply>, Error> {
         loop {
             if let Some(reply) = self.incoming.next()? {
                 self.outgoing.due.settle(reply)?;
+                self.owed_since = Instant::now();
                 return Ok(Some(reply));
             }
-            let is_server_awaited = self.outgoing.is_server_awaited();
+            let is_reply_due = self.outgoing.due.replies > 0;
+            let deadline = self.deadline();
             tokio::select! {
                 biased;
                 is_open = self.incoming.fill(&mut self.reader) => {
@@ -63,12 +72,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: AsyncRead + Unpin> Pipe<S, R> {
                         return self.outgoing.closed();
                     }
                 }
-                step = self.outgoing.step(&mut self.writer), if !self.outgoing.is_shut => step?,
-                () = time::sleep(self.timeout), if is_server_awaited => {
-                    return Err(self.incoming.timed_out(self.timeout));
+                step = self.outgoing.step(&mut self.writer), if !self.outgoing.is_shut => {
+                    step?;
+                    if !is_reply_due {
+                        self.owed_since = Instant::now();
+                    }
                 }
+                () = elapse(deadline) => return Err(self.incoming.timed_out(self.timeout)),
             }
         }
+    }
+
+    /// When the server will be late, if it owes anything.
+    fn deadline(&self) -> Option<Instant> {
+        match self.outgoing.is_server_awaited() {
+            // What does not fit an instant is for ever.
+            true => self.owed_since.checked_add(self.timeout),
+            false => None,
+        }
+    }
+}
+
+/// Waits until the deadline, for ever if there is none.
+async fn elapse(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => time::sleep_until(deadline).await,
+        None => future::pending().await,
     }
 }
 
@@ -107,7 +136,7 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
         if !self.unsent.is_empty() {
             match writer.write(&self.block[self.unsent.clone()]).await? {
                 0 => return Err(Error::Io(io::ErrorKind::WriteZero.into())),
-                length => self.unsent.start += length,
+                length => self.count_sent(length),
             }
             return Ok(());
         }
@@ -118,7 +147,10 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
             return Ok(());
         }
         let read = self.input.read(&mut self.block).await;
-        self.take(read.map_err(Error::Input)?);
+        match read.map_err(Error::Input)? {
+            0 => self.end(),
+            length => self.take(length),
+        }
         Ok(())
     }
 
@@ -126,22 +158,36 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
     /// no one would read them, and a server that closes on unread bytes takes its last replies back.
     fn take(&mut self, length: usize) {
         let mut rest = &self.block[..length];
-        loop {
-            let request = match length {
-                0 => self.requests.finish(),
-                _ => self.requests.next(&mut rest),
-            };
-            let Some(request) = request else {
-                self.is_ended = length == 0;
-                break;
-            };
-            self.due.add(request);
+        while let Some(request) = self.requests.next(&mut rest) {
             if request.is_quit() {
                 self.is_ended = true;
                 break;
             }
         }
         self.unsent = 0..length - rest.len();
+    }
+
+    /// Counts what the server owes for the next `length` bytes of the block, which have been sent: a
+    /// reply for each line that they end.
+    fn count_sent(&mut self, length: usize) {
+        let sent = &self.block[self.unsent.start..][..length];
+        self.due.replies += memchr_iter(b'\n', sent).count() as u64;
+        self.unsent.start += length;
+        if self.is_ended && self.unsent.is_empty() {
+            // The last of them asks to quit.
+            self.due.replies -= 1;
+            self.due.farewell = true;
+        }
+    }
+
+    /// Ends with the input, whose last line may have no line end.
+    fn end(&mut self) {
+        self.is_ended = true;
+        match self.requests.finish() {
+            Some(request) if request.is_quit() => self.due.farewell = true,
+            Some(_) => self.due.replies += 1,
+            None => {}
+        }
     }
 
     /// Whether it is for the server to do something: to take bytes, to answer, or to close.
@@ -161,19 +207,13 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
 /// What the server has yet to say.
 #[derive(Debug, Default)]
 struct Due {
+    /// To the requests that have been sent whole.
     replies: u64,
     /// After the replies, from some services.
     farewell: bool,
 }
 
 impl Due {
-    fn add(&mut self, request: Request) {
-        match request.is_quit() {
-            true => self.farewell = true,
-            false => self.replies += 1,
-        }
-    }
-
     /// Counts a reply that has come, if it may come now.
     fn settle(&mut self, reply: Reply) -> Result<(), Error> {
         match reply {

@@ -227,9 +227,15 @@ async fn the_framing_read_shows_as_a_line_that_does_not_end() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "a request is one line")]
 async fn two_lines_are_not_one_request() {
-    let _ = answer_to("day\ndate", "").await;
+    let mut connection = greeted(WELCOME, "Saturday\n").await.expect("the welcome");
+    for lines in ["day\ndate", "day\n", "\n"] {
+        let refused = connection.ask(lines).await;
+        assert!(matches!(refused, Err(Error::MultipleLines)), "{lines:?}");
+    }
+    // Nothing was sent, so the conversation goes on.
+    let answer = connection.ask("day").await.expect("one reply");
+    assert_eq!(answer, Some(Reply::Weekday(chrono::Weekday::Sat)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chime_client::{Datagrams, Error, ask_datagram};
 use chime_protocol::{Command, Reply};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::TIMEOUT;
 
@@ -25,6 +25,8 @@ enum Try {
     Refused,
     Unreachable,
     Datagrams(&'static [&'static [u8]]),
+    /// An empty datagram again and again, after less than any wait for an answer.
+    EmptyForEver,
 }
 
 impl Network {
@@ -63,6 +65,10 @@ impl Datagrams for Network {
         let datagrams = match self.current() {
             Try::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
             Try::Datagrams(datagrams) => datagrams,
+            Try::EmptyForEver => {
+                sleep(Duration::from_millis(300)).await;
+                return Ok(0);
+            }
             Try::Silence | Try::Unreachable => return future::pending().await,
         };
         let Some(datagram) = datagrams.get(self.received.replace(self.received.get() + 1)) else {
@@ -152,6 +158,36 @@ async fn an_empty_datagram_is_no_answer() {
     let (result, sent) = ask(&[Try::Datagrams(&[b""]), ANSWER], TIMEOUT).await;
     assert!(is_answer(&result), "{result:?}");
     assert_eq!(sent, [0.0, 1.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_datagrams_do_not_put_off_the_next_try() {
+    let start = Instant::now();
+    let (result, sent) = ask(
+        &[Try::EmptyForEver, Try::EmptyForEver, Try::EmptyForEver],
+        TIMEOUT,
+    )
+    .await;
+    assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+    assert_eq!(start.elapsed(), Duration::from_secs(7));
+    assert_eq!(sent, [0.0, 1.0, 3.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_udp_does_not_serve_is_refused_at_once() {
+    for command in [Command::Help, Command::Quit, Command::Exit] {
+        let start = Instant::now();
+        let network = Network::new(&[]);
+        let refused = ask_datagram(&network, command, TIMEOUT).await;
+        assert!(matches!(refused, Err(Error::NotOverUdp(refused)) if refused == command));
+        assert_eq!((start.elapsed(), network.sent()), (Duration::ZERO, vec![]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_may_be_longer_than_any_clock() {
+    let (result, _) = ask(&[Try::Silence, ANSWER], Duration::MAX).await;
+    assert!(is_answer(&result), "{result:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 mod conversations;
 mod datagrams;
+mod deadlines;
 mod pipes;
 mod stand_in;
 mod sums;

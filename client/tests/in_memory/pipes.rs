@@ -291,27 +291,6 @@ async fn a_due_reply_times_out_while_the_input_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_byte_that_moves_holds_the_timeout_off() {
-    let (mut pipe, mut far) = by_hand(1, &b"12345\n"[..]).await;
-    let server = async {
-        for _ in 0..6 {
-            time::sleep(TIMEOUT * 9 / 10).await;
-            far.read_u8().await.unwrap();
-        }
-        for byte in *b"15\n" {
-            far.write_u8(byte).await.unwrap();
-            time::sleep(TIMEOUT * 9 / 10).await;
-        }
-        drop(far);
-    };
-    let client = async {
-        assert_eq!(pipe.next().await.unwrap(), Some(Reply::Sum(15)));
-        assert_eq!(pipe.next().await.unwrap(), None);
-    };
-    tokio::join!(client, server);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_reply_that_stops_half_way_is_named_so() {
     let (mut pipe, mut far) = by_hand(64, &b"day\n"[..]).await;
     far.write_all(b"Satur").await.unwrap();

@@ -3,6 +3,7 @@
 //! Bounds on time are lower ones that hold however slow the machine is.
 
 mod failures;
+mod fairness;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -268,7 +269,7 @@ fn a_long_request_is_written_whole() {
 fn the_report_is_for_people_too() {
     let server = chime(Service::Both, Framing::Line);
     let ended = run(&format!(
-        "bench --server {server} --connections 2 --requests 10"
+        "bench --server {server} --connections 2 --in-flight 5 --requests 10"
     ));
     assert_eq!((ended.exit_code, &*ended.stderr), (Some(0), ""));
     let names: Vec<_> = ended
@@ -281,7 +282,7 @@ fn the_report_is_for_people_too() {
         .filter_map(|mut words| words.next())
         .collect();
     let expected = [
-        "requests", "bytes", "latency", "p90", "p99", "p99.9", "max", "errors",
+        "requests", "bytes", "latency", "p90", "p99", "p99.9", "max", "fairness", "errors",
     ];
     assert_eq!(names, expected, "{}", ended.stdout);
     assert!(
@@ -290,7 +291,9 @@ fn the_report_is_for_people_too() {
         ended.stdout
     );
     assert!(
-        ended.stdout.ends_with("errors    none\n"),
+        ended
+            .stdout
+            .ends_with("\nfairness  1.000, 5 to 5 replies a connection\nerrors    none\n"),
         "{}",
         ended.stdout
     );

@@ -1,10 +1,11 @@
 //! What the commands print, and how they end.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv6Addr;
 
 use chime_protocol::{Framing, Service};
 
-use crate::stand_in::{Answers, chime, chime_at, udp};
+use crate::stand_in::{Answers, WELCOME, chime, chime_at, chime_over_udp, tcp, udp};
 use crate::{Ended, client, run, run_with_input};
 
 #[test]
@@ -26,6 +27,84 @@ fn each_command_prints_its_reply_alone() {
         let server = chime(Service::Both, Framing::Line);
         let ended = run(&format!("--server {server} {arguments}"));
         assert_eq!(ended, Ended::answered(reply), "{arguments}");
+    }
+}
+
+#[test]
+fn letter_case_does_not_count_in_the_name_of_a_command() {
+    for (arguments, reply) in [
+        ("DAY", "Saturday\n"),
+        ("--timeout 10s -v Date", "26-11-21\n"),
+        ("--timeout=10s NOW", "2026-11-21 06:32:06.123456\n"),
+        ("SUM 12345", "15\n"),
+        ("sEnD DAY", "Saturday\n"),
+    ] {
+        let server = chime(Service::Both, Framing::Line);
+        let ended = run(&format!("--server {server} {arguments}"));
+        let outcome = (ended.exit_code, &*ended.stdout);
+        assert_eq!(outcome, (Some(0), reply), "{arguments}");
+    }
+}
+
+#[test]
+fn a_value_of_an_option_is_no_name_of_a_command() {
+    let ended = run("--server DAY day -6 --timeout 1ms");
+    assert!(ended.stderr.contains("DAY:9990"), "{ended:?}");
+}
+
+#[test]
+fn send_time_is_the_request_of_that_name() {
+    for (arguments, reply) in [
+        ("send time", "2026-11-21 06:32:06.123456\n"),
+        ("SEND Time", "2026-11-21 06:32:06.123456\n"),
+        ("send send time", "2026-11-21 06:32:06.123456\n"),
+        ("time", "06:32:06\n"),
+    ] {
+        let server = chime(Service::Both, Framing::Line);
+        let ended = run(&format!("--server {server} {arguments}"));
+        assert_eq!(ended, Ended::answered(reply), "{arguments}");
+    }
+    let ended = run(&format!("--udp --server {} send time", chime_over_udp()));
+    let reply = "2026-11-21 06:32:06.123456\n";
+    assert_eq!(ended, Ended::answered(reply));
+}
+
+#[test]
+fn words_to_send_are_joined_by_a_space() {
+    let server = tcp(|mut stream| {
+        stream.write_all(WELCOME).expect("the client takes it");
+        let mut line = String::new();
+        let mut lines = BufReader::new(stream.try_clone().expect("a copy"));
+        lines.read_line(&mut line).expect("a line");
+        assert_eq!(line, "two words\n");
+        stream.write_all(b"1\n2\n").expect("the client takes it");
+    });
+    // The reply does not answer it, so nothing but the line can have been right.
+    let ended = run(&format!("--server {server} send two words"));
+    assert!(ended.stderr.contains("'1' does not answer"), "{ended:?}");
+}
+
+#[test]
+fn the_scheme_of_a_server_names_the_transport() {
+    let tcp = chime(Service::Both, Framing::Line);
+    let udp = chime_over_udp();
+    for arguments in [
+        format!("day --server tcp://{tcp}"),
+        format!("day --server TCP://{tcp}/"),
+        format!("day --server udp://{udp}"),
+        format!("day --udp --server udp://{udp}"),
+    ] {
+        assert_eq!(
+            run(&arguments),
+            Ended::answered("Saturday\n"),
+            "{arguments}"
+        );
+    }
+    // The port of the transport is the default; nothing is asked, for this is no address of IPv6.
+    for (scheme, port) in [("tcp", 9990), ("udp", 8089)] {
+        let ended = run(&format!("day -6 --server {scheme}://127.0.0.1"));
+        let start = format!("chime-client: cannot find 127.0.0.1:{port}: ");
+        assert!(ended.stderr.starts_with(&start), "{ended:?}");
     }
 }
 
@@ -105,8 +184,14 @@ fn the_environment_names_the_server_and_the_timeout() {
     let mut command = client("day");
     let command = command
         .env("CHIME_SERVER", server.to_string())
-        .env("CHIME_TIMEOUT", "1m");
+        .env("CHIME_TIMEOUT", "100years");
     assert_eq!(run_with_input(command, ""), Ended::answered("Saturday\n"));
+    // An empty variable is an unset one.
+    let mut command = client(&format!("day --server {server}"));
+    let command = command.env("CHIME_SERVER", "").env("CHIME_TIMEOUT", "");
+    assert_eq!(run_with_input(command, ""), Ended::answered("Saturday\n"));
+    let ended = run_with_input(client("day -6").env("CHIME_SERVER", ""), "");
+    assert!(ended.stderr.contains("127.0.0.1:9990"), "{ended:?}");
     let ended = run_with_input(client("day").env("CHIME_TIMEOUT", "soon"), "");
     assert_eq!(ended.exit_code, Some(2));
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use chime_protocol::{Framing, Service};
 
-use crate::stand_in::{WELCOME, answering, chime, nobody, saying, tcp, udp};
+use crate::stand_in::{
+    WELCOME, answering, chime, dripping, dripping_the_welcome, nobody, saying, tcp, udp,
+};
 #[cfg(unix)]
 use crate::terminal::{self, Terminal};
 use crate::{Ended, client, run, run_with_input, wait};
@@ -38,8 +40,8 @@ fn wrong_usage_is_exit_code_2() {
         "sum 12a",
         "sum -5",
         "send",
-        "send two words",
         "what",
+        "day time",
         "--udp",
         "--udp help",
         "--udp sum 1",
@@ -54,6 +56,9 @@ fn wrong_usage_is_exit_code_2() {
         "--server [::1]9990 day",
         "--server [localhost]:9990 day",
         "--server a:b:c day",
+        "--udp --server tcp://localhost day",
+        "--server udp://localhost help",
+        "--server udp://localhost sum 1",
     ] {
         let ended = run(arguments);
         assert_eq!(ended.exit_code, Some(2), "{arguments}");
@@ -64,6 +69,75 @@ fn wrong_usage_is_exit_code_2() {
         let ended = run_with_input(client("").args([command, text]), "");
         assert_eq!(ended.exit_code, Some(2), "{command} {text:?}");
     }
+}
+
+#[test]
+fn what_is_wrong_with_an_option_is_told() {
+    for (arguments, reason) in [
+        (
+            "day --server http://localhost:9990",
+            "the scheme must be tcp:// or udp://, or left out",
+        ),
+        (
+            "day --server tcp://localhost --udp",
+            "--udp contradicts the scheme tcp://",
+        ),
+        ("day --timeout 0s", "must be longer than zero"),
+        (
+            "day --timeout 10000000000000000000s",
+            "must be at most 100 years",
+        ),
+        (
+            "day --timeout 100000000000000000000s",
+            "number is too large",
+        ),
+        (
+            "bench --timeout 10000000000000000000s",
+            "must be at most 100 years",
+        ),
+        (
+            "bench --duration 10000000000000000000s",
+            "must be at most 100 years",
+        ),
+        (
+            "bench --warm-up 10000000000000000000s",
+            "must be at most 100 years",
+        ),
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.exit_code, Some(2), "{arguments}");
+        assert!(ended.stderr.starts_with("error: "), "{arguments}");
+        assert!(ended.stderr.contains(reason), "{arguments}: {ended:?}");
+    }
+    let long = run_with_input(client("day").env("CHIME_TIMEOUT", "100years 1ns"), "");
+    assert!(
+        long.stderr.contains("must be at most 100 years"),
+        "{long:?}"
+    );
+}
+
+#[test]
+fn a_name_that_is_mistyped_is_answered_with_the_nearest() {
+    for (arguments, tip) in [
+        ("dya", "a similar subcommand exists: 'day'"),
+        ("DYA", "a similar subcommand exists: 'day'"),
+        ("dat", "some similar subcommands exist: 'day', 'date'"),
+        ("nwo", "a similar subcommand exists: 'now'"),
+        ("bnech", "a similar subcommand exists: 'bench'"),
+        ("12345", "a similar subcommand exists: 'sum 12345'"),
+        ("day --upd", "a similar argument exists: '--udp'"),
+        ("day --josn", "a similar argument exists: '--json'"),
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.exit_code, Some(2), "{arguments}");
+        let tips: Vec<_> = ended
+            .stderr
+            .lines()
+            .filter(|line| line.contains("tip:"))
+            .collect();
+        assert_eq!(tips, [format!("  tip: {tip}")], "{arguments}: {ended:?}");
+    }
+    assert!(!run("foo").stderr.contains("similar"));
 }
 
 #[test]
@@ -127,6 +201,28 @@ fn t19_a_silent_server_times_out() {
     let server = udp(&[]);
     let start = format!("chime-client: {server}: no answer within 300ms; ");
     assert_fails(server, "--udp --timeout 300ms", 4, &start);
+}
+
+#[test]
+fn t19_a_reply_that_drips_times_out() {
+    for (server, arguments) in [
+        (dripping_the_welcome(), "day"),
+        (dripping(b"Saturday\n"), "day"),
+        (dripping(b"1000000\n"), "sum 1"),
+        (dripping(b"1000000\n"), "sum -"),
+        (dripping(b"1000000\n"), ""),
+        (dripping_the_welcome(), "bench --connections 1"),
+        (
+            dripping(b"Saturday\n"),
+            "bench --connections 1 --requests 1",
+        ),
+    ] {
+        let mut command = client(&format!("--server {server} --timeout 300ms {arguments}"));
+        let ended = run_with_input(&mut command, "1\n");
+        assert_eq!(ended.exit_code, Some(4), "{arguments}: {ended:?}");
+        let start = format!("chime-client: {server}: ");
+        assert!(ended.stderr.starts_with(&start), "{arguments}: {ended:?}");
+    }
 }
 
 #[test]

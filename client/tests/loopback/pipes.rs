@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use chime_protocol::{Framing, Service};
 
@@ -110,6 +111,35 @@ fn a_server_that_does_not_read_times_out() {
         (Some(4), ""),
         "{ended:?}"
     );
+}
+
+#[test]
+fn now_is_short_for_send_time() {
+    let now = "2026-11-21 06:32:06.123456\n";
+    assert_eq!(
+        pipe(Service::Both, "now\n NOW\r\n1\nnow"),
+        Ended::answered(&format!("{now}{now}1\n{now}"))
+    );
+    let ended = pipe(Service::Both, "nowhere\n");
+    assert_eq!(ended.exit_code, Some(1), "{ended:?}");
+}
+
+#[test]
+fn a_server_that_hangs_times_out_while_input_keeps_coming() {
+    let server = saying(WELCOME, false);
+    let mut child = client(&format!("--timeout 500ms --server {server}"))
+        .spawn()
+        .expect("the client starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    thread::spawn(move || {
+        while stdin.write_all(b"day\n").is_ok() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let ended = wait(child);
+    assert_eq!(ended.exit_code, Some(4), "{ended:?}");
+    let start = format!("chime-client: {server}: no answer within 500ms; ");
+    assert!(ended.stderr.starts_with(&start), "{ended:?}");
 }
 
 #[test]

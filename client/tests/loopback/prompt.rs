@@ -58,10 +58,10 @@ fn a_line_is_edited_before_it_is_asked() {
     let mut terminal = prompt(server(), "edited");
     terminal.press("xdy");
     terminal.shows(&[WELCOME, "chime> xdy"]);
-    terminal.press(&format!("{LEFT}a"));
+    terminal.press(format!("{LEFT}a"));
     terminal.shows(&[WELCOME, "chime> xday"]);
     // Delete, after the cursor has gone to the begin of the line.
-    terminal.press(&format!("{HOME}\x1b[3~"));
+    terminal.press(format!("{HOME}\x1b[3~"));
     terminal.shows(&[WELCOME, "chime> day"]);
     terminal.press(ENTER);
     terminal.shows(&[WELCOME, "chime> day", "Saturday", "chime>"]);
@@ -71,11 +71,11 @@ fn a_line_is_edited_before_it_is_asked() {
 fn a_command_is_completed() {
     let mut terminal = prompt(server(), "completed");
     // The last letter tells it from a hint, which would go away.
-    terminal.press(&format!("sen{TAB}x"));
+    terminal.press(format!("sen{TAB}x"));
     terminal.shows(&[WELCOME, "chime> send timex"]);
     terminal.press(CTRL_C);
     terminal.shows_last(&["chime>"]);
-    terminal.press(&format!("da{TAB}{TAB}"));
+    terminal.press(format!("da{TAB}{TAB}"));
     terminal.wait_for("the names that begin so", |lines| {
         lines
             .iter()
@@ -90,7 +90,7 @@ fn the_rest_of_a_command_is_shown_dimly_and_may_be_taken() {
     terminal.shows(&[WELCOME, "chime> quit"]);
     assert!(!terminal.cell("quit").dim());
     assert!(terminal.cell("it").dim());
-    terminal.press(&format!("{RIGHT}{ENTER}"));
+    terminal.press(format!("{RIGHT}{ENTER}"));
     assert_eq!(terminal.end().0, Some(0));
 }
 
@@ -102,7 +102,45 @@ fn no_color_is_respected() {
     terminal.shows(&[WELCOME, "chime>"]);
     terminal.press("qu");
     terminal.shows(&[WELCOME, "chime> quit"]);
-    assert!(!terminal.cell("it").dim());
+    // It must not look typed.
+    let hint = terminal.cell("it");
+    assert!(hint.dim());
+    assert_eq!(hint.fgcolor(), vt100::Color::Default);
+    assert!(!terminal.cell("qu").dim());
+}
+
+#[test]
+fn the_names_are_those_of_the_command_line() {
+    let mut terminal = prompt(server(), "names");
+    let now = "2026-11-21 06:32:06.123456";
+    for line in ["now", " NOW", "Send Time"] {
+        terminal.press(format!("{line}\r"));
+        terminal.shows_last(&[&format!("chime> {line}"), now, "chime>"]);
+    }
+    terminal.press(format!("no{TAB}x"));
+    terminal.shows_last(&["chime> nowx"]);
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_are_an_invalid_command() {
+    let mut terminal = prompt(server(), "not_utf_8");
+    let error = "You entered an invalid command";
+    // Of what the line shows, the screen here leaves U+FFFD out.
+    for (keys, line) in [
+        (&b"da\xff\r"[..], "chime> da"),
+        (b"\xff", "chime>"),
+        // The first byte of a letter, and no more of it.
+        (b"123\xe9\r", "chime> 123"),
+        (b"qu\xc3\r", "chime> qu"),
+    ] {
+        terminal.press(keys);
+        terminal.wait_for(line, |lines| {
+            let is_answered = lines.windows(2).any(|shown| *shown == [line, error]);
+            is_answered && lines.last().is_some_and(|shown| shown == "chime>")
+        });
+    }
+    terminal.press("day\r");
+    terminal.shows_last(&["chime> day", "Saturday", "chime>"]);
 }
 
 #[test]
@@ -119,7 +157,7 @@ fn ctrl_c_clears_the_line() {
 #[test]
 fn ctrl_d_ends_it_on_an_empty_line_only() {
     let mut terminal = prompt(server(), "ctrl_d");
-    terminal.press(&format!("day{CTRL_D}"));
+    terminal.press(format!("day{CTRL_D}"));
     terminal.shows(&[WELCOME, "chime> day"]);
     terminal.press(ENTER);
     terminal.shows(&[WELCOME, "chime> day", "Saturday", "chime>"]);
@@ -134,13 +172,13 @@ fn lines_are_remembered_from_one_run_to_the_next() {
     let mut first = prompt_again(server, "remembered");
     first.press("12345\rday\r");
     first.shows_last(&["chime> day", "Saturday", "chime>"]);
-    first.press(&format!("{UP}{UP}"));
+    first.press(format!("{UP}{UP}"));
     first.shows_last(&["chime> 12345"]);
     // However it ends, even like this.
     drop(first);
 
     let mut second = prompt_again(server, "remembered");
-    second.press(&format!("{UP}{UP}"));
+    second.press(format!("{UP}{UP}"));
     second.shows(&[WELCOME, "chime> 12345"]);
     second.press(ENTER);
     second.shows(&[WELCOME, "chime> 12345", "15", "chime>"]);
@@ -157,7 +195,7 @@ fn an_output_that_is_no_terminal_gets_answers_and_no_prompt() {
     let client = client(&format!("--server {}", server()), "no_terminal");
     let client = client.stdout(fs::File::create(&output).unwrap());
     let mut terminal = Terminal::start(client);
-    terminal.press(&format!("day{ENTER}12345{ENTER}{CTRL_D}"));
+    terminal.press(format!("day{ENTER}12345{ENTER}{CTRL_D}"));
     assert_eq!(terminal.end().0, Some(0));
     assert_eq!(fs::read_to_string(output).unwrap(), "Saturday\n15\n");
 }

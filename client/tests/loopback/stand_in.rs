@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::num::NonZero;
 use std::thread;
+use std::time::Duration;
 
 use chime_protocol::{Framing, Service};
 use chime_server::{BindError, Offer, Options, Sockets, Workers};
@@ -46,6 +47,35 @@ pub(crate) fn answering(text: &'static [u8]) -> SocketAddr {
         let _ = stream.write_all(text);
         let _ = stream.read_to_end(&mut Vec::new());
     })
+}
+
+/// How long a server waits before each byte that it drips.
+pub(crate) const DRIP: Duration = Duration::from_millis(100);
+
+/// Sends the welcome and, in answer to the first line, `text`, a byte at a time, until the client has gone.
+pub(crate) fn dripping(text: &'static [u8]) -> SocketAddr {
+    tcp(move |mut stream| {
+        stream.write_all(WELCOME).expect("the client takes it");
+        let mut byte = [0];
+        while byte != *b"\n" && stream.read_exact(&mut byte).is_ok() {}
+        drip(&mut stream, text);
+    })
+}
+
+/// Sends the welcome a byte at a time, until the client has gone.
+pub(crate) fn dripping_the_welcome() -> SocketAddr {
+    tcp(|mut stream| drip(&mut stream, WELCOME))
+}
+
+/// Sends `text` a byte at a time, until the client has gone.
+pub(crate) fn drip(stream: &mut TcpStream, text: &[u8]) {
+    for byte in text {
+        thread::sleep(DRIP);
+        if stream.write_all(&[*byte]).is_err() {
+            return;
+        }
+    }
+    let _ = stream.read_to_end(&mut Vec::new());
 }
 
 /// An address where no one is.

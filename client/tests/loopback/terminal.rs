@@ -66,9 +66,9 @@ impl Terminal {
     }
 
     /// Types, without waiting for anything.
-    pub(crate) fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: impl AsRef<[u8]>) {
         (&*self.keyboard)
-            .write_all(keys.as_bytes())
+            .write_all(keys.as_ref())
             .expect("the terminal is there");
     }
 

@@ -4,6 +4,7 @@
 //! protocol but line ends, and a wake-up of a connection costs one read, one write and one look at the
 //! clock, however many replies have come.
 
+mod fairness;
 mod flags;
 mod generator;
 mod link;

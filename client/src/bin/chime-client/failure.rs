@@ -55,6 +55,7 @@ impl Failure {
             Failure::Conversation(error) => match error {
                 Error::Full | Error::Refused(_) => 1,
                 Error::Input(_) | Error::NotDigit { .. } | Error::NoDigits => 2,
+                Error::MultipleLines | Error::NotOverUdp(_) => 2,
                 Error::Closed | Error::Io(_) => 3,
                 Error::TimedOut { .. } => 4,
                 Error::Unknown(_) | Error::Unexpected(_) => 5,
@@ -144,6 +145,8 @@ fn hint(error: &Error) -> &'static str {
         Error::TimedOut { mid_line: true, .. } => "does it run with --framing read?",
         Error::TimedOut { .. } => "is it a chime server? a longer --timeout may help",
         Error::Unknown(_) | Error::Unexpected(_) => "is it a chime server?",
+        Error::MultipleLines => "ask its lines one at a time",
+        Error::NotOverUdp(_) => "ask over TCP",
         _ => "try again",
     }
 }

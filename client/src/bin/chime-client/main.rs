@@ -5,6 +5,7 @@ mod failure;
 mod form;
 #[cfg(test)]
 mod generated;
+mod names;
 mod network;
 mod options;
 mod prompt;
@@ -21,6 +22,7 @@ use tokio::runtime;
 
 use crate::failure::Failure;
 use crate::form::Form;
+use crate::names::ExpandShort;
 use crate::network::Network;
 use crate::options::{Options, Task};
 
@@ -86,7 +88,9 @@ async fn ask(line: &str, form: Form, network: &Network) -> Result<u8, Failure> {
 
 /// Asks what comes through standard input, a line a request.
 async fn pipe(form: Form, network: &Network) -> Result<u8, Failure> {
-    let mut pipe = greet(network).await?.pipe(tokio::io::stdin());
+    let mut pipe = greet(network)
+        .await?
+        .pipe(ExpandShort::new(tokio::io::stdin()));
     let start = Instant::now();
     let mut output = BufWriter::new(io::stdout().lock());
     let mut exit_code = 0;

@@ -14,11 +14,24 @@ use crate::failure::Failure;
 /// A server as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
+    transport: Option<Transport>,
     host: String,
     port: Option<u16>,
 }
 
+/// What a scheme such as `tcp://` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    Udp,
+}
+
 impl Server {
+    /// The transport, if the user named one.
+    pub(crate) fn transport(&self) -> Option<Transport> {
+        self.transport
+    }
+
     /// The server with `port`, if the user named none.
     pub(crate) fn or_port(self, port: u16) -> Server {
         Server {
@@ -32,6 +45,7 @@ impl FromStr for Server {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Server, &'static str> {
+        let (transport, text) = transport(text)?;
         let (host, port) = match text.strip_prefix('[') {
             Some(text) => {
                 let (host, rest) = text.split_once(']').ok_or("a ']' is missing")?;
@@ -56,6 +70,7 @@ impl FromStr for Server {
             Some(_) => return Err("a port is a number from 1 to 65535"),
         };
         Ok(Server {
+            transport,
             host: host.to_owned(),
             port,
         })
@@ -72,12 +87,25 @@ impl fmt::Display for Server {
     }
 }
 
+/// The transport that the text begins with, if any, and what follows, up to the slash that ends a URL.
+fn transport(text: &str) -> Result<(Option<Transport>, &str), &'static str> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Ok((None, text));
+    };
+    let transport = match &*scheme.to_ascii_lowercase() {
+        "tcp" => Transport::Tcp,
+        "udp" => Transport::Udp,
+        _ => return Err("the scheme must be tcp:// or udp://, or left out"),
+    };
+    Ok((Some(transport), rest.strip_suffix('/').unwrap_or(rest)))
+}
+
 /// The host if it is an IPv6 address, which may name its zone (`fe80::1%eth0`).
 fn ipv6(host: &str) -> Result<&str, &'static str> {
     let (address, _) = host.split_once('%').unwrap_or((host, ""));
     match address.parse::<Ipv6Addr>() {
         Ok(_) => Ok(host),
-        Err(_) => Err("this is no IPv6 address"),
+        Err(_) => Err("this is neither HOST:PORT nor an IPv6 address"),
     }
 }
 
@@ -155,7 +183,7 @@ impl Network {
     /// The addresses of the server, those of IPv4 first: servers are more often found there, and over
     /// UDP it takes seconds to see that one is not.
     async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        let Server { host, port } = &self.server;
+        let Server { host, port, .. } = &self.server;
         let lookup = lookup_host((host.as_str(), port.unwrap_or_default()));
         let mut addresses: Vec<_> = self
             .in_time(lookup)
@@ -190,9 +218,36 @@ mod tests {
             ("[::1]", "[::1]:9990"),
             ("[::1]:80", "[::1]:80"),
             ("[fe80::1%eth0]:80", "[fe80::1%eth0]:80"),
+            ("tcp://localhost", "localhost:9990"),
+            ("tcp://localhost:1/", "localhost:1"),
+            ("TCP://[::1]:80", "[::1]:80"),
+            ("udp://::1", "[::1]:9990"),
         ] {
-            let parsed: Server = text.parse().unwrap();
+            let parsed: Server = text.parse().expect("a server");
             assert_eq!(parsed.or_port(9990).to_string(), server);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_name_of_a_server_is_told() {
+        for (text, reason) in [
+            (
+                "http://localhost",
+                "the scheme must be tcp:// or udp://, or left out",
+            ),
+            (
+                "://localhost",
+                "the scheme must be tcp:// or udp://, or left out",
+            ),
+            ("tcp://", "the host is missing"),
+            ("udp://:8089", "the host is missing"),
+            ("tcp://localhost:x", "a port is a number from 1 to 65535"),
+            (
+                "tcp:localhost:9990",
+                "this is neither HOST:PORT nor an IPv6 address",
+            ),
+        ] {
+            assert_eq!(text.parse::<Server>(), Err(reason), "{text}");
         }
     }
 }

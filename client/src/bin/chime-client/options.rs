@@ -1,15 +1,19 @@
 //! The command line and the environment.
 
+use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chime_protocol::Command;
+use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench;
 use crate::form::Form;
-use crate::network::{Family, Network, Server};
+use crate::names;
+use crate::network::{Family, Network, Server, Transport};
 use crate::sum::Source;
 
 const TCP_PORT: u16 = 9990;
@@ -18,6 +22,9 @@ const UDP_PORT: u16 = 8089;
 const AFTER_HELP: &str = "\
 With no command, requests are read from standard input, a line each: at a prompt if it is a terminal, \
 else as they come, and their replies are printed in order.
+
+Letter case does not count in the names of commands, and now is short for the request send time, at the \
+prompt and in a pipe too.
 
 At the prompt, Tab completes, Ctrl-C clears the line, and Ctrl-D ends. It connects again when a server \
 has been restarted, and keeps what is typed in the file chime/history of $XDG_STATE_HOME, or of \
@@ -48,8 +55,13 @@ Examples:
   printf 'date\\ntime\\n' | chime-client
   head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -";
 
+/// A hundred years, of 365.25 days as durations have them: longer than any process lives, and short enough
+/// to be added to any time.
+const DURATION_MAX: Duration = Duration::from_secs(100 * 31_557_600);
+
 const NOT_FOR_UDP: &str =
-    "--udp is for the commands day, date, time and now, and bench without --churn";
+    "UDP is for the commands day, date, time and now, and bench without --churn";
+const NOT_OVER_TCP: &str = "--udp contradicts the scheme tcp:// of the server";
 const NOT_FOR_BENCH: &str = "--verbose is not for bench, which reports what it measures";
 
 /// What there is to do.
@@ -78,7 +90,7 @@ pub(crate) struct Options {
     #[arg(long, global = true)]
     udp: bool,
 
-    /// The server; the port is 9990, or 8089 with --udp, unless given
+    /// The server; the port is 9990, or 8089 with --udp, unless given; udp://HOST stands for --udp
     #[arg(
         long,
         global = true,
@@ -88,7 +100,7 @@ pub(crate) struct Options {
     )]
     server: Server,
 
-    /// The longest wait to connect, and for each answer, such as 500ms or 2s
+    /// The longest wait to connect, and for each whole reply, such as 500ms or 2s
     #[arg(
         long,
         global = true,
@@ -138,11 +150,11 @@ enum Action {
     },
     /// Print the commands of the protocol, as the server tells them
     Help,
-    /// Send one line as it is and print the reply
+    /// Send one line as it is and print the reply; send time asks for date and time, as now does
     Send {
-        /// The line, without its end
-        #[arg(value_parser = line)]
-        text: String,
+        /// The line, without its end; a space joins several words
+        #[arg(value_name = "TEXT", required = true, value_parser = line)]
+        words: Vec<String>,
     },
     /// Load a server of any line protocol, and measure how it answers
     Bench(bench::Flags),
@@ -158,11 +170,13 @@ enum Digits {
 impl Options {
     /// Reads the command line and the environment; ends the program if they are wrong.
     pub(crate) fn read() -> (Task, Form, Network) {
-        let options = Options::parse();
-        let task = options.task().unwrap_or_else(|error| {
-            let mut command = Options::command();
-            command.error(ErrorKind::ArgumentConflict, error).exit()
-        });
+        let mut command = without_empty_variables(Options::command());
+        let arguments = names::fold_case(env::args_os().collect(), &command);
+        let options = Options::parse_arguments(arguments, &command)
+            .unwrap_or_else(|error| names::suggest(error, &command).exit());
+        let task = options
+            .task()
+            .unwrap_or_else(|error| command.error(ErrorKind::ArgumentConflict, error).exit());
         let network = Network {
             server: options.server.or_port(match task {
                 Task::AskDatagram(_) => UDP_PORT,
@@ -184,8 +198,20 @@ impl Options {
         (task, form, network)
     }
 
+    fn parse_arguments(
+        arguments: Vec<OsString>,
+        command: &clap::Command,
+    ) -> Result<Options, clap::Error> {
+        let matches = command.clone().try_get_matches_from(arguments)?;
+        Options::from_arg_matches(&matches)
+    }
+
     /// The task, or why these options make none.
     fn task(&self) -> Result<Task, &'static str> {
+        let is_udp = match (self.udp, self.server.transport()) {
+            (true, Some(Transport::Tcp)) => return Err(NOT_OVER_TCP),
+            (is_udp, transport) => is_udp || transport == Some(Transport::Udp),
+        };
         let command = match &self.action {
             Some(Action::Day) => Command::Day,
             Some(Action::Date) => Command::Date,
@@ -193,20 +219,30 @@ impl Options {
             Some(Action::Now) => Command::SendTime,
             Some(Action::Bench(_)) if self.verbose => return Err(NOT_FOR_BENCH),
             Some(Action::Bench(flags)) => {
-                let plan = flags.plan(self.udp, self.json);
+                let plan = flags.plan(is_udp, self.json);
                 return plan.map(Task::Bench).ok_or(NOT_FOR_UDP);
             }
-            _ if self.udp => return Err(NOT_FOR_UDP),
+            // The two words are the name of a request, not the word `time` to send.
+            Some(Action::Send { words }) if is_time(words) => Command::SendTime,
+            _ if is_udp => return Err(NOT_FOR_UDP),
             Some(Action::Help) => Command::Help,
             Some(Action::Sum { digits, file }) => return Ok(sum(digits.as_ref(), file.as_ref())),
-            Some(Action::Send { text }) => return Ok(Task::Ask(text.clone())),
+            Some(Action::Send { words }) => return Ok(Task::Ask(words.join(" "))),
             None => return Ok(Task::Converse),
         };
-        Ok(match self.udp {
+        Ok(match is_udp {
             true => Task::AskDatagram(command),
             false => Task::Ask(command.name().to_owned()),
         })
     }
+}
+
+/// A variable of the environment that is empty counts as unset.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(|argument| match argument.get_env().map(env::var_os) {
+        Some(Some(value)) if value.is_empty() => argument.env(Resettable::Reset),
+        _ => argument,
+    })
 }
 
 /// The task of the command `sum`, which has one of these.
@@ -218,11 +254,23 @@ fn sum(digits: Option<&Digits>, file: Option<&PathBuf>) -> Task {
     }
 }
 
+fn is_time(words: &[String]) -> bool {
+    matches!(words, [word] if word.eq_ignore_ascii_case(Command::Time.name()))
+}
+
+/// Parses a duration longer than zero.
 pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be longer than zero".to_owned()),
+        timeout => Ok(timeout),
+    }
+}
+
+/// Parses a duration that can be added to any time.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("nothing can be answered in no time".to_owned()),
-        Ok(timeout) => Ok(timeout),
-        Err(error) => Err(error.to_string()),
+        Ok(duration) if duration > DURATION_MAX => Err("must be at most 100 years".to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
     }
 }
 

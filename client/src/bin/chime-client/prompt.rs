@@ -5,18 +5,15 @@ mod editor;
 use std::io::{self, Write};
 
 use chime_client::{Connection, Error};
-use chime_protocol::{Command, Reply, Request};
+use chime_protocol::{Reply, Request};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use crate::failure::Failure;
+use crate::names;
 use crate::network::Network;
 
 use editor::Editor;
-
-/// A name this near to a word that is none may have been meant: a letter is wrong, missing, too many,
-/// or has changed places with the next.
-const DISTANCE_MAX: usize = 2;
 
 /// Shows the welcome, then asks what is typed, until the person or the server ends it.
 pub(crate) fn run(runtime: &Runtime, network: &Network) -> Result<u8, Failure> {
@@ -30,7 +27,7 @@ pub(crate) fn run(runtime: &Runtime, network: &Network) -> Result<u8, Failure> {
     while let Some(text) = editor.read()? {
         // What is pasted may be several lines; a bare Enter is no request.
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            match conversation.ask(line) {
+            match conversation.ask(names::expand(line)) {
                 Ok(Some(Reply::Farewell)) => return show(Reply::Farewell).and(Ok(0)),
                 Ok(Some(reply)) => {
                     show(reply)?;
@@ -96,13 +93,10 @@ fn advice(line: &str, reply: Reply) -> Option<String> {
     if reply != Reply::CommandError || Request::of_line(line) != Request::Invalid {
         return None;
     }
-    let line = line.trim().to_ascii_lowercase();
-    let distance = |name: &str| strsim::damerau_levenshtein(&line, name);
-    let names = Command::ALL.into_iter().map(Command::name);
-    let nearest = names.min_by_key(|name| distance(name))?;
-    Some(match distance(nearest) <= DISTANCE_MAX {
-        true => format!("did you mean '{nearest}'?"),
-        false => Reply::Help.to_string(),
+    let nearest = names::nearest(line.trim(), names::requests());
+    Some(match nearest.first() {
+        Some(name) => format!("did you mean '{name}'?"),
+        None => Reply::Help.to_string(),
     })
 }
 

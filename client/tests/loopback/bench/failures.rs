@@ -2,13 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, UdpSocket};
+use std::thread;
 
 use chime_protocol::{Framing, Service};
-use serde_json::Value;
 
 use super::{bench, bench_well};
 use crate::run;
-use crate::stand_in::{WELCOME, answering, chime, saying, tcp};
+use crate::stand_in::{WELCOME, answering, chime, drip, saying, tcp};
 
 #[test]
 fn requests_that_find_no_room_in_time_are_unsent() {
@@ -20,7 +20,11 @@ fn requests_that_find_no_room_in_time_are_unsent() {
     assert_eq!(report["errors"]["timed_out"], 1);
     assert_eq!(report["unanswered"], 2);
     assert_eq!(report["unsent"], 48);
-    assert_eq!(report["latency_max_us"], Value::Null);
+    // The age of those that were sent.
+    assert!(
+        report["latency_min_us"].as_f64() >= Some(198e3),
+        "{report:#}"
+    );
 }
 
 #[test]
@@ -95,6 +99,23 @@ fn a_reply_that_never_comes_is_an_error() {
     assert_eq!(report["errors"]["timed_out"], 1);
     assert_eq!(report["unanswered"], 1);
     assert_eq!(report["unsent"], 1);
+}
+
+#[test]
+fn a_welcome_that_drips_times_out_on_a_connection_of_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let server = listener.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a client");
+            thread::spawn(move || drip(&mut stream, WELCOME));
+        }
+    });
+    let options = "--churn --connections 2 --requests 2 --timeout 300ms";
+    let (ended, report) = bench(server, options);
+    assert_eq!(ended.exit_code, Some(4), "{ended:?}");
+    assert_eq!(report["errors"]["timed_out"], 2, "{report:#}");
+    assert_eq!(report["bytes_sent"], 0, "{report:#}");
 }
 
 #[test]

@@ -16,6 +16,10 @@ Without --rate each connection sends its next request when a reply has come (clo
 requests are due at a steady rate (open loop), and a latency counts from when its request was due: \
 a server that stalls is charged for all who had to wait.
 
+Latencies are those of all replies, also of those after the time to send. A request that is given up \
+after --timeout counts with its age, which is less than its latency, so a connection that is never \
+served shows. A request that was never sent, or whose connection failed otherwise, does not count.
+
 Over UDP there are no line ends. Replies are taken for those of the oldest requests, and when none \
 comes within --timeout the requests of that socket count as lost: a --timeout of 1s suits it better \
 than the usual one.
@@ -28,6 +32,9 @@ in _us are microseconds; what is not known is null:
   unsent       requests that were to be sent, but no connection had room for them in time
   unanswered   requests whose connection failed before their replies came
   lost         datagrams without a reply
+  replies_per_connection_min  the fewest replies of a connection within the time to send
+  replies_per_connection_max  the most; null with --rate, as are the fewest and fairness
+  fairness     Jain's index of the replies of each: 1 if all have as many, 1/connections if one has all
   errors       an object with the number of connections that failed: connect, closed, timed_out, excess
   latency_min_us, latency_mean_us, latency_p50_us, latency_p90_us, latency_p99_us, latency_p99_9_us,
   latency_max_us
@@ -63,7 +70,7 @@ pub(crate) struct Flags {
     requests: Option<NonZero<u64>>,
 
     /// How long to send before it is measured; 1s unless given
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = crate::options::duration)]
     warm_up: Option<Duration>,
 
     /// Requests due a second over all connections, at most a billion, in place of as many as it takes

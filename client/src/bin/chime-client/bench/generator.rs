@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Registry, Token};
 
+use super::fairness::Fairness;
 use super::flags::Plan;
 use super::link::{Link, Target};
 use super::pace::{OnTheirWay, Pace};
@@ -45,6 +46,8 @@ struct Connection<L> {
     /// None before the first request of a connection of its own, and after a failure.
     link: Option<L>,
     requests: OnTheirWay,
+    /// Those that came within the time to send.
+    replies: u64,
     /// When the last reply came, or a request was sent after all had been answered.
     moved_at: Instant,
     /// Whether it sends no more.
@@ -87,6 +90,7 @@ impl<L: Link> Generator<L> {
             let mut connection = Connection {
                 link: None,
                 requests: OnTheirWay::default(),
+                replies: 0,
                 moved_at: now,
                 has_ended: false,
             };
@@ -115,6 +119,9 @@ impl<L: Link> Generator<L> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut next_tick = start + TICK;
         let mut over_at = None;
+        self.connections
+            .iter_mut()
+            .for_each(|each| each.replies = 0);
         self.hand_out(&mut run, start);
         loop {
             let now = Instant::now();
@@ -129,11 +136,14 @@ impl<L: Link> Generator<L> {
                 let end = over_at.unwrap_or(now).max(run.replied_at);
                 run.tally.elapsed = end - start;
                 run.tally.unsent = run.pace.unsent();
+                let replies = self.connections.iter().map(|each| each.replies);
+                let is_closed_loop = run.pace.is_closed_loop();
+                run.tally.fairness = is_closed_loop.then(|| Fairness::of(replies)).flatten();
                 return Ok(run.tally);
             }
             if now >= next_tick {
                 next_tick = now + TICK;
-                tell(run.tally.requests());
+                tell(run.tally.requests);
                 self.give_up_waiting(&mut run, now);
             }
             if run.pace.next().is_some() {
@@ -285,13 +295,13 @@ impl<L: Link> Generator<L> {
             if !is_waiting || now.saturating_duration_since(connection.moved_at) < self.timeout {
                 continue;
             }
+            let given_up = run.give_up(connection, now);
             if !L::MAY_LOSE {
+                run.tally.unanswered += given_up;
                 run.fail(connection, Fault::TimedOut);
                 continue;
             }
-            let lost = connection.requests.abandon();
-            run.on_their_way -= lost;
-            run.tally.lost += lost;
+            run.tally.lost += given_up;
             // A late reply must not be taken for that to another request.
             connection.link = None;
             self.give(index, u64::MAX, run, now);
@@ -305,11 +315,24 @@ impl Run {
         if replies == 0 {
             return;
         }
-        let latencies = &mut self.tally.latencies;
-        connection.requests.answer(replies, now, latencies);
+        let requests = &mut connection.requests;
+        requests.settle(replies, now, &mut self.tally.latencies);
         connection.moved_at = now;
+        if !self.pace.has_ended(now) {
+            connection.replies += replies;
+        }
+        self.tally.requests += replies;
         self.replied_at = now;
         self.on_their_way -= replies;
+    }
+
+    /// Gives up all requests of a connection, records their age, and returns how many they were.
+    fn give_up<L>(&mut self, connection: &mut Connection<L>, now: Instant) -> u64 {
+        let given_up = connection.requests.count();
+        let requests = &mut connection.requests;
+        requests.settle(given_up, now, &mut self.tally.latencies);
+        self.on_their_way -= given_up;
+        given_up
     }
 
     fn flush<L: Link>(&mut self, connection: &mut Connection<L>, target: &Target) {

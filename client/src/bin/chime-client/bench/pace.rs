@@ -92,6 +92,11 @@ impl Pace {
         all_taken || self.has_ended(now)
     }
 
+    /// Whether requests are due as soon as there is room for them.
+    pub(crate) fn is_closed_loop(&self) -> bool {
+        self.schedule.is_none()
+    }
+
     /// How many requests were to be taken and never were, now that it is over.
     pub(crate) fn unsent(&self) -> u64 {
         match (&self.schedule, self.end) {
@@ -100,7 +105,8 @@ impl Pace {
         }
     }
 
-    fn has_ended(&self, now: Instant) -> bool {
+    /// Whether the time to send has passed, if there is one.
+    pub(crate) fn has_ended(&self, now: Instant) -> bool {
         self.end.is_some_and(|end| now >= end)
     }
 }
@@ -183,8 +189,8 @@ impl OnTheirWay {
     }
 
     /// Takes so many of the oldest requests, of which there are as many, and records in nanoseconds how
-    /// long they took.
-    pub(crate) fn answer(&mut self, replies: u64, now: Instant, latencies: &mut Histogram<u64>) {
+    /// long ago they were due.
+    pub(crate) fn settle(&mut self, replies: u64, now: Instant, latencies: &mut Histogram<u64>) {
         self.count -= replies;
         let mut replies_left = replies;
         while replies_left > 0 {
@@ -192,7 +198,7 @@ impl OnTheirWay {
             let batch = batch.expect("the count is that of the batches");
             let count = batch.count.min(replies_left);
             replies_left -= count;
-            batch.answer(count, now, latencies);
+            batch.settle(count, now, latencies);
             if batch.count == 0 {
                 self.batches.pop_front();
             }
@@ -207,7 +213,7 @@ impl OnTheirWay {
 }
 
 impl Batch {
-    fn answer(&mut self, count: u64, now: Instant, latencies: &mut Histogram<u64>) {
+    fn settle(&mut self, count: u64, now: Instant, latencies: &mut Histogram<u64>) {
         self.count -= count;
         if self.apart.is_zero() {
             latencies.saturating_record_n(nanoseconds(self.first, now), count);
@@ -298,8 +304,8 @@ mod tests {
         let mut requests = OnTheirWay::default();
         // Due at 0, 1, 2 and 3 ms, sent at 9 ms, answered at 10 and 20 ms.
         requests.push(pace.take(9, start + 9 * MS).unwrap());
-        requests.answer(3, start + 10 * MS, &mut latencies);
-        requests.answer(1, start + 20 * MS, &mut latencies);
+        requests.settle(3, start + 10 * MS, &mut latencies);
+        requests.settle(1, start + 20 * MS, &mut latencies);
         for ms in [8, 9, 10, 17] {
             assert_eq!(latencies.count_at(ms * 1_000_000), 1, "{ms}");
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::fairness::Fairness;
 use super::flags::Plan;
 use super::tally::Tally;
 use crate::network::Server;
@@ -34,7 +35,7 @@ impl Report<'_> {
             "in_flight": plan.in_flight,
             "churn": plan.churn,
             "rate": plan.rate,
-            "requests": tally.requests(),
+            "requests": tally.requests,
             "seconds": tally.elapsed.as_secs_f64(),
             "requests_per_second": self.requests_per_second(),
             "bytes_sent": tally.bytes_sent,
@@ -48,6 +49,9 @@ impl Report<'_> {
                 "timed_out": errors.timed_out,
                 "excess": errors.excess,
             },
+            "replies_per_connection_min": tally.fairness.map(|fairness| fairness.replies_min),
+            "replies_per_connection_max": tally.fairness.map(|fairness| fairness.replies_max),
+            "fairness": tally.fairness.and_then(|fairness| fairness.index),
             "latency_min_us": self.latency(0.0).map(microseconds),
             "latency_mean_us": self.mean().map(microseconds),
             "latency_p50_us": self.latency(0.5).map(microseconds),
@@ -61,7 +65,7 @@ impl Report<'_> {
     /// None if no time has passed.
     fn requests_per_second(&self) -> Option<f64> {
         let seconds = self.tally.elapsed.as_secs_f64();
-        (seconds > 0.0).then(|| self.tally.requests() as f64 / seconds)
+        (seconds > 0.0).then(|| self.tally.requests as f64 / seconds)
     }
 
     /// The latency that this share of the requests did not exceed, if there are any.
@@ -83,7 +87,7 @@ impl fmt::Display for Report<'_> {
         let tally = self.tally;
         let seconds = tally.elapsed.as_secs_f64();
         let per_second = self.requests_per_second().unwrap_or_default();
-        write!(f, "requests  {}", tally.requests())?;
+        write!(f, "requests  {}", tally.requests)?;
         writeln!(f, " in {seconds:.3} s, {per_second:.0} a second")?;
         let (sent, received) = (tally.bytes_sent, tally.bytes_received);
         writeln!(f, "bytes     {sent} sent, {received} received")?;
@@ -99,6 +103,18 @@ impl fmt::Display for Report<'_> {
                 Some(latency) => writeln!(f, "{label:<10}{name} {}", Rounded(latency))?,
                 None => writeln!(f, "{label:<10}{name} unknown")?,
             }
+        }
+        if let Some(Fairness {
+            replies_min,
+            replies_max,
+            index,
+        }) = tally.fairness
+        {
+            let index = index.map_or("unknown".to_owned(), |index| format!("{index:.3}"));
+            writeln!(
+                f,
+                "fairness  {index}, {replies_min} to {replies_max} replies a connection"
+            )?;
         }
         let errors = &tally.errors;
         for (count, what) in [

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chime_client::Error;
 use hdrhistogram::Histogram;
 
+use super::fairness::Fairness;
 use crate::failure::Failure;
 
 /// The longest latency that is told apart from longer ones, in nanoseconds: an hour.
@@ -18,8 +19,13 @@ const LATENCY_DIGITS: u8 = 3;
 pub(crate) struct Tally {
     /// From the first request to the last reply, or to the end of the time to send.
     pub(crate) elapsed: Duration,
-    /// In nanoseconds, one for each request that was answered.
+    /// Requests that were answered.
+    pub(crate) requests: u64,
+    /// In nanoseconds, one for each request that was answered, and the age of each that was given up
+    /// after the timeout, which is less than its latency.
     pub(crate) latencies: Histogram<u64>,
+    /// Of the replies within the time to send; none in an open loop.
+    pub(crate) fairness: Option<Fairness>,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
     /// Requests that were to be sent and never were.
@@ -36,7 +42,9 @@ impl Default for Tally {
         let latencies = Histogram::new_with_bounds(1, LATENCY_MAX, LATENCY_DIGITS);
         Tally {
             elapsed: Duration::ZERO,
+            requests: 0,
             latencies: latencies.expect("the bounds are in order"),
+            fairness: None,
             bytes_sent: 0,
             bytes_received: 0,
             unsent: 0,
@@ -48,15 +56,10 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// The requests that were answered.
-    pub(crate) fn requests(&self) -> u64 {
-        self.latencies.len()
-    }
-
     /// Why the run failed, if it did.
     pub(crate) fn failure(self, timeout: Duration) -> Option<Failure> {
         match self.errors.first {
-            None if self.lost > 0 && self.requests() == 0 => Some(Fault::TimedOut),
+            None if self.lost > 0 && self.requests == 0 => Some(Fault::TimedOut),
             first => first,
         }
         .map(|fault| fault.failure(timeout))

@@ -1,19 +1,20 @@
 //! The line that is being typed: its completion, its hints, and those before it.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use chime_protocol::Command;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
-use rustyline::{CompletionType, Config, Context, Helper, Validator};
+use rustyline::{ColorMode, CompletionType, Config, Context, Helper, Validator};
 
 use crate::failure::Failure;
+use crate::names;
 use crate::network::Network;
 
 const PROMPT: &str = "chime> ";
@@ -36,9 +37,11 @@ impl Editor {
             .max_history_size(HISTORY_LINES_MAX)
             .map_err(failure)?
             .completion_type(CompletionType::List)
+            // A hint is dim and has no colour, so NO_COLOR does not make it look typed.
+            .color_mode(ColorMode::Forced)
             .build();
         let mut lines = rustyline::Editor::with_config(config).map_err(failure)?;
-        lines.set_helper(Some(CommandNames));
+        lines.set_helper(Some(CommandNames::default()));
         let mut history = history_file();
         if let Some(file) = &history
             && let Err(error) = load(&mut lines, file)
@@ -61,9 +64,24 @@ impl Editor {
                 }
                 Err(ReadlineError::Interrupted) => {}
                 Err(ReadlineError::Eof) => return Ok(None),
+                Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                    return self.accept_invalid().map(Some);
+                }
                 Err(error) => return Err(failure(error)),
             }
         }
+    }
+
+    /// Ends the line at a byte that is not UTF-8, and returns it with U+FFFD in place of that: whatever
+    /// followed, it is an invalid command. The editor has lost what was typed ahead.
+    fn accept_invalid(&mut self) -> Result<String, Failure> {
+        let typed = self.lines.helper().and_then(|names| names.typed.take());
+        let line = format!("{}\u{FFFD}", typed.as_deref().unwrap_or_default());
+        if typed.is_some() {
+            // The editor has left the line as it was, perhaps with a hint.
+            writeln!(io::stdout(), "\x1b[A\r\x1b[K{PROMPT}{line}").map_err(Failure::Output)?;
+        }
+        Ok(line)
     }
 
     /// Keeps the line at once, since a program may be ended in any way. When it can't be, the one at the
@@ -104,15 +122,17 @@ fn failure(error: ReadlineError) -> Failure {
 }
 
 /// Completes the names of commands, and shows the rest of the one that has been begun.
-#[derive(Helper, Validator)]
-struct CommandNames;
+#[derive(Default, Helper, Validator)]
+struct CommandNames {
+    /// What is on the line, if the terminal is one on which it can be edited.
+    typed: RefCell<Option<String>>,
+}
 
 impl CommandNames {
     /// The commands that begin so.
     fn of(typed: &str) -> impl Iterator<Item = &'static str> {
         let typed = typed.to_ascii_lowercase();
-        let names = Command::ALL.into_iter().map(Command::name);
-        names.filter(move |name| name.starts_with(&typed))
+        names::requests().filter(move |name| name.starts_with(&typed))
     }
 }
 
@@ -133,6 +153,8 @@ impl Hinter for CommandNames {
     type Hint = &'static str;
 
     fn hint(&self, line: &str, cursor: usize, _: &Context<'_>) -> Option<&'static str> {
+        // The editor asks after each change of the line.
+        self.typed.replace(Some(line.to_owned()));
         if line.is_empty() || cursor < line.len() {
             return None;
         }

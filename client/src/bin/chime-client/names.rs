@@ -1,0 +1,154 @@
+//! The names of commands, on the command line, at the prompt and in a pipe: letter case does not count,
+//! `now` is short for `send time`, and a name that is mistyped is answered with the nearest.
+
+mod short;
+
+use std::ffi::OsString;
+
+use chime_protocol::{Command, Request};
+use clap::builder::ArgAction;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+pub(crate) use short::ExpandShort;
+
+/// Short for `send time`, which is two words.
+pub(crate) const NOW: &str = "now";
+
+/// The most letters that may be wrong, missing, too many, or swapped with the next, in a name that was
+/// meant; half of a short one.
+const DISTANCE_MAX: usize = 2;
+
+/// Returns the names of the requests that can be typed.
+pub(crate) fn requests() -> impl Iterator<Item = &'static str> {
+    Command::ALL.into_iter().map(Command::name).chain([NOW])
+}
+
+/// Returns the request that `line` is short for, or else `line` itself.
+pub(crate) fn expand(line: &str) -> &str {
+    let text = line.strip_suffix('\r').unwrap_or(line);
+    match text.trim_matches([' ', '\t']).eq_ignore_ascii_case(NOW) {
+        true => Command::SendTime.name(),
+        false => line,
+    }
+}
+
+/// Returns the names that are nearest to `word`, if any is near.
+pub(crate) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let word = word.to_ascii_lowercase();
+    let near = names.filter_map(|name| {
+        let distance = strsim::damerau_levenshtein(&word, name);
+        (distance <= DISTANCE_MAX.min(name.len() / 2)).then_some((distance, name))
+    });
+    let near: Vec<_> = near.collect();
+    let least = near.iter().map(|(distance, _)| *distance).min();
+    let nearest = near
+        .into_iter()
+        .filter(|(distance, _)| Some(*distance) == least);
+    nearest.map(|(_, name)| name).collect()
+}
+
+/// Writes the name of the subcommand among `arguments` in small letters.
+pub(crate) fn fold_case(mut arguments: Vec<OsString>, command: &clap::Command) -> Vec<OsString> {
+    if let Some(index) = subcommand_index(&arguments, command) {
+        let name = arguments[index].to_ascii_lowercase();
+        if command
+            .get_subcommands()
+            .any(|known| *known.get_name() == *name)
+        {
+            arguments[index] = name;
+        }
+    }
+    arguments
+}
+
+/// Returns the index of the first argument that is neither an option nor the value of one.
+fn subcommand_index(arguments: &[OsString], command: &clap::Command) -> Option<usize> {
+    let takes_value = |option: &str| {
+        command.get_arguments().any(|argument| {
+            argument.get_long() == option.strip_prefix("--")
+                && matches!(argument.get_action(), ArgAction::Set)
+        })
+    };
+    let mut index = 1;
+    loop {
+        match arguments.get(index)?.to_str() {
+            Some(option) if takes_value(option) => index += 2,
+            Some(option) if option.starts_with('-') => index += 1,
+            _ => return Some(index),
+        }
+    }
+}
+
+/// Suggests the nearest names in the error, where an argument is not known.
+pub(crate) fn suggest(mut error: clap::Error, command: &clap::Command) -> clap::Error {
+    let (invalid, suggested) = match error.kind() {
+        ErrorKind::InvalidSubcommand => (
+            ContextKind::InvalidSubcommand,
+            ContextKind::SuggestedSubcommand,
+        ),
+        ErrorKind::UnknownArgument => (ContextKind::InvalidArg, ContextKind::SuggestedArg),
+        _ => return error,
+    };
+    let Some(ContextValue::String(word)) = error.get(invalid).cloned() else {
+        return error;
+    };
+    let suggestion = match word.strip_prefix("--") {
+        Some(option) => {
+            let nearest = nearest(option, options(command)).into_iter().next();
+            nearest.map(|name| ContextValue::String(format!("--{name}")))
+        }
+        None if matches!(Request::of_line(&word), Request::Digits(_)) => {
+            Some(ContextValue::Strings(vec![format!("sum {word}")]))
+        }
+        None => {
+            let names = command.get_subcommands().map(clap::Command::get_name);
+            let nearest: Vec<_> = nearest(&word, names)
+                .into_iter()
+                .map(String::from)
+                .collect();
+            (!nearest.is_empty()).then_some(ContextValue::Strings(nearest))
+        }
+    };
+    if let Some(suggestion) = suggestion {
+        error.insert(suggested, suggestion);
+    }
+    error
+}
+
+/// Returns the long options that every subcommand has.
+fn options(command: &clap::Command) -> impl Iterator<Item = &str> {
+    command.get_arguments().filter_map(clap::Arg::get_long)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{expand, nearest, requests};
+
+    #[test]
+    fn a_transposition_is_one_mistake() {
+        for (word, names) in [
+            ("dya", &["day"][..]),
+            ("DAT", &["day", "date"]),
+            ("tiem", &["time"]),
+            ("hlep", &["help"]),
+            ("sendtime", &["send time"]),
+            ("qiut", &["quit"]),
+            ("nwo", &["now"]),
+            ("foo", &[]),
+            ("what?", &[]),
+            ("12a45678", &[]),
+        ] {
+            assert_eq!(nearest(word, requests()), names, "{word}");
+        }
+    }
+
+    #[test]
+    fn now_is_short_for_send_time() {
+        for line in ["now", "NOW", " \tnow ", "now\r"] {
+            assert_eq!(expand(line), "send time", "{line:?}");
+        }
+        for line in ["now?", "no w", "\rnow", "", "day"] {
+            assert_eq!(expand(line), line);
+        }
+    }
+}

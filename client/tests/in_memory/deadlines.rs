@@ -1,0 +1,298 @@
+//! Deadlines are for whole replies: bytes that drip do not put them off, and nothing makes them begin anew.
+
+use std::time::Duration;
+
+use chime_client::{Connection, Error, Pipe};
+use chime_protocol::Reply;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{self, Instant};
+
+use crate::TIMEOUT;
+
+const WELCOME: &str = "Welcome to the server\n";
+/// Less than the timeout, so that a deadline for each byte never passes.
+const PAUSE: Duration = TIMEOUT.checked_div(2).expect("not by zero");
+
+/// Sends the bytes of `text` one at a time, until the client has gone.
+async fn drip(far: &mut DuplexStream, text: &str) {
+    for byte in text.bytes() {
+        time::sleep(PAUSE).await;
+        if far.write_u8(byte).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A client that has been welcomed, and the server's side of its connection.
+async fn welcomed() -> (Connection<DuplexStream>, DuplexStream) {
+    let (near, mut far) = duplex(64);
+    far.write_all(WELCOME.as_bytes()).await.expect("room");
+    let connection = Connection::greet(near, TIMEOUT).await;
+    (connection.expect("the welcome"), far)
+}
+
+async fn read_line(far: &mut DuplexStream) {
+    while far.read_u8().await.expect("a request") != b'\n' {}
+}
+
+/// What comes of both sides, which end in a bounded time, even where the client does not do what it should.
+async fn both<C, S>(client: impl Future<Output = C>, server: impl Future<Output = S>) -> (C, S) {
+    let sides = async { tokio::join!(client, server) };
+    let ended = time::timeout(100 * TIMEOUT, sides).await;
+    ended.expect("neither side waits for ever")
+}
+
+#[track_caller]
+fn assert_timed_out_mid_line<T>(result: Result<T, Error>) {
+    match result {
+        Err(Error::TimedOut {
+            after: TIMEOUT,
+            mid_line: true,
+        }) => {}
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("the reply was waited for"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_welcome_that_drips_times_out() {
+    let (near, mut far) = duplex(64);
+    let start = Instant::now();
+    let client = async {
+        let greeted = Connection::greet(near, TIMEOUT).await;
+        assert_eq!(start.elapsed(), TIMEOUT);
+        greeted
+    };
+    assert_timed_out_mid_line(both(client, drip(&mut far, WELCOME)).await.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_drips_times_out() {
+    let (mut connection, mut far) = welcomed().await;
+    let start = Instant::now();
+    let server = async {
+        read_line(&mut far).await;
+        drip(&mut far, "Saturday\n").await;
+    };
+    let client = async {
+        let answer = connection.ask("day").await;
+        assert_eq!(start.elapsed(), TIMEOUT);
+        answer
+    };
+    assert_timed_out_mid_line(both(client, server).await.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_taken_in_drips_times_out() {
+    let (mut connection, mut far) = welcomed().await;
+    let start = Instant::now();
+    let line = "7".repeat(100);
+    let server = async {
+        for _ in 0..line.len() {
+            time::sleep(PAUSE).await;
+            if far.read_u8().await.is_err() {
+                return;
+            }
+        }
+    };
+    let client = async {
+        let answer = connection.ask(&line).await;
+        assert_eq!(start.elapsed(), TIMEOUT);
+        drop(connection);
+        answer
+    };
+    let (answer, ()) = both(client, server).await;
+    assert!(matches!(answer, Err(Error::TimedOut { .. })), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sum_that_drips_times_out_after_its_last_digit() {
+    let (mut connection, mut far) = welcomed().await;
+    let (mut writer, input) = duplex(64);
+    let start = Instant::now();
+    let server = async {
+        // A slow input is not the server's fault.
+        time::sleep(3 * TIMEOUT).await;
+        writer.write_all(b"99999").await.expect("room");
+        drop(writer);
+        read_line(&mut far).await;
+        drip(&mut far, "45\n").await;
+    };
+    let client = async {
+        let answer = connection.sum(input).await;
+        assert_eq!(start.elapsed(), 4 * TIMEOUT);
+        answer
+    };
+    assert_timed_out_mid_line(both(client, server).await.0);
+}
+
+/// A pipe to a server that takes up to so many bytes ahead, and the server's side.
+async fn piped(ahead_bytes: usize) -> (Pipe<DuplexStream, DuplexStream>, Input, DuplexStream) {
+    let (near, mut far) = duplex(ahead_bytes);
+    let (greeted, sent) = tokio::join!(
+        Connection::greet(near, TIMEOUT),
+        far.write_all(WELCOME.as_bytes())
+    );
+    sent.expect("the client takes it");
+    let (writer, input) = duplex(4096);
+    (greeted.expect("the welcome").pipe(input), writer, far)
+}
+
+/// What is written to it is the input of a pipe.
+type Input = DuplexStream;
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_of_a_pipe_that_drips_times_out() {
+    let (mut pipe, mut input, mut far) = piped(64).await;
+    input.write_all(b"day\n").await.expect("room");
+    let start = Instant::now();
+    let client = async {
+        let next = pipe.next().await;
+        assert_eq!(start.elapsed(), TIMEOUT);
+        next
+    };
+    assert_timed_out_mid_line(both(client, drip(&mut far, "Saturday\n")).await.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_farewell_that_drips_times_out() {
+    let (mut pipe, mut input, mut far) = piped(64).await;
+    input.write_all(b"quit\n").await.expect("room");
+    let start = Instant::now();
+    let client = async {
+        let next = pipe.next().await;
+        assert_eq!(start.elapsed(), TIMEOUT);
+        next
+    };
+    assert_timed_out_mid_line(both(client, drip(&mut far, "Thank You")).await.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn input_that_keeps_coming_does_not_put_off_the_deadline_of_a_reply() {
+    let (mut pipe, mut input, _far) = piped(4096).await;
+    let start = Instant::now();
+    let typed = async {
+        while input.write_all(b"day\n").await.is_ok() {
+            time::sleep(PAUSE).await;
+        }
+    };
+    let client = async {
+        let next = pipe.next().await;
+        assert_eq!(start.elapsed(), TIMEOUT);
+        drop(pipe);
+        next
+    };
+    let (next, ()) = both(client, typed).await;
+    assert!(matches!(next, Err(Error::TimedOut { .. })), "{next:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_taken_in_drips_does_not_put_off_the_reply_before_it() {
+    let (mut pipe, mut input, mut far) = piped(4).await;
+    let start = Instant::now();
+    input.write_all(b"day\n").await.expect("room");
+    input.write_all(&[b'7'; 100]).await.expect("room");
+    let server = async {
+        read_line(&mut far).await;
+        while far.read_u8().await.is_ok() {
+            time::sleep(PAUSE).await;
+        }
+    };
+    let client = async {
+        let next = pipe.next().await;
+        assert_eq!(start.elapsed(), TIMEOUT);
+        drop(pipe);
+        next
+    };
+    let (next, ()) = both(client, server).await;
+    assert!(matches!(next, Err(Error::TimedOut { .. })), "{next:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_reply_of_a_pipe_has_the_timeout() {
+    let (mut pipe, mut input, mut far) = piped(64).await;
+    input.write_all(b"1\n2\n3\n").await.expect("room");
+    drop(input);
+    let server = async {
+        for reply in [b"1\n", b"2\n", b"3\n"] {
+            time::sleep(TIMEOUT * 9 / 10).await;
+            far.write_all(reply).await.expect("room");
+        }
+        time::sleep(TIMEOUT * 9 / 10).await;
+        drop(far);
+    };
+    let client = async {
+        for sum in 1..=3 {
+            assert_eq!(pipe.next().await.expect("in time"), Some(Reply::Sum(sum)));
+        }
+        assert_eq!(pipe.next().await.expect("in time"), None);
+    };
+    both(client, server).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_sent_late_has_the_whole_timeout() {
+    let (mut pipe, mut input, mut far) = piped(64).await;
+    for pause in [TIMEOUT * 5, TIMEOUT / 3] {
+        let server = async {
+            time::sleep(pause).await;
+            input.write_all(b"1\n").await.expect("room");
+            time::sleep(TIMEOUT * 9 / 10).await;
+            far.write_all(b"1\n").await.expect("room");
+        };
+        let (next, ()) = both(pipe.next(), server).await;
+        assert_eq!(next.expect("in time"), Some(Reply::Sum(1)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_line_is_sent_for_as_long_as_bytes_move() {
+    let (mut pipe, mut input, mut far) = piped(1).await;
+    input.write_all(b"12345\n").await.expect("room");
+    let server = async {
+        for _ in 0..6 {
+            time::sleep(TIMEOUT * 9 / 10).await;
+            far.read_u8().await.expect("a byte");
+        }
+        far.write_all(b"15\n").await.expect("the client takes it");
+    };
+    let (next, ()) = both(pipe.next(), server).await;
+    assert_eq!(next.expect("in time"), Some(Reply::Sum(15)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_wait_does_not_begin_anew() {
+    let (mut pipe, mut input, _far) = piped(64).await;
+    input.write_all(b"day\n").await.expect("room");
+    let start = Instant::now();
+    let failure = loop {
+        if let Ok(next) = time::timeout(PAUSE * 2 / 3, pipe.next()).await {
+            break next;
+        }
+        assert!(start.elapsed() < 2 * TIMEOUT, "the wait began anew");
+    };
+    assert!(matches!(failure, Err(Error::TimedOut { .. })));
+    assert_eq!(start.elapsed(), TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_may_be_longer_than_any_clock() {
+    let (near, mut far) = duplex(64);
+    far.write_all(WELCOME.as_bytes()).await.expect("room");
+    let greeted = Connection::greet(near, Duration::MAX).await;
+    let mut connection = greeted.expect("the welcome");
+    let server = async {
+        for _ in 0..2 {
+            read_line(&mut far).await;
+            time::sleep(TIMEOUT).await;
+            far.write_all(b"1\n").await.expect("room");
+        }
+    };
+    let client = async {
+        let answer = connection.ask("1").await;
+        assert_eq!(answer.expect("in time"), Some(Reply::Sum(1)));
+        let mut pipe = connection.pipe(&b"1\n"[..]);
+        assert_eq!(pipe.next().await.expect("in time"), Some(Reply::Sum(1)));
+    };
+    both(client, server).await;
+}
