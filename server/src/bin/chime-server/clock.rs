@@ -14,39 +14,35 @@ pub(crate) fn utc() -> NaiveDateTime {
 }
 
 pub(crate) fn local() -> NaiveDateTime {
-    utc_at(SystemTime::now())
-        .with_timezone(&Local)
-        .naive_local()
+    let now = utc_at(SystemTime::now());
+    now.with_timezone(&Local).naive_local()
 }
 
 /// Converts a time. `Utc::now` and `Local::now` panic before 1970.
 fn utc_at(time: SystemTime) -> DateTime<Utc> {
-    let (min, max) = (
-        DateTime::<Utc>::MIN_UTC + MARGIN,
-        DateTime::<Utc>::MAX_UTC - MARGIN,
-    );
+    let min = DateTime::<Utc>::MIN_UTC + MARGIN;
+    let max = DateTime::<Utc>::MAX_UTC - MARGIN;
     let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
-    let epoch = DateTime::UNIX_EPOCH;
-    let converted = match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => epoch.checked_add_signed(delta(after)).unwrap_or(max),
-        Err(before) => epoch
-            .checked_sub_signed(delta(before.duration()))
-            .unwrap_or(min),
+    let since_epoch = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => delta(after),
+        Err(before) => -delta(before.duration()),
     };
-    converted.clamp(min, max)
+    let converted = DateTime::UNIX_EPOCH.checked_add_signed(since_epoch);
+    let nearest = if since_epoch < TimeDelta::zero() {
+        min
+    } else {
+        max
+    };
+    converted.unwrap_or(nearest).clamp(min, max)
 }
 
 /// Warns if `TZ` names no time zone: chrono falls back to another one without a word.
 pub(crate) fn warn_of_unknown_zone() {
-    let Some(zone) = env::var_os("TZ") else {
-        return;
-    };
+    let zone = env::var_os("TZ").unwrap_or_default();
     if !is_zone(zone.to_str()) {
         let now = utc_at(SystemTime::now()).with_timezone(&Local);
-        warn!(
-            "TZ={zone:?} is no time zone that is known here: local time is UTC{}",
-            now.offset()
-        );
+        let offset = now.offset();
+        warn!("TZ={zone:?} is no time zone that is known here: local time is UTC{offset}");
     }
 }
 

@@ -45,9 +45,8 @@ impl Control {
         }
         let signals = {
             let _context = runtime.enter();
-            kinds.into_iter().map(signal).collect::<io::Result<_>>()?
+            Signals(kinds.into_iter().map(signal).collect::<io::Result<_>>()?)
         };
-        let signals = Signals(signals);
         Ok(Control { runtime, signals })
     }
 

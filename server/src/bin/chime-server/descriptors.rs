@@ -30,18 +30,16 @@ pub(crate) fn raise_limit() -> io::Result<u64> {
 pub(crate) fn connections_max(
     wanted: NonZero<u32>,
     limit: u64,
-    workers: usize,
+    workers: NonZero<usize>,
     sockets: usize,
 ) -> Result<NonZero<u32>, String> {
     // Each worker has duplicates of all sockets.
-    let (workers, sockets) = (workers as u64, sockets as u64);
-    let reserved = workers
-        .saturating_mul(RUNTIME + sockets)
-        .saturating_add(PROCESS + sockets);
-    let free = limit.saturating_sub(reserved);
+    let (workers, sockets) = (workers.get() as u64, sockets as u64);
+    let duplicates = workers.saturating_mul(RUNTIME + sockets);
+    let needed = duplicates.saturating_add(PROCESS + sockets + 1);
+    let free = limit.saturating_sub(needed - 1);
     let possible = u32::try_from(free - REFUSALS.min(free / 8)).unwrap_or(u32::MAX);
     let Some(possible) = NonZero::new(possible) else {
-        let needed = reserved.saturating_add(1);
         return Err(format!(
             "cannot start {workers} workers: the limit of open files is {limit} (ulimit -n); \
              they need {needed}: raise the limit, or lower --workers"

@@ -74,12 +74,9 @@ fn run(
     let admin = flags.admin.map(admin::bind).transpose()?;
     let (admin, admin_address) = admin.unzip();
     let (tcp, udp) = (sockets.tcp_addresses()?, sockets.udp_addresses()?);
-    let connections_max = descriptors::connections_max(
-        flags.max_connections,
-        limit,
-        workers.get(),
-        tcp.len() + udp.len(),
-    )?;
+    let sockets_count = tcp.len() + udp.len();
+    let wanted = flags.max_connections;
+    let connections_max = descriptors::connections_max(wanted, limit, workers, sockets_count)?;
     let stop = CancellationToken::new();
     let workers = sockets.start(workers, &options(flags, connections_max), &stop)?;
     control.start(stop, flags.drain_delay, admin, workers.monitor());
@@ -92,6 +89,7 @@ fn run(
 fn options(flags: &Flags, connections_max: NonZero<u32>) -> Options {
     let networks = |networks: &[Network]| networks.iter().map(|network| network.0).collect();
     let addresses = flags.max_connections_per_address.map(Addresses::new);
+    let clock = if flags.utc { clock::utc } else { clock::local };
     Options {
         addresses: addresses.map(Arc::new),
         networks: Networks {
@@ -103,10 +101,7 @@ fn options(flags: &Flags, connections_max: NonZero<u32>) -> Options {
         line_timeout: flags.line_timeout,
         write_timeout: flags.write_timeout,
         drain_timeout: flags.drain_timeout,
-        ..Options::new(
-            if flags.utc { clock::utc } else { clock::local },
-            connections_max,
-        )
+        ..Options::new(clock, connections_max)
     }
 }
 
