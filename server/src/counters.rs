@@ -4,9 +4,10 @@ use std::ops::{AddAssign, Index, IndexMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chime_protocol::{Command, RequestCounts};
+use strum::{EnumCount, VariantArray};
 
 /// Something that a server counts beside requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantArray)]
 pub enum Event {
     /// A connection was welcomed.
     ConnectionServed,
@@ -50,30 +51,10 @@ pub enum Event {
 
 impl Event {
     /// All events, in order.
-    pub const ALL: [Event; 19] = [
-        Event::ConnectionServed,
-        Event::ConnectionRefused,
-        Event::AddressRefused,
-        Event::NetworkDenied,
-        Event::HeaderRejected,
-        Event::AcceptFailed,
-        Event::ConversationEnded,
-        Event::ConversationIdle,
-        Event::LineTooSlow,
-        Event::ReaderTooSlow,
-        Event::ConversationFailed,
-        Event::ConversationCut,
-        Event::ConversationPanicked,
-        Event::ByteReceived,
-        Event::ByteSent,
-        Event::DatagramAnswered,
-        Event::DatagramUnsent,
-        Event::DatagramIgnored,
-        Event::DatagramLimited,
-    ];
+    pub const ALL: &[Event] = Event::VARIANTS;
 }
 
-const EVENTS: usize = Event::ALL.len();
+const EVENTS: usize = Event::COUNT;
 
 /// The counters of one worker, which others may read while it counts.
 ///

@@ -85,7 +85,7 @@ pub use conversation::{Failure, Worker, converse};
 pub use counters::{Counters, Event, Tally};
 pub use options::{Clock, Offer, Options};
 pub use rate::RateLimit;
-pub use sockets::{BindError, Sockets};
+pub use sockets::Sockets;
 pub use tcp::Listener;
 pub use udp::{Datagram, Datagrams};
 pub use workers::{Monitor, Workers};

@@ -1,18 +1,16 @@
 //! Real sockets, and the threads that serve them.
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::num::NonZero;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 #[cfg(target_os = "linux")]
@@ -20,7 +18,7 @@ use crate::datagram_socket::DatagramSocket;
 #[cfg(not(target_os = "linux"))]
 use crate::plain_datagram_socket::DatagramSocket;
 use crate::tcp::BACKLOG;
-use crate::workers::{Monitor, Vitals, Workers};
+use crate::workers::{Monitor, Workers};
 use crate::{Listener, Offer, Options, serve};
 
 /// Bytes of unsent replies that the kernel holds for a slow reader. What has been sent is for the client's
@@ -48,14 +46,22 @@ impl Sockets {
     /// Binds all of these addresses. Port 0 takes a free one.
     ///
     /// An IPv6 address serves IPv6 only.
-    pub fn bind(tcp: &[(SocketAddr, Offer)], udp: &[SocketAddr]) -> Result<Sockets, BindError> {
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be bound; the message names it.
+    pub fn bind(tcp: &[(SocketAddr, Offer)], udp: &[SocketAddr]) -> io::Result<Sockets> {
+        let cannot = |transport, address: &SocketAddr, error: io::Error| {
+            let message = format!("cannot listen on {transport} {address}: {error}");
+            io::Error::new(error.kind(), message)
+        };
         let mut sockets = Sockets::default();
         for (address, offer) in tcp {
-            let listener = listen_on(*address).map_err(BindError::of("tcp", *address))?;
+            let listener = listen_on(*address).map_err(|e| cannot("tcp", address, e))?;
             sockets.tcp.push((listener, offer.clone()));
         }
         for address in udp {
-            let socket = receive_on(*address).map_err(BindError::of("udp", *address))?;
+            let socket = receive_on(*address).map_err(|e| cannot("udp", address, e))?;
             sockets.udp.push(socket);
         }
         Ok(sockets)
@@ -101,92 +107,61 @@ impl Sockets {
         options: &Options,
         stop: &CancellationToken,
     ) -> io::Result<Workers> {
-        let shares = (0..workers.get()).map(|_| self.share());
-        let shares = shares.collect::<io::Result<Vec<_>>>()?;
+        let worker = |_| {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .max_io_events_per_tick(IO_EVENTS)
+                .build()?;
+            let sockets = self.register(&runtime)?;
+            Ok((runtime, sockets))
+        };
+        let ready: Vec<_> = (0..workers.get()).map(worker).collect::<io::Result<_>>()?;
         drop(self);
         let stop_all = stop.child_token();
         let stop_on_error = stop_all.clone().drop_guard();
         let monitor = Monitor::new(workers);
-        let (report, reports) = mpsc::channel();
-        let spawn = |(sockets, vitals): (Sockets, &Arc<Vitals>)| {
+        let mut threads = Vec::new();
+        for ((runtime, (tcp, udp)), vitals) in ready.into_iter().zip(monitor.vitals()) {
             let (options, vitals) = (options.clone(), Arc::clone(vitals));
-            let stop_others = stop_all.clone().drop_guard();
             // A token of its own, so that workers do not wait for each other's locks.
-            let (stop, report) = (stop_all.child_token(), report.clone());
-            thread::Builder::new().spawn(move || {
+            let stop = stop_all.child_token();
+            let stop_others = stop_all.clone().drop_guard();
+            threads.push(thread::Builder::new().spawn(move || {
                 let _stop_others = stop_others;
-                sockets.serve_on_this_thread(options, &vitals, stop, report)
-            })
-        };
-        let threads = shares.into_iter().zip(monitor.vitals()).map(spawn);
-        let threads = threads.collect::<io::Result<Vec<_>>>()?;
-        drop(report);
-        reports.iter().collect::<io::Result<()>>()?;
+                let counters = Arc::clone(&vitals.counters);
+                runtime.block_on(async {
+                    tokio::select! {
+                        biased;
+                        () = serve(tcp, udp, options, counters, stop) => {}
+                        () = vitals.keep_beating() => {}
+                    }
+                });
+            })?);
+        }
         stop_on_error.disarm();
-        Ok(Workers::new(threads, monitor.clone()))
+        Ok(Workers::new(threads, monitor))
     }
 
-    /// The same sockets once more.
+    /// Registers the same sockets once more, with the runtime of a worker.
     ///
     /// Workers share sockets rather than have one each on the same port (`SO_REUSEPORT`): that would
     /// let a second server take a part of the clients unseen.
-    fn share(&self) -> io::Result<Sockets> {
-        Ok(Sockets {
-            tcp: self
-                .tcp
-                .iter()
-                .map(|(listener, offer)| Ok((listener.try_clone()?, offer.clone())))
-                .collect::<io::Result<_>>()?,
-            udp: self
-                .udp
-                .iter()
-                .map(net::UdpSocket::try_clone)
-                .collect::<io::Result<_>>()?,
-        })
-    }
-
-    /// Runs one worker, which reports once whether it can serve.
-    fn serve_on_this_thread(
-        self,
-        options: Options,
-        vitals: &Vitals,
-        stop: CancellationToken,
-        report: mpsc::Sender<io::Result<()>>,
-    ) {
-        let started = self.register();
-        let (runtime, tcp, udp) = match started {
-            Ok(started) => started,
-            Err(error) => return report.send(Err(error)).unwrap_or_default(),
+    fn register(&self, runtime: &Runtime) -> io::Result<Registered> {
+        let _context = runtime.enter();
+        let listen = |(listener, offer): &(net::TcpListener, Offer)| {
+            let listener = TcpListener::from_std(listener.try_clone()?)?;
+            Ok((listener, offer.clone()))
         };
-        drop(report);
-        let counters = Arc::clone(&vitals.counters);
-        runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = serve(tcp, udp, options, counters, stop) => {}
-                () = vitals.keep_beating() => {}
-            }
-        });
-    }
-
-    /// Registers the sockets with a runtime for this thread.
-    fn register(
-        self,
-    ) -> io::Result<(LocalRuntime, Vec<(TcpListener, Offer)>, Vec<DatagramSocket>)> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .max_io_events_per_tick(IO_EVENTS)
-            .build_local(LocalOptions::default())?;
-        let context = runtime.enter();
-        let listen = |(listener, offer)| Ok((TcpListener::from_std(listener)?, offer));
-        let tcp = self.tcp.into_iter().map(listen);
-        let udp = self.udp.into_iter().map(DatagramSocket::new);
-        let tcp = tcp.collect::<io::Result<_>>()?;
-        let udp = udp.collect::<io::Result<_>>()?;
-        drop(context);
-        Ok((runtime, tcp, udp))
+        let receive = |socket: &net::UdpSocket| DatagramSocket::new(socket.try_clone()?);
+        Ok((
+            self.tcp.iter().map(listen).collect::<io::Result<_>>()?,
+            self.udp.iter().map(receive).collect::<io::Result<_>>()?,
+        ))
     }
 }
+
+/// The sockets of a worker.
+type Registered = (Vec<(TcpListener, Offer)>, Vec<DatagramSocket>);
 
 impl Listener for TcpListener {
     type Stream = TcpStream;
@@ -249,34 +224,3 @@ fn new_socket(address: SocketAddr, kind: Type) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
-
-/// An address that cannot be served.
-#[derive(Debug)]
-pub struct BindError {
-    transport: &'static str,
-    address: SocketAddr,
-    error: io::Error,
-}
-
-impl BindError {
-    fn of(transport: &'static str, address: SocketAddr) -> impl FnOnce(io::Error) -> BindError {
-        move |error| BindError {
-            transport,
-            address,
-            error,
-        }
-    }
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BindError {
-            transport,
-            address,
-            error,
-        } = self;
-        write!(f, "cannot listen on {transport} {address}: {error}")
-    }
-}
-
-impl Error for BindError {}
