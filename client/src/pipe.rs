@@ -31,7 +31,7 @@ pub struct Pipe<S, R> {
     incoming: Incoming,
     outgoing: Outgoing<R>,
     timeout: Duration,
-    /// When the server began to owe what it owes first, if it owes anything.
+    /// Start of the timeout: the server owes the oldest reply, room for a line, or the close since then.
     owed_since: Instant,
 }
 
@@ -83,17 +83,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: AsyncRead + Unpin> Pipe<S, R> {
         }
     }
 
-    /// When the server will be late, if it owes anything.
+    /// Returns the deadline of what the server owes; none if it owes nothing.
     fn deadline(&self) -> Option<Instant> {
         match self.outgoing.is_server_awaited() {
-            // What does not fit an instant is for ever.
+            // A timeout beyond the range of the clock never elapses.
             true => self.owed_since.checked_add(self.timeout),
             false => None,
         }
     }
 }
 
-/// Waits until the deadline, for ever if there is none.
+/// Waits until the deadline; never returns without one.
 async fn elapse(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => time::sleep_until(deadline).await,
@@ -167,14 +167,13 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
         self.unsent = 0..length - rest.len();
     }
 
-    /// Counts what the server owes for the next `length` bytes of the block, which have been sent: a
-    /// reply for each line that they end.
+    /// Counts the next `length` bytes of the block as sent: a reply is due for each line end in them.
     fn count_sent(&mut self, length: usize) {
         let sent = &self.block[self.unsent.start..][..length];
         self.due.replies += memchr_iter(b'\n', sent).count() as u64;
         self.unsent.start += length;
         if self.is_ended && self.unsent.is_empty() {
-            // The last of them asks to quit.
+            // The last line is the request to quit.
             self.due.replies -= 1;
             self.due.farewell = true;
         }

@@ -1,4 +1,4 @@
-//! Deadlines are for whole replies: bytes that drip do not put them off, and nothing makes them begin anew.
+//! Deadlines cover whole replies: dripped bytes do not extend them, and nothing restarts them.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn read_line(far: &mut DuplexStream) {
     while far.read_u8().await.expect("a request") != b'\n' {}
 }
 
-/// What comes of both sides, which end in a bounded time, even where the client does not do what it should.
+/// Runs both sides in bounded time, so that a missing deadline fails the test instead of hanging it.
 async fn both<C, S>(client: impl Future<Output = C>, server: impl Future<Output = S>) -> (C, S) {
     let sides = async { tokio::join!(client, server) };
     let ended = time::timeout(100 * TIMEOUT, sides).await;
@@ -138,7 +138,7 @@ async fn piped(ahead_bytes: usize) -> (Pipe<DuplexStream, DuplexStream>, Input, 
     (greeted.expect("the welcome").pipe(input), writer, far)
 }
 
-/// What is written to it is the input of a pipe.
+/// The write end of a pipe's input.
 type Input = DuplexStream;
 
 #[tokio::test(start_paused = true)]

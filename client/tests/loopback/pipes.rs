@@ -114,7 +114,7 @@ fn a_server_that_does_not_read_times_out() {
 }
 
 #[test]
-fn now_is_short_for_send_time() {
+fn now_is_an_alias_of_send_time() {
     let now = "2026-11-21 06:32:06.123456\n";
     assert_eq!(
         pipe(Service::Both, "now\n NOW\r\n1\nnow"),

@@ -22,7 +22,7 @@ use tokio::runtime;
 
 use crate::failure::Failure;
 use crate::form::Form;
-use crate::names::ExpandShort;
+use crate::names::ExpandAliases;
 use crate::network::Network;
 use crate::options::{Options, Task};
 
@@ -90,7 +90,7 @@ async fn ask(line: &str, form: Form, network: &Network) -> Result<u8, Failure> {
 async fn pipe(form: Form, network: &Network) -> Result<u8, Failure> {
     let mut pipe = greet(network)
         .await?
-        .pipe(ExpandShort::new(tokio::io::stdin()));
+        .pipe(ExpandAliases::new(tokio::io::stdin()));
     let start = Instant::now();
     let mut output = BufWriter::new(io::stdout().lock());
     let mut exit_code = 0;

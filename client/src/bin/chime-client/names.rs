@@ -1,7 +1,7 @@
-//! The names of commands, on the command line, at the prompt and in a pipe: letter case does not count,
-//! `now` is short for `send time`, and a name that is mistyped is answered with the nearest.
+//! Command names on the command line, at the prompt and in a pipe: letter case is ignored, `now` is an alias
+//! of `send time`, and an unknown name gets a suggestion.
 
-mod short;
+mod aliases;
 
 use std::ffi::OsString;
 
@@ -9,13 +9,12 @@ use chime_protocol::{Command, Request};
 use clap::builder::ArgAction;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-pub(crate) use short::ExpandShort;
+pub(crate) use aliases::ExpandAliases;
 
-/// Short for `send time`, which is two words.
+/// The alias of `send time`.
 pub(crate) const NOW: &str = "now";
 
-/// The most letters that may be wrong, missing, too many, or swapped with the next, in a name that was
-/// meant; half of a short one.
+/// The greatest Damerau-Levenshtein distance of a suggestion; half its length if that is less.
 const DISTANCE_MAX: usize = 2;
 
 /// Returns the names of the requests that can be typed.
@@ -23,7 +22,7 @@ pub(crate) fn requests() -> impl Iterator<Item = &'static str> {
     Command::ALL.into_iter().map(Command::name).chain([NOW])
 }
 
-/// Returns the request that `line` is short for, or else `line` itself.
+/// Returns the request that `line` is an alias of, or else `line` itself.
 pub(crate) fn expand(line: &str) -> &str {
     let text = line.strip_suffix('\r').unwrap_or(line);
     match text.trim_matches([' ', '\t']).eq_ignore_ascii_case(NOW) {
@@ -32,7 +31,7 @@ pub(crate) fn expand(line: &str) -> &str {
     }
 }
 
-/// Returns the names that are nearest to `word`, if any is near.
+/// Returns the names nearest to `word`, in any letter case, within the greatest distance.
 pub(crate) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let word = word.to_ascii_lowercase();
     let near = names.filter_map(|name| {
@@ -47,7 +46,7 @@ pub(crate) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> V
     nearest.map(|(_, name)| name).collect()
 }
 
-/// Writes the name of the subcommand among `arguments` in small letters.
+/// Converts the name of the subcommand among `arguments` to lowercase.
 pub(crate) fn fold_case(mut arguments: Vec<OsString>, command: &clap::Command) -> Vec<OsString> {
     if let Some(index) = subcommand_index(&arguments, command) {
         let name = arguments[index].to_ascii_lowercase();
@@ -79,7 +78,7 @@ fn subcommand_index(arguments: &[OsString], command: &clap::Command) -> Option<u
     }
 }
 
-/// Suggests the nearest names in the error, where an argument is not known.
+/// Adds suggestions to the error of an unknown subcommand or long option. Those of clap miss transpositions.
 pub(crate) fn suggest(mut error: clap::Error, command: &clap::Command) -> clap::Error {
     let (invalid, suggested) = match error.kind() {
         ErrorKind::InvalidSubcommand => (
@@ -115,7 +114,7 @@ pub(crate) fn suggest(mut error: clap::Error, command: &clap::Command) -> clap::
     error
 }
 
-/// Returns the long options that every subcommand has.
+/// Returns the long options common to all subcommands.
 fn options(command: &clap::Command) -> impl Iterator<Item = &str> {
     command.get_arguments().filter_map(clap::Arg::get_long)
 }
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn now_is_short_for_send_time() {
+    fn now_is_an_alias_of_send_time() {
         for line in ["now", "NOW", " \tnow ", "now\r"] {
             assert_eq!(expand(line), "send time", "{line:?}");
         }

@@ -23,8 +23,8 @@ const AFTER_HELP: &str = "\
 With no command, requests are read from standard input, a line each: at a prompt if it is a terminal, \
 else as they come, and their replies are printed in order.
 
-Letter case does not count in the names of commands, and now is short for the request send time, at the \
-prompt and in a pipe too.
+Command names ignore letter case. now is an alias of the request send time, at the prompt and in a pipe \
+too.
 
 At the prompt, Tab completes, Ctrl-C clears the line, and Ctrl-D ends. It connects again when a server \
 has been restarted, and keeps what is typed in the file chime/history of $XDG_STATE_HOME, or of \
@@ -55,8 +55,7 @@ Examples:
   printf 'date\\ntime\\n' | chime-client
   head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -";
 
-/// A hundred years, of 365.25 days as durations have them: longer than any process lives, and short enough
-/// to be added to any time.
+/// 100 years of 365.25 days, as humantime counts them. Such a duration can be added to any `Instant`.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 31_557_600);
 
 const NOT_FOR_UDP: &str =
@@ -222,7 +221,7 @@ impl Options {
                 let plan = flags.plan(is_udp, self.json);
                 return plan.map(Task::Bench).ok_or(NOT_FOR_UDP);
             }
-            // The two words are the name of a request, not the word `time` to send.
+            // `send time` names a request: it does not send the line `time`.
             Some(Action::Send { words }) if is_time(words) => Command::SendTime,
             _ if is_udp => return Err(NOT_FOR_UDP),
             Some(Action::Help) => Command::Help,
@@ -237,7 +236,7 @@ impl Options {
     }
 }
 
-/// A variable of the environment that is empty counts as unset.
+/// Ignores environment variables that are empty.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_args(|argument| match argument.get_env().map(env::var_os) {
         Some(Some(value)) if value.is_empty() => argument.env(Resettable::Reset),

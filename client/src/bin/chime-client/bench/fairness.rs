@@ -1,6 +1,6 @@
-//! How evenly a server serves the connections.
+//! Fairness among the connections.
 
-/// How evenly the replies are spread over the connections.
+/// The spread of replies over the connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Fairness {
     /// The fewest replies of a connection.
@@ -13,7 +13,7 @@ pub(crate) struct Fairness {
 }
 
 impl Fairness {
-    /// Returns that of the replies of each connection, of which there is at least one.
+    /// Computes it from the number of replies of each connection; none without connections.
     pub(crate) fn of(replies: impl IntoIterator<Item = u64>) -> Option<Fairness> {
         let mut replies = replies.into_iter().peekable();
         let first = *replies.peek()?;

@@ -16,9 +16,9 @@ Without --rate each connection sends its next request when a reply has come (clo
 requests are due at a steady rate (open loop), and a latency counts from when its request was due: \
 a server that stalls is charged for all who had to wait.
 
-Latencies are those of all replies, also of those after the time to send. A request that is given up \
-after --timeout counts with its age, which is less than its latency, so a connection that is never \
-served shows. A request that was never sent, or whose connection failed otherwise, does not count.
+Latencies include replies after the time to send. A request given up after --timeout counts with its \
+age, a lower bound of its latency: a starved connection is visible in the quantiles. Requests never \
+sent, and requests of a connection that failed otherwise, do not count.
 
 Over UDP there are no line ends. Replies are taken for those of the oldest requests, and when none \
 comes within --timeout the requests of that socket count as lost: a --timeout of 1s suits it better \

@@ -21,8 +21,8 @@ pub(crate) struct Tally {
     pub(crate) elapsed: Duration,
     /// Requests that were answered.
     pub(crate) requests: u64,
-    /// In nanoseconds, one for each request that was answered, and the age of each that was given up
-    /// after the timeout, which is less than its latency.
+    /// In nanoseconds: the latency of each request answered, and the age of each request given up after
+    /// the timeout, a lower bound of its latency.
     pub(crate) latencies: Histogram<u64>,
     /// Of the replies within the time to send; none in an open loop.
     pub(crate) fairness: Option<Fairness>,

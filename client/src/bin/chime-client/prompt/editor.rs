@@ -37,7 +37,7 @@ impl Editor {
             .max_history_size(HISTORY_LINES_MAX)
             .map_err(failure)?
             .completion_type(CompletionType::List)
-            // A hint is dim and has no colour, so NO_COLOR does not make it look typed.
+            // Dim is not a colour: with NO_COLOR set a hint must still differ from typed text.
             .color_mode(ColorMode::Forced)
             .build();
         let mut lines = rustyline::Editor::with_config(config).map_err(failure)?;
@@ -72,13 +72,13 @@ impl Editor {
         }
     }
 
-    /// Ends the line at a byte that is not UTF-8, and returns it with U+FFFD in place of that: whatever
-    /// followed, it is an invalid command. The editor has lost what was typed ahead.
+    /// Ends the line at a byte that is not UTF-8, and returns it with U+FFFD in place of the byte: an
+    /// invalid command, whatever follows. rustyline discards type-ahead on such an error.
     fn accept_invalid(&mut self) -> Result<String, Failure> {
         let typed = self.lines.helper().and_then(|names| names.typed.take());
         let line = format!("{}\u{FFFD}", typed.as_deref().unwrap_or_default());
         if typed.is_some() {
-            // The editor has left the line as it was, perhaps with a hint.
+            // rustyline has ended the line on the screen, perhaps with a hint: draw it again.
             writeln!(io::stdout(), "\x1b[A\r\x1b[K{PROMPT}{line}").map_err(Failure::Output)?;
         }
         Ok(line)
@@ -124,7 +124,7 @@ fn failure(error: ReadlineError) -> Failure {
 /// Completes the names of commands, and shows the rest of the one that has been begun.
 #[derive(Default, Helper, Validator)]
 struct CommandNames {
-    /// What is on the line, if the terminal is one on which it can be edited.
+    /// The line being edited; none on a terminal without line editing.
     typed: RefCell<Option<String>>,
 }
 

@@ -1,4 +1,4 @@
-//! A reader that writes lines that are short for a request in full.
+//! A reader that expands aliases in a stream of request lines.
 
 use std::io;
 use std::pin::Pin;
@@ -13,22 +13,22 @@ use super::NOW;
 /// The most bytes taken from the input at once.
 const BLOCK_BYTES: usize = 65_536;
 
-/// Gives what `input` gives, with `send time` in place of `now` where that begins a line.
+/// Reads `input` and replaces the alias `now` at the start of a line by `send time`.
 ///
-/// Lines may be of any length: nothing is held back but the letters of `now`.
-pub(crate) struct ExpandShort<R> {
+/// Lines may be of any length: at most the three letters of `now` are buffered.
+pub(crate) struct ExpandAliases<R> {
     input: R,
     block: Box<[u8]>,
     expander: Expander,
     expanded: Vec<u8>,
-    /// How much of `expanded` has been given.
+    /// The length of the part of `expanded` already returned.
     given: usize,
     is_ended: bool,
 }
 
-impl<R> ExpandShort<R> {
-    pub(crate) fn new(input: R) -> ExpandShort<R> {
-        ExpandShort {
+impl<R> ExpandAliases<R> {
+    pub(crate) fn new(input: R) -> ExpandAliases<R> {
+        ExpandAliases {
             input,
             block: vec![0; BLOCK_BYTES].into(),
             expander: Expander::default(),
@@ -39,7 +39,7 @@ impl<R> ExpandShort<R> {
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for ExpandShort<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for ExpandAliases<R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -67,12 +67,12 @@ impl<R: AsyncRead + Unpin> AsyncRead for ExpandShort<R> {
     }
 }
 
-/// Where in a line its input is.
+/// The state within a line.
 #[derive(Debug, Default)]
 struct Expander {
     /// The letters of `now` that the line has begun with.
     held: Vec<u8>,
-    /// Whether the line is not short for anything.
+    /// Whether the line is known not to be an alias.
     is_plain: bool,
 }
 
@@ -92,7 +92,7 @@ impl Expander {
         }
     }
 
-    /// Takes a byte of a line that may be short.
+    /// Takes a byte of a line that may be an alias.
     fn take_byte(&mut self, byte: u8, output: &mut Vec<u8>) {
         let letter = NOW.as_bytes().get(self.held.len());
         if letter.is_some_and(|letter| letter.eq_ignore_ascii_case(&byte)) {
@@ -100,7 +100,7 @@ impl Expander {
             return;
         }
         let is_blank = matches!(byte, b' ' | b'\t');
-        // A word after it makes the line invalid, whichever way its first is written.
+        // A second word makes the line an invalid command, expanded or not.
         let is_word_end = is_blank || matches!(byte, b'\r' | b'\n');
         self.is_plain = byte != b'\n' && !(is_blank && self.held.is_empty());
         match is_word_end {
@@ -110,7 +110,7 @@ impl Expander {
         output.push(byte);
     }
 
-    /// Ends the word that is held back.
+    /// Writes the buffered word, expanded if it is complete.
     fn finish(&mut self, output: &mut Vec<u8>) {
         match self.held.len() == NOW.len() {
             true => output.extend(Command::SendTime.name().as_bytes()),
