@@ -83,13 +83,6 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     conversation.run().await
 }
 
-/// Waits for a stop, and until the I/O driver has reported all input that arrived before it.
-pub(crate) async fn stopped(stop: &CancellationToken) {
-    stop.cancelled().await;
-    // Boxed, since a connection spends its life in the line above and should be small.
-    Box::pin(sleep(QUIET)).await;
-}
-
 /// Why a conversation did not come to its end.
 #[derive(Debug)]
 pub enum Failure {
@@ -144,7 +137,7 @@ pub(crate) struct Conversation<S> {
     has_ended: bool,
     /// After a stop: the time until the I/O driver has reported all input that arrived before it.
     quiet: Option<Pin<Box<Sleep>>>,
-    /// Whether the conversation ends once no more input has arrived.
+    /// Whether that is over, and the conversation ends once no more input has arrived.
     is_draining: bool,
     /// Whether the deadline has passed, and only the quiet period is left.
     is_overdue: bool,
@@ -210,8 +203,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// Holds the conversation, then closes the stream.
     ///
     /// An idle connection keeps this future and little else, so it is small: one timer serves all
-    /// deadlines, what few connections need at a time is boxed, and what an `async fn` would keep twice
-    /// is kept once.
+    /// deadlines, and what few connections need at a time is boxed.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an `async fn` keeps its arguments twice"
+    )]
     pub(crate) fn run(&mut self) -> impl Future<Output = Result<(), Failure>> {
         async {
             {

@@ -27,7 +27,7 @@ pub struct Offer {
 }
 
 /// Clients that are being told at one time that the server is full.
-const REFUSALS_MAX: usize = 64;
+const REFUSALS_MAX: usize = 1024;
 
 /// The clock and the limits of a server. Clones share the limits that are counted.
 #[derive(Clone, Debug)]

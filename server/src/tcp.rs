@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{Level, debug, enabled, error, warn};
 
 use crate::addresses::{AddressPermit, is_among};
-use crate::conversation::{Conversation, Failure, QUIET, stopped};
+use crate::conversation::{Conversation, Failure, QUIET};
 use crate::proxy_header::{self, Header};
-use crate::{Event, Offer, Options, Worker};
+use crate::{Counters, Event, Offer, Options, Worker};
 
 /// How long to wait when no connection can be accepted: for want of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -114,42 +114,26 @@ impl Acceptor {
     }
 
     /// Starts the task of a connection, or returns why it is closed at once.
-    fn start<S>(&self, mut stream: S, peer: SocketAddr) -> Result<(), Event>
+    fn start<S>(&self, stream: S, peer: SocketAddr) -> Result<(), Event>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let shared = Rc::clone(&self.shared);
-        let Some(proxies) = &shared.offer.proxies else {
-            let admission = Admission::acquire(&shared.worker.options)?;
+        let proxies = shared.offer.proxies.as_deref();
+        if proxies.is_some_and(|proxies| !is_among(peer.ip(), proxies)) {
+            return Err(Event::HeaderRejected);
+        }
+        let admission = Admission::acquire(&shared.worker.options)?;
+        if proxies.is_some() {
+            self.connections
+                .spawn_local(shared.serve_behind_header(stream, peer, admission));
+        } else {
             let mut served = Served::new(stream, peer, Box::default(), admission, &shared)?;
             self.connections.spawn_local(async move {
                 let ended = served.conversation.run().await;
                 served.end(ended);
             });
-            return Ok(());
-        };
-        if !is_among(peer.ip(), proxies) {
-            return Err(Event::HeaderRejected);
         }
-        let admission = Admission::acquire(&shared.worker.options)?;
-        self.connections.spawn_local(async move {
-            let served = match shared.read_header(&mut stream).await {
-                Ok(Header { client, rest }) => {
-                    Served::new(stream, client.unwrap_or(peer), rest, admission, &shared)
-                }
-                Err(error) => {
-                    debug!("{peer}: no PROXY header: {error}");
-                    Err(Event::HeaderRejected)
-                }
-            };
-            match served {
-                Ok(mut served) => {
-                    let ended = served.conversation.run().await;
-                    served.end(ended);
-                }
-                Err(refusal) => shared.worker.counters.count(refusal),
-            }
-        });
         Ok(())
     }
 
@@ -254,12 +238,52 @@ impl<S> Drop for Served<S> {
 }
 
 impl Shared {
-    /// Reads the PROXY header. After a stop, one that has not arrived is not waited for.
-    async fn read_header(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Header> {
-        tokio::select! {
+    /// Serves a connection that has to begin with a PROXY header.
+    async fn serve_behind_header<S>(
+        self: Rc<Self>,
+        mut stream: S,
+        peer: SocketAddr,
+        admission: Admission,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Worker { counters, stop, .. } = &*self.worker;
+        // What ends the task before the header has arrived counts as this: a panic, too.
+        let mut rejection = Rejection {
+            counters,
+            event: Some(Event::HeaderRejected),
+        };
+        let header = tokio::select! {
             biased;
-            header = proxy_header::read(stream) => header,
-            () = stopped(&self.worker.stop) => Err(io::ErrorKind::TimedOut.into()),
+            header = proxy_header::read(&mut stream) => header,
+            () = async { stop.cancelled().await; sleep(QUIET).await } => {
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        };
+        let served = match header {
+            Ok(Header { client, rest }) => {
+                Served::new(stream, client.unwrap_or(peer), rest, admission, &self)
+            }
+            Err(error) => return debug!("{peer}: no PROXY header: {error}"),
+        };
+        rejection.event = served.as_ref().err().copied();
+        if let Ok(mut served) = served {
+            let ended = served.conversation.run().await;
+            served.end(ended);
+        }
+    }
+}
+
+/// Counts a connection that is rejected, once its task is dropped.
+struct Rejection<'a> {
+    counters: &'a Counters,
+    event: Option<Event>,
+}
+
+impl Drop for Rejection<'_> {
+    fn drop(&mut self) {
+        if let Some(event) = self.event {
+            self.counters.count(event);
         }
     }
 }

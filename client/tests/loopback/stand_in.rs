@@ -1,13 +1,13 @@
 //! A real server, and others that stand in for one and live until their client has gone.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::num::NonZero;
 use std::thread;
 use std::time::Duration;
 
 use chime_protocol::{Framing, Service};
-use chime_server::{BindError, Offer, Options, Sockets, Workers};
+use chime_server::{Offer, Options, Sockets, Workers};
 use chrono::{NaiveDate, NaiveDateTime};
 use tokio_util::sync::CancellationToken;
 
@@ -95,7 +95,7 @@ pub(crate) fn chime_at(
     address: SocketAddr,
     service: Service,
     framing: Framing,
-) -> Result<SocketAddr, BindError> {
+) -> io::Result<SocketAddr> {
     let offer = Offer {
         service,
         framing,

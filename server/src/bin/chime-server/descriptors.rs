@@ -12,9 +12,9 @@ const PROCESS: u64 = 32;
 /// Descriptors of a worker's runtime: two of epoll, one to wake it, one of signals.
 const RUNTIME: u64 = 4;
 
-/// Descriptors of clients that are told that the server is full. More of them wait in the backlog: a
-/// worker that has 64 such clients closes others without a word.
-const REFUSALS: u64 = 32;
+/// Descriptors of clients that are told that the server is full: at least, and at most.
+const REFUSALS_MIN: u64 = 32;
+const REFUSALS_MAX: u64 = 1024;
 
 /// Raises the soft limit of open files to the hard limit, and returns what it then is.
 pub(crate) fn raise_limit() -> io::Result<u64> {
@@ -24,7 +24,8 @@ pub(crate) fn raise_limit() -> io::Result<u64> {
     Ok(if raised.is_ok() { hard } else { soft })
 }
 
-/// Returns as many connections as are wanted and as the limit allows.
+/// Returns as many connections as are wanted and as the limit allows, and how many clients may be told
+/// at one time that the server is full.
 ///
 /// Fails if the workers and one connection would be over the limit.
 pub(crate) fn connections_max(
@@ -32,13 +33,13 @@ pub(crate) fn connections_max(
     limit: u64,
     workers: NonZero<usize>,
     sockets: usize,
-) -> Result<NonZero<u32>, String> {
+) -> Result<(NonZero<u32>, usize), String> {
     // Each worker has duplicates of all sockets.
     let (workers, sockets) = (workers.get() as u64, sockets as u64);
     let duplicates = workers.saturating_mul(RUNTIME + sockets);
     let needed = duplicates.saturating_add(PROCESS + sockets + 1);
     let free = limit.saturating_sub(needed - 1);
-    let possible = u32::try_from(free - REFUSALS.min(free / 8)).unwrap_or(u32::MAX);
+    let possible = u32::try_from(free - REFUSALS_MIN.min(free / 8)).unwrap_or(u32::MAX);
     let Some(possible) = NonZero::new(possible) else {
         return Err(format!(
             "cannot start {workers} workers: the limit of open files is {limit} (ulimit -n); \
@@ -51,5 +52,7 @@ pub(crate) fn connections_max(
              as the limit of open files is {limit} (ulimit -n)"
         );
     }
-    Ok(wanted.min(possible))
+    let connections = wanted.min(possible);
+    let refusals = (free - u64::from(connections.get())).min(REFUSALS_MAX);
+    Ok((connections, refusals as usize))
 }

@@ -229,8 +229,9 @@ where
     PossibleValuesParser::new(all.iter().map(|one| name(*one))).try_map(|name| name.parse())
 }
 
-/// Longer than any process lives, and short enough to be added to any time.
-const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// Longer than any process lives, and short enough to be added to any time: 100 years, as humantime has
+/// them.
+const DURATION_MAX: Duration = Duration::from_secs(100 * 31_557_600);
 
 fn duration(text: &str) -> Result<Duration, String> {
     match delay(text)? {

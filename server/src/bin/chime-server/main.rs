@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::thread;
 
 use chime_server::{Addresses, Event, Networks, Options, RateLimit, Sockets, Tally};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -76,9 +77,14 @@ fn run(
     let (tcp, udp) = (sockets.tcp_addresses()?, sockets.udp_addresses()?);
     let sockets_count = tcp.len() + udp.len();
     let wanted = flags.max_connections;
-    let connections_max = descriptors::connections_max(wanted, limit, workers, sockets_count)?;
+    let (connections_max, refusals_max) =
+        descriptors::connections_max(wanted, limit, workers, sockets_count)?;
     let stop = CancellationToken::new();
-    let workers = sockets.start(workers, &options(flags, connections_max), &stop)?;
+    let options = Options {
+        refusals: Arc::new(Semaphore::new(refusals_max)),
+        ..options(flags, connections_max)
+    };
+    let workers = sockets.start(workers, &options, &stop)?;
     control.start(stop, flags.drain_delay, admin, workers.monitor());
     announce(&tcp, &udp, admin_address)
         .map_err(|error| format!("cannot announce the sockets on standard output: {error}"))?;
