@@ -2,6 +2,7 @@
 
 mod admission;
 mod conversations;
+mod deadlines;
 mod many;
 mod sockets;
 mod stop;

@@ -1,10 +1,14 @@
 //! What a stop waits for, and what it does not.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use chime_server::{Event, Offer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep};
 
@@ -147,6 +151,58 @@ fn t16_input_that_is_reported_late_is_answered() {
         sleep(QUIET - Duration::from_millis(1)).await;
         client.write_all(b"12\n34\n").await.expect("sent");
         assert_eq!(rest_of(&mut client).await, "3\n7\n");
+    });
+}
+
+/// A stream of which each read returns one byte.
+struct Bytewise(DuplexStream);
+
+impl AsyncRead for Bytewise {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut byte = buffer.take(1);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut byte))?;
+        let length = byte.filled().len();
+        buffer.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Bytewise {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[test]
+fn t16_a_read_that_is_pending_for_want_of_budget_does_not_end_the_drain() {
+    run(async {
+        let server = Server::start(options());
+        let (mut client, stream) = duplex(1024);
+        server.accept(Bytewise(stream), PEER);
+        let requests = "day\n".repeat(250);
+        client.write_all(requests.as_bytes()).await.expect("sent");
+        // The client does not read, so the drain begins with input that is left unread.
+        server.stop.cancel();
+        sleep(QUIET * 2).await;
+        // To read the rest takes more reads than tokio grants a task at a time.
+        let replies = "Saturday\n".repeat(250);
+        assert!(rest_of(&mut client).await == format!("{WELCOME}{replies}"));
     });
 }
 
