@@ -170,12 +170,7 @@ fn apply(message: &ControlMessageOwned, datagram: &mut Datagram) {
 }
 
 fn peer(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address
-        .as_sockaddr_in()
-        .map(|v4| SocketAddrV4::from(*v4).into());
-    v4.or_else(|| {
-        address
-            .as_sockaddr_in6()
-            .map(|v6| SocketAddrV6::from(*v6).into())
-    })
+    let v4 = address.as_sockaddr_in();
+    let v4 = v4.map(|v4| SocketAddrV4::from(*v4).into());
+    v4.or_else(|| Some(SocketAddrV6::from(*address.as_sockaddr_in6()?).into()))
 }
