@@ -6,15 +6,19 @@
 mod datagrams;
 mod descriptor_limit;
 mod descriptors;
+mod drain;
 mod figures;
 mod limits;
+mod load;
 mod log_sinks;
 mod logs;
 mod probes;
 #[path = "../process/mod.rs"]
 mod process;
 mod signals;
+mod slow_readers;
 mod stop;
+mod stopped;
 mod streams;
 
 use std::fs;
@@ -42,6 +46,7 @@ const SLOW_READER: &str = "chime_connections_total{outcome=\"slow_reader\"}";
 
 /// What has become of datagrams.
 const ANSWERED: &str = "chime_datagrams_total{result=\"answered\"}";
+const UNSENT: &str = "chime_datagrams_total{result=\"unsent\"}";
 const IGNORED: &str = "chime_datagrams_total{result=\"ignored\"}";
 const LIMITED: &str = "chime_datagrams_total{result=\"limited\"}";
 

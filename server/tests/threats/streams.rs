@@ -1,17 +1,15 @@
-//! T7, T9, T10, T11 and T17: what a client can do to the server by how it sends and reads.
+//! T7, T10, T11 and T17: what a client can do to the server by how it sends and reads.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chime_protocol::Reply;
-use socket2::{Domain, Socket, Type};
 
 use crate::{
-    COMMAND_ERROR, SLOW_LINE, SLOW_READER, Server, WELCOME, ask, assert_serves, metric,
-    milliseconds, peak_memory_kb, record, seconds, start, wait_until, welcomed,
+    COMMAND_ERROR, SLOW_LINE, Server, WELCOME, ask, metric, milliseconds, peak_memory_kb, record,
+    seconds, start, wait_until, welcomed,
 };
 
 #[test]
@@ -45,47 +43,6 @@ fn t07_clients_that_drip_are_closed_and_others_are_served() {
     record("T07", &what, seconds(closed_after));
     let what = format!("slowest of {} replies meanwhile", times.len());
     record("T07", &what, milliseconds(*slowest));
-}
-
-#[test]
-fn t09_clients_that_never_read_cost_little_memory_and_are_closed() {
-    const CLIENTS: u64 = 100;
-    let server = start(&["--write-timeout", "1s"]);
-    let before = peak_memory_kb(&server);
-    // The replies to as much of `day` would fit into the buffers of the system.
-    let requests = b"help\n".repeat(1 << 18);
-    let start = Instant::now();
-    let connect = |_| (narrow(server.tcp[0]), 0);
-    let mut clients: Vec<(TcpStream, usize)> = (0..CLIENTS).map(connect).collect();
-    wait_until("all are closed", || {
-        for (client, sent) in &mut clients {
-            // It takes no more when the server reads no more, and at the latest when it is closed.
-            while let Ok(length @ 1..) = client.write(&requests[*sent..]) {
-                *sent += length;
-            }
-        }
-        metric(&server, SLOW_READER) == CLIENTS
-    });
-    let closed_after = start.elapsed();
-    assert_serves(&server);
-    let grown = peak_memory_kb(&server) - before;
-    let what = format!("memory for {CLIENTS} clients that ask for 20 MiB each and read nothing");
-    record("T09", &what, format!("{grown} kB"));
-    record(
-        "T09",
-        "all closed, at a write timeout of 1 s, after",
-        seconds(closed_after),
-    );
-    assert!(grown <= 16 << 10, "the server grew by {grown} kB");
-}
-
-/// A connection that does not wait, and whose system holds little of what is not read.
-fn narrow(server: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("set");
-    socket.connect(&server.into()).expect("a connection");
-    socket.set_nonblocking(true).expect("set");
-    socket.into()
 }
 
 #[test]
