@@ -3,11 +3,14 @@
 //! A test is named for its row, and writes down what it measures. The command `table` beside this file
 //! runs the tests of all rows and writes the table. No time that is measured decides a test.
 
+#[path = "../process/activated.rs"]
+mod activated;
 mod datagrams;
 mod descriptor_limit;
 mod descriptors;
 mod drain;
 mod figures;
+mod inherited;
 mod limits;
 mod load;
 mod log_sinks;
