@@ -134,6 +134,8 @@ fn t13_workers_and_listeners_take_no_more_descriptors_than_are_reserved() {
         .expect("a number")
         .parse()
         .expect("a number");
+    let output = limited(&format!("ulimit -n {}", needed - 1), &more).output();
+    assert_eq!(output.expect("it runs").status.code(), Some(1));
     let limit = format!("ulimit -n {needed}");
     let server = Server::spawn(&mut limited(&limit, &more), 5);
     let client = server.connect();

@@ -5,6 +5,8 @@
 
 #[path = "../process/activated.rs"]
 mod activated;
+mod batches;
+mod bounds;
 mod datagrams;
 mod descriptor_limit;
 mod descriptors;
