@@ -11,6 +11,7 @@ mod datagrams;
 mod descriptor_limit;
 mod descriptors;
 mod drain;
+mod fairness;
 mod figures;
 mod inherited;
 mod limits;
