@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::load::{for_each_load, hold, release, welcomed_clients};
+use crate::load::{WORKERS, for_each_load, hold, release, welcomed_clients};
 use crate::process::{FLAGS, PATIENCE, Server, command, read_line, rest_of, wait_until};
 use crate::{ANSWERED, FULL, LIMITED, OPEN, WELCOME, metric, start, wait_for};
 
@@ -81,7 +81,7 @@ fn connect_from(address: Ipv4Addr, server: SocketAddr) -> TcpStream {
 fn t03_exactly_as_many_datagrams_as_the_rate_are_answered_at_once() {
     // Seven does not divide a second.
     for rate in [1, 2, 3, 7] {
-        for workers in ["1"] {
+        for workers in WORKERS {
             // Of those over the rate, the fourth is answered.
             for (over, answered) in [(0, rate), (1, rate), (3, rate), (4, rate + 1)] {
                 let flags = ["--workers", workers, "--udp-rate", &rate.to_string()];

@@ -63,6 +63,8 @@ fn t26_inherited_sockets_of_broadcast_and_multicast_addresses_are_refused_at_sta
         assert_eq!(output.status.code(), Some(1), "{address}");
         let log = String::from_utf8_lossy(&output.stdout);
         assert!(log.ends_with("not a unicast address\n"), "{address}: {log}");
+        let host = address.trim_end_matches(":0");
+        assert!(log.contains(host), "{log}does not name {address}");
         assert_eq!(log.lines().count(), 1, "{address}: {log}");
     }
 }

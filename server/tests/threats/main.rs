@@ -14,6 +14,7 @@ mod drain;
 mod fairness;
 mod figures;
 mod inherited;
+mod inherited_datagrams;
 mod limits;
 mod load;
 mod log_sinks;
