@@ -37,7 +37,7 @@ pub struct Options {
     /// A permit for each connection served at a time. A client for whom there is none is told that the
     /// server is full.
     pub connections: Arc<Semaphore>,
-    /// A permit for each client that is being told so. Others are closed without a reply.
+    /// A permit for each client that is being told so. Others wait in the backlog.
     pub refusals: Arc<Semaphore>,
     /// How many of the connections an address may have, if that is limited.
     pub addresses: Option<Arc<Addresses>>,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use chime_protocol::Session;
 use chrono::Timelike;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{Level, debug, enabled, error, warn};
@@ -53,7 +53,7 @@ pub(crate) async fn serve<L: Listener>(mut listener: L, offer: Offer, worker: Rc
     };
     let accept = async {
         loop {
-            if let Some(pause) = acceptor.admit(listener.accept().await) {
+            if let Some(pause) = acceptor.admit(listener.accept().await).await {
                 sleep(pause).await;
             }
         }
@@ -78,7 +78,7 @@ struct Acceptor {
 
 impl Acceptor {
     /// Starts the task of a connection. Returns how long to wait if none can be accepted now.
-    fn admit<S>(&mut self, accepted: io::Result<(S, SocketAddr)>) -> Option<Duration>
+    async fn admit<S>(&mut self, accepted: io::Result<(S, SocketAddr)>) -> Option<Duration>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -86,7 +86,7 @@ impl Acceptor {
         match accepted {
             Ok((stream, peer)) => {
                 self.is_failing = false;
-                if let Err(refusal) = self.start(stream, peer) {
+                if let Err(refusal) = self.start(stream, peer).await {
                     worker.counters.count(refusal);
                 }
                 None
@@ -106,7 +106,7 @@ impl Acceptor {
     }
 
     /// Starts the task of a connection, or returns why it is closed at once.
-    fn start<S>(&self, stream: S, peer: SocketAddr) -> Result<(), Event>
+    async fn start<S>(&self, stream: S, peer: SocketAddr) -> Result<(), Event>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -115,7 +115,7 @@ impl Acceptor {
         if proxies.is_some_and(|proxies| !is_among(peer.ip(), proxies)) {
             return Err(Event::HeaderRejected);
         }
-        let admission = acquire(&shared.worker.options)?;
+        let admission = acquire(&shared.worker.options).await;
         if proxies.is_some() {
             self.connections
                 .spawn_local(shared.serve_behind_header(stream, peer, admission));
@@ -139,7 +139,7 @@ impl Acceptor {
                 accepted = listener.accept() => accepted,
                 () = &mut quiet => break,
             };
-            if self.admit(accepted).is_some() {
+            if self.admit(accepted).await.is_some() {
                 // Connections that end make room.
                 sleep(QUIET).await;
             }
@@ -167,7 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
         stream: S,
         client: SocketAddr,
         unread: Box<[u8]>,
-        mut admission: Admission,
+        (mut permit, mut refusal): Admission,
         shared: &Shared,
     ) -> Result<Served<S>, Event> {
         let Shared { offer, worker } = shared;
@@ -176,14 +176,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
             return Err(Event::NetworkDenied);
         }
         let mut address = None;
-        if let (Some(addresses), (_, None)) = (&options.addresses, &admission) {
+        if let (Some(addresses), None) = (&options.addresses, refusal) {
             address = addresses.acquire(client.ip());
             if address.is_none() {
-                drop(admission);
-                admission = refuse(Event::AddressRefused, options)?;
+                refusal = Some(Event::AddressRefused);
+                // One address must not take the permits of others, not even for a short time.
+                if let Ok(other) = Arc::clone(&options.refusals).try_acquire_owned() {
+                    permit = other;
+                }
             }
         }
-        let (permit, refusal) = admission;
         let (session, outcome) = match refusal {
             Some(_) => (Session::refused(offer.framing), None),
             None => (
@@ -286,15 +288,14 @@ impl Drop for Rejection<'_> {
 /// told that the server is full; `None` if it is served.
 type Admission = (OwnedSemaphorePermit, Option<Event>);
 
-fn acquire(options: &Options) -> Result<Admission, Event> {
-    match Arc::clone(&options.connections).try_acquire_owned() {
-        Ok(permit) => Ok((permit, None)),
-        Err(_) => refuse(Event::ConnectionRefused, options),
-    }
-}
-
-/// Acquires the permission to tell a client that the server is full.
-fn refuse(refusal: Event, options: &Options) -> Result<Admission, Event> {
-    let permit = Arc::clone(&options.refusals).try_acquire_owned();
-    Ok((permit.map_err(|_| refusal)?, Some(refusal)))
+/// Acquires permission to serve a connection or, if the server is full, to say so. Clients for which there
+/// is neither wait in the backlog: whoever is told closes soon, or is closed after the linger time.
+async fn acquire(options: &Options) -> Admission {
+    let acquire = |permits: &Arc<Semaphore>| Arc::clone(permits).acquire_owned();
+    let (permit, refusal) = tokio::select! {
+        biased;
+        permit = acquire(&options.connections) => (permit, None),
+        permit = acquire(&options.refusals) => (permit, Some(Event::ConnectionRefused)),
+    };
+    (permit.expect("the semaphore is never closed"), refusal)
 }

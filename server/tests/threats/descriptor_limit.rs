@@ -7,7 +7,8 @@ use nix::sys::signal::Signal;
 
 use crate::load::can_open;
 use crate::{
-    ADMIN, FLAGS, FULL, OPEN, Server, WELCOME, metric, read_line, record, rest_of, wait_until,
+    ADMIN, FLAGS, FULL, OPEN, Server, WELCOME, assert_serves, limit_descriptors, metric, read_line,
+    record, rest_of, start, wait_until,
 };
 
 /// The server with these flags, after these commands of a shell.
@@ -78,7 +79,9 @@ fn t13_every_client_is_served_or_refused_in_text() {
 
 #[test]
 fn t13_a_probe_is_accepted_when_no_descriptor_is_left() {
-    let server = Server::spawn(&mut limited("ulimit -n 64", &["--workers", "1"]), 3);
+    let server = start(&["--workers", "1"]);
+    assert_serves(&server);
+    limit_descriptors(&server, 64);
     let folder = format!("/proc/{}/fd", server.child.id());
     let held: Vec<_> = (0..200).map(|_| server.connect()).collect();
     wait_until("all descriptors are taken", || {

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,8 +10,8 @@ use socket2::SockRef;
 
 use crate::load::{CLIENTS, for_each_load};
 use crate::{
-    ADMIN, FLAGS, OPEN, Server, WELCOME, assert_serves, metric, peak_memory_kb, record, rest_of,
-    seconds, start, wait_for, wait_until,
+    OPEN, Server, WELCOME, assert_serves, limit_descriptors, metric, peak_memory_kb, record,
+    rest_of, seconds, start, wait_for, wait_until,
 };
 
 /// The time that a process has had of the processors.
@@ -44,18 +43,11 @@ fn t13_a_server_out_of_descriptors_rests_and_serves_again() {
 }
 
 fn run_out_of_descriptors(clients: usize, workers: &str) {
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", r#"ulimit -n 64; exec "$0" "$@""#])
-        .arg(env!("CARGO_BIN_EXE_chime-server"))
-        .args(FLAGS)
-        .args(ADMIN)
-        .args(["--workers", workers])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let server = Server::spawn(&mut command, 3);
+    let server = start(&["--workers", workers]);
+    assert_serves(&server);
+    limit_descriptors(&server, 64);
     let before = processor_time(&server);
-    let start = Instant::now();
+    let begin = Instant::now();
     let held: Vec<_> = (0..clients).map(|_| server.connect()).collect();
     // What it does in this time is what is measured.
     thread::sleep(Duration::from_secs(3));
@@ -68,7 +60,7 @@ fn run_out_of_descriptors(clients: usize, workers: &str) {
     let errors = metric(&server, "chime_accept_errors_total");
     assert!(errors > 0, "there were descriptors enough");
     // Each worker pauses for 100 ms after each.
-    let pauses = start.elapsed().as_millis() as u64 / 100 + 1;
+    let pauses = begin.elapsed().as_millis() as u64 / 100 + 1;
     assert!(errors <= 2 * pauses, "{errors} failures to accept");
     server.signal(Signal::SIGTERM);
     let (status, log) = server.wait();

@@ -10,8 +10,8 @@ use nix::sys::signal::Signal;
 use socket2::SockRef;
 
 use crate::{
-    ADMIN, FLAGS, Server, WELCOME, assert_serves, metric, wait_for, wait_until, welcomed,
-    write_until_stopped,
+    ADMIN, FLAGS, Server, WELCOME, assert_serves, limit_descriptors, metric, wait_for, wait_until,
+    welcomed, write_until_stopped,
 };
 
 const DRAIN_DELAY: Duration = Duration::from_millis(300);
@@ -108,6 +108,8 @@ fn t24_a_log_that_cannot_be_written_ends_no_worker_when_clients_reset() {
 fn t24_a_log_that_cannot_be_written_ends_no_worker_when_accept_fails() {
     for sink in SINKS {
         let (server, _reader) = sink.server(&["--drain-delay", "300ms"]);
+        assert_serves(&server);
+        limit_descriptors(&server, 40);
         let held: Vec<_> = (0..100).map(|_| server.connect()).collect();
         wait_until("accept fails", || {
             metric(&server, "chime_accept_errors_total") > 0

@@ -31,6 +31,7 @@ mod streams;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use figures::record;
@@ -60,6 +61,15 @@ const LIMITED: &str = "chime_datagrams_total{result=\"limited\"}";
 /// Starts a server with these flags and the pages that show what it has counted.
 fn start(flags: &[&str]) -> Server {
     Server::start(&[&ADMIN, flags].concat())
+}
+
+/// Lowers the limit of open files of a server that runs: one that knows its limit never reaches it.
+fn limit_descriptors(server: &Server, limit: u32) {
+    let status = Command::new("prlimit")
+        .args(["--pid", &server.child.id().to_string()])
+        .arg(format!("--nofile={limit}:{limit}"))
+        .status();
+    assert!(status.expect("prlimit(1) of util-linux").success());
 }
 
 /// The value of a metric of a server that was started with [`ADMIN`].
