@@ -1,7 +1,6 @@
 //! One conversation with one client, over any stream.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -11,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use chime_protocol::{Progress, RequestCounts, Session, Status};
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::{coop, yield_now};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
@@ -84,16 +84,20 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Why a conversation did not come to its end.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum Failure {
     /// No byte moved for the idle timeout.
+    #[error("closed: no byte moved for the idle timeout")]
     Idle,
     /// A line did not end in its time.
+    #[error("closed: a line did not end within the line timeout")]
     SlowLine,
     /// The client read replies too slowly.
+    #[error("closed: no reply was read for the write timeout")]
     SlowReader,
     /// The stream failed.
-    Stream(io::Error),
+    #[error(transparent)]
+    Stream(#[from] io::Error),
 }
 
 impl Failure {
@@ -106,25 +110,6 @@ impl Failure {
         }
     }
 }
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Failure {
-        Failure::Stream(error)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Idle => f.write_str("closed: no byte moved for the idle timeout"),
-            Failure::SlowLine => f.write_str("closed: a line did not end within the line timeout"),
-            Failure::SlowReader => f.write_str("closed: no reply was read for the write timeout"),
-            Failure::Stream(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for Failure {}
 
 /// The state of a conversation, of which a server holds one for each client: it is small.
 pub(crate) struct Conversation<S> {

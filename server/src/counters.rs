@@ -4,10 +4,10 @@ use std::ops::{AddAssign, Index, IndexMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chime_protocol::{Command, RequestCounts};
-use strum::{EnumCount, VariantArray};
+use strum::EnumCount;
 
 /// Something that a server counts beside requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantArray)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount)]
 pub enum Event {
     /// A connection was welcomed.
     ConnectionServed,
@@ -49,19 +49,12 @@ pub enum Event {
     DatagramLimited,
 }
 
-impl Event {
-    /// All events, in order.
-    pub const ALL: &[Event] = Event::VARIANTS;
-}
-
-const EVENTS: usize = Event::COUNT;
-
 /// The counters of one worker, which others may read while it counts.
 ///
 /// A worker has its own, so that none waits for another's memory.
 #[derive(Debug, Default)]
 pub struct Counters {
-    events: [AtomicU64; EVENTS],
+    events: [AtomicU64; Event::COUNT],
     commands: [AtomicU64; Command::ALL.len()],
     digits: AtomicU64,
     invalid: AtomicU64,
@@ -111,7 +104,7 @@ fn add(counter: &AtomicU64, count: u64) {
 /// What one or more workers have counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    events: [u64; EVENTS],
+    events: [u64; Event::COUNT],
     /// Requests over connections.
     pub requests: RequestCounts,
 }

@@ -26,34 +26,30 @@
 //! # The shape
 //!
 //! ```text
-//! Sockets ─ start ─► Workers      a thread for each core, with a runtime of its own
-//!                       │
-//!                     serve        one worker, with every socket
-//!                       ├─ Listener ── accept ──► converse   for each connection:
-//!                       │                                    read ─► Session ─► write
-//!                       └─ Datagrams ─ exchange ─► answer    for each of a batch
+//! Sockets ── start ──► Workers    a thread for each core, with a runtime of its own
+//!                        │
+//!                      serve      one worker, with every socket
+//!                        ├─ Listener ─── accept ───► a task for each connection: converse
+//!                        │                           read ─► Session ─► write
+//!                        └─ Datagrams ── receive ─► answer ─► send, a batch at a time
 //! ```
 //!
-//! [`serve`] takes whatever implements [`Listener`] and [`Datagrams`], so a simulated network drives the very
-//! code that a real one does; the clock, the limits and the order to stop are arguments too. [`Sockets`] binds
-//! real sockets and runs such workers on them. Workers share the sockets and the limits that hold for all of
-//! them, and nothing that is used for each request: each has [`Counters`] of its own, which [`Monitor`] adds up.
+//! [`serve`] takes any [`Listener`] and any [`Datagrams`], so simulations run the code that ships; the clock, the
+//! limits and the shutdown are arguments. [`Sockets`] binds real sockets and starts workers. Workers share the
+//! sockets and the limits, and no memory that is written per request: each has its own [`Counters`], which
+//! [`Monitor`] adds up.
 //!
-//! **A connection.** [`converse`] reads into a buffer of the worker's, the [`Session`](chime_protocol::Session)
-//! writes the replies into another, and only what a client is slow to take is kept for it: a client that waits
-//! owns no buffer. Nothing is read while a reply waits to be written, so there is no queue between the two that
-//! could grow. After a bounded number of bytes a conversation lets others have their turn.
+//! **Connections.** Each is a task, with the cooperative budget of a task, and isolated if it panics. Buffers
+//! belong to the worker: an idle connection owns none. Nothing is read while a reply is unsent, which is the
+//! backpressure. A connection that has filled the buffer yields to the others.
 //!
-//! **Limits.** All that a client can take is bounded by [`Options`]: connections in all and of an address, time
-//! without a request, for a line, and for taking a reply, datagrams of a network. A client for which there is no
-//! room is told so, in place of the welcome. Deadlines are those of tokio, whatever the clock says.
+//! **Limits.** [`Options`] bounds all that clients can take: connections in all and per address, time without a
+//! request, for a line and for reading a reply, datagrams per network. A client over a limit is told that the
+//! server is full. Deadlines use tokio's clock.
 //!
-//! **Stopping.** When the order comes, listeners still take who was connected before it, and close. Every
-//! conversation answers what has been asked, then closes. [`serve`] returns when all have, at the drain timeout at
-//! the latest.
-//!
-//! **Failures.** What goes wrong on a connection ends it and no other; a panic in it is counted and logged. A
-//! socket that fails for a while is tried again. A worker that ends otherwise ends the server.
+//! **Graceful shutdown.** Each listener drains its backlog and closes. Each connection gets the replies to the
+//! requests that arrived before, and is closed. A short quiet period lets the I/O driver report what has arrived.
+//! What is open at the drain timeout is cut.
 
 mod addresses;
 mod conversation;

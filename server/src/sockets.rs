@@ -119,9 +119,9 @@ impl Sockets {
         drop(self);
         let stop_all = stop.child_token();
         let stop_on_error = stop_all.clone().drop_guard();
-        let monitor = Monitor::new(workers);
+        let monitor = Monitor::new(workers.get());
         let mut threads = Vec::new();
-        for ((runtime, (tcp, udp)), vitals) in ready.into_iter().zip(monitor.vitals()) {
+        for ((runtime, (tcp, udp)), vitals) in ready.into_iter().zip(&*monitor.workers) {
             let (options, vitals) = (options.clone(), Arc::clone(vitals));
             // A token of its own, so that workers do not wait for each other's locks.
             let stop = stop_all.child_token();
@@ -139,7 +139,7 @@ impl Sockets {
             })?);
         }
         stop_on_error.disarm();
-        Ok(Workers::new(threads, monitor))
+        Ok(Workers { threads, monitor })
     }
 
     /// Registers the same sockets once more, with the runtime of a worker.

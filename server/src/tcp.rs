@@ -308,10 +308,12 @@ impl Admission {
 
     /// Acquires the permission to tell a client that the server is full.
     fn refuse(refusal: Event, options: &Options) -> Result<Admission, Event> {
-        let permit = Arc::clone(&options.refusals).try_acquire_owned();
-        Ok(Admission {
-            permit: permit.map_err(|_| refusal)?,
-            refusal: Some(refusal),
-        })
+        match Arc::clone(&options.refusals).try_acquire_owned() {
+            Ok(permit) => Ok(Admission {
+                permit,
+                refusal: Some(refusal),
+            }),
+            Err(_) => Err(refusal),
+        }
     }
 }

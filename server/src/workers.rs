@@ -1,7 +1,6 @@
 //! The threads of a server, and how others see what they do.
 
 use std::io;
-use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -18,15 +17,11 @@ const PULSE_MISSED_MAX: Duration = Duration::from_secs(10);
 /// The threads that serve.
 #[derive(Debug)]
 pub struct Workers {
-    threads: Vec<JoinHandle<()>>,
-    monitor: Monitor,
+    pub(crate) threads: Vec<JoinHandle<()>>,
+    pub(crate) monitor: Monitor,
 }
 
 impl Workers {
-    pub(crate) fn new(threads: Vec<JoinHandle<()>>, monitor: Monitor) -> Workers {
-        Workers { threads, monitor }
-    }
-
     /// What shows how they are.
     pub fn monitor(&self) -> Monitor {
         self.monitor.clone()
@@ -51,18 +46,19 @@ impl Workers {
 /// Shows how the workers of a server are, while they serve.
 #[derive(Clone, Debug)]
 pub struct Monitor {
-    workers: Arc<[Arc<Vitals>]>,
+    pub(crate) workers: Arc<[Arc<Vitals>]>,
 }
 
 impl Monitor {
-    pub(crate) fn new(workers: NonZero<usize>) -> Monitor {
+    pub(crate) fn new(workers: usize) -> Monitor {
+        let vitals = |_| Vitals {
+            counters: Arc::default(),
+            start: Instant::now(),
+            beat_ms: AtomicU64::new(0),
+        };
         Monitor {
-            workers: (0..workers.get()).map(|_| Arc::default()).collect(),
+            workers: (0..workers).map(vitals).map(Arc::new).collect(),
         }
-    }
-
-    pub(crate) fn vitals(&self) -> &[Arc<Vitals>] {
-        &self.workers
     }
 
     /// What all of them have counted.
@@ -89,34 +85,20 @@ pub(crate) struct Vitals {
     beat_ms: AtomicU64,
 }
 
-impl Default for Vitals {
-    fn default() -> Vitals {
-        Vitals {
-            counters: Arc::default(),
-            start: Instant::now(),
-            beat_ms: AtomicU64::new(0),
-        }
-    }
-}
-
 impl Vitals {
-    fn age(&self) -> Duration {
-        self.start.elapsed()
-    }
-
     /// Shows that the worker is alive, again and again.
     pub(crate) async fn keep_beating(&self) {
         let mut pulse = interval(PULSE);
         loop {
             pulse.tick().await;
-            let milliseconds = u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX);
+            let milliseconds = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.beat_ms.store(milliseconds, Ordering::Relaxed);
         }
     }
 
     fn is_beating(&self) -> bool {
         let beat = Duration::from_millis(self.beat_ms.load(Ordering::Relaxed));
-        self.age().saturating_sub(beat) <= PULSE_MISSED_MAX
+        self.start.elapsed().saturating_sub(beat) <= PULSE_MISSED_MAX
     }
 }
 
@@ -128,10 +110,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_shows_nothing_for_ten_seconds_does_not_respond() {
-        let monitor = Monitor::new(NonZero::new(2).expect("not zero"));
+        let monitor = Monitor::new(2);
         assert!(monitor.is_responding());
         let beat = |index: usize| {
-            let vitals = Arc::clone(&monitor.vitals()[index]);
+            let vitals = Arc::clone(&monitor.workers[index]);
             async move { timeout(Duration::from_secs(11), vitals.keep_beating()).await }
         };
         let _ = tokio::join!(beat(0), beat(1));

@@ -1,4 +1,4 @@
-//! The load that the servers are put under.
+//! The load generators: `chime-client bench`, and loops for datagrams, long lines and idle connections.
 
 use std::env;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -16,21 +16,38 @@ use serde_json::Value;
 
 use crate::server::{ALL_CORES, Offer, Server};
 
-/// The core on which the load is made.
+/// The core of the load generator. Servers run on the other.
 const CORE: usize = 1;
 
-/// How long each server is measured in each round.
+/// Time that one measurement of one server takes.
 const DURATION: Duration = Duration::from_secs(1);
+
+/// The same with hundreds of connections: each of 2,000 must get hundreds of replies.
+const LONG_DURATION: Duration = Duration::from_secs(3);
+
+/// Connections, unless the title of the row says otherwise.
+const CONNECTIONS: u16 = 50;
 
 /// Bytes of the long line of digits.
 const DIGITS: usize = 256 << 20;
 
-/// Datagrams on their way at a time, and how long is waited for the lost.
+/// Datagrams in flight, and the time without a reply after which they count as lost.
 const DATAGRAMS: usize = 32;
 const DATAGRAM_WAIT: Duration = Duration::from_millis(200);
 
-/// How long connections are given to settle before memory is measured.
+/// Delay between opening connections and measuring memory.
 const SETTLE: Duration = Duration::from_millis(500);
+
+/// The figures of a closed loop: each connection sends a request when a reply arrives.
+pub(crate) struct ClosedLoop {
+    pub(crate) replies_per_second: f64,
+    /// 99th percentile of the latency, in seconds. Requests without a reply at the end count with their age.
+    pub(crate) latency_p99: f64,
+    /// Jain's fairness index of the replies per connection.
+    pub(crate) fairness: f64,
+    /// Fewest replies of a connection, as a percentage of the most.
+    pub(crate) fewest_percent: f64,
+}
 
 /// The load generator.
 pub(crate) struct Load {
@@ -38,7 +55,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Builds it, and moves this process to the core of the load.
+    /// Builds `chime-client`, and pins this process to the core of the load.
     pub(crate) fn build() -> io::Result<Load> {
         let built = Command::new(env!("CARGO"))
             .args(["build", "--release", "--quiet", "--package", "chime-client"])
@@ -49,7 +66,7 @@ impl Load {
         let mut cores = CpuSet::new();
         cores.set(CORE)?;
         sched_setaffinity(Pid::this(), &cores)?;
-        // This program stands in the folder `deps` beside it.
+        // Benchmarks are in the folder `deps` beside it.
         let deps = env::current_exe()?;
         let folder = deps.ancestors().nth(2).expect("target/release/deps");
         Ok(Load {
@@ -57,24 +74,53 @@ impl Load {
         })
     }
 
-    /// Replies a second, with so many requests on their way on each of 50 connections.
+    /// Returns replies per second of 50 connections, with `in_flight` requests in flight on each.
     pub(crate) fn lines(&self, server: &Server, in_flight: u32) -> io::Result<f64> {
-        let report = self.bench(server, &["--in-flight", &in_flight.to_string()])?;
+        let load = ["--in-flight", &in_flight.to_string()];
+        let report = self.bench(server, CONNECTIONS, DURATION, &load)?;
         number(&report, "requests_per_second")
     }
 
-    /// Connections a second that are opened, greeted, asked once and closed.
-    pub(crate) fn visits(&self, server: &Server) -> io::Result<f64> {
-        number(&self.bench(server, &["--churn"])?, "requests_per_second")
+    /// Measures many connections, with `in_flight` requests in flight on each.
+    pub(crate) fn closed_loop(
+        &self,
+        server: &Server,
+        connections: u16,
+        in_flight: u32,
+    ) -> io::Result<ClosedLoop> {
+        let load = ["--in-flight", &in_flight.to_string()];
+        let report = self.bench(server, connections, LONG_DURATION, &load)?;
+        let fewest = number(&report, "replies_per_connection_min")?;
+        let most = number(&report, "replies_per_connection_max")?;
+        Ok(ClosedLoop {
+            replies_per_second: number(&report, "requests_per_second")?,
+            latency_p99: number(&report, "latency_p99_us")? / 1e6,
+            fairness: number(&report, "fairness")?,
+            fewest_percent: 100.0 * fewest / most,
+        })
     }
 
-    /// The 99th percentile of the latency at this rate, in seconds.
+    /// Returns connections per second, each with a greeting, one request, its reply and a close.
+    pub(crate) fn visits(&self, server: &Server) -> io::Result<f64> {
+        let report = self.bench(server, CONNECTIONS, DURATION, &["--churn"])?;
+        number(&report, "requests_per_second")
+    }
+
+    /// Returns the 99th percentile of the latency in seconds, open loop at `rate` requests per second.
     pub(crate) fn latency(&self, server: &Server, rate: u64) -> io::Result<f64> {
-        let report = self.bench(server, &["--rate", &rate.to_string()])?;
+        let load = ["--rate", &rate.to_string()];
+        let report = self.bench(server, CONNECTIONS, DURATION, &load)?;
         Ok(number(&report, "latency_p99_us")? / 1e6)
     }
 
-    fn bench(&self, server: &Server, load: &[&str]) -> io::Result<Value> {
+    /// Runs `chime-client bench`, and returns its JSON report.
+    fn bench(
+        &self,
+        server: &Server,
+        connections: u16,
+        duration: Duration,
+        load: &[&str],
+    ) -> io::Result<Value> {
         let mut client = Command::new(&self.client);
         if server.offers == [Offer::AllCores] {
             client = Command::new("taskset");
@@ -82,24 +128,21 @@ impl Load {
         }
         let output = client
             .args(["--server", &server.address, "bench", "--json"])
-            .args([
-                "--warm-up",
-                "200ms",
-                "--duration",
-                &format!("{}s", DURATION.as_secs()),
-            ])
+            .args(["--connections", &connections.to_string()])
+            .args(["--warm-up", "200ms"])
+            .args(["--duration", &format!("{}s", duration.as_secs())])
             .args(server.load)
             .args(load)
             .stderr(Stdio::inherit())
             .output()?;
         if !output.status.success() {
-            let what = format!("the load on {} ended with {}", server.name, output.status);
-            return Err(io::Error::other(what));
+            let status = output.status;
+            return Err(io::Error::other(format!("chime-client bench: {status}")));
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// Replies a second to datagrams, of which a few are on their way at a time; and how many were lost.
+    /// Returns replies per second with 32 datagrams in flight, and the number of datagrams lost.
     pub(crate) fn datagrams(&self, server: &Server) -> io::Result<(f64, f64)> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.connect(&server.address)?;
@@ -136,7 +179,7 @@ impl Load {
         Ok((rate, lost as f64))
     }
 
-    /// Bytes a second of a long line of digits, until its sum has come.
+    /// Returns bytes per second of one long line of digits, until the reply arrives.
     pub(crate) fn digits(&self, server: &Server) -> io::Result<f64> {
         let mut stream = TcpStream::connect(&server.address)?;
         read_line(&mut stream)?;
@@ -151,7 +194,7 @@ impl Load {
     }
 }
 
-/// The private memory of the server that a connection takes which has been greeted and says nothing.
+/// Returns the private memory of the server per idle connection, in bytes, measured over `count` of them.
 pub(crate) fn idle_bytes(server: &Server, count: usize) -> io::Result<f64> {
     let connect = || {
         let mut stream = TcpStream::connect(&server.address)?;
@@ -160,7 +203,7 @@ pub(crate) fn idle_bytes(server: &Server, count: usize) -> io::Result<f64> {
         }
         io::Result::Ok(stream)
     };
-    // What the first ones take is taken once.
+    // The first connections also allocate what all of them share.
     let first: Vec<TcpStream> = (0..100).map(|_| connect()).collect::<Result<_, _>>()?;
     sleep(SETTLE);
     let before = server.private_bytes()?;
@@ -181,5 +224,5 @@ fn read_line(stream: &mut TcpStream) -> io::Result<()> {
 
 fn number(report: &Value, name: &str) -> io::Result<f64> {
     let number = report[name].as_f64();
-    number.ok_or_else(|| io::Error::other(format!("no {name} in the report of the load")))
+    number.ok_or_else(|| io::Error::other(format!("chime-client bench: no {name} in its report")))
 }

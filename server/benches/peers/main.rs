@@ -1,13 +1,15 @@
-//! chime beside its peers: how fast each answers on this machine, measured in turns.
+//! Benchmark: throughput, latency, fairness and memory of chime and its peers on this machine.
 //!
-//! `cargo bench -p chime-server --bench peers` starts chime, bare loops around the system calls, and every peer that is
-//! installed: `apt-get install redis-server memcached chrony xinetd python3`. The servers run on the
-//! first core, the load on the second, unless the title says that they share all cores. In each round
-//! every server is measured once; what is printed are medians, and the medians of the ratios of each
-//! round, with the least and the greatest. They are written to `server/benches/peers.txt` and drawn in
-//! `server/benches/peers.svg`.
+//! `cargo bench -p chime-server --bench peers` starts chime, bare event loops, and every installed peer:
+//! `apt-get install redis-server memcached chrony xinetd python3`. Servers run on the first core, the load
+//! generator on the second, unless the title of a row says that they share all cores.
 //!
-//! `cargo bench -p chime-server --bench peers -- 15` measures so many rounds in place of 5.
+//! In each round every server is measured once, one after the other. The report shows the median of the
+//! rounds, and the median, minimum and maximum of the ratio chime / peer of each round. It is written to
+//! `server/benches/peers.txt` and drawn in `server/benches/peers.svg`. The exit code is 1 if a figure is
+//! missing.
+//!
+//! `cargo bench -p chime-server --bench peers -- 15` runs 15 rounds instead of 5.
 
 mod bare;
 mod load;
@@ -20,15 +22,23 @@ use std::io;
 use std::process::ExitCode;
 
 use load::{Load, idle_bytes};
-use report::{Report, Unit};
+use report::{Goal, Report, Unit};
 use server::{Offer, Server};
 
-/// How often everything is measured, if not told otherwise.
+/// Default number of rounds.
 const ROUNDS: usize = 5;
 
-/// Idle connections held while memory is measured; of servers with a thread for each, fewer.
+/// Idle connections for the memory row; fewer for servers with a thread per connection.
 const IDLE_CONNECTIONS: usize = 10_000;
 const IDLE_THREADS: usize = 500;
+
+/// Connections of the fairness rows, and requests in flight on each.
+const MANY_CONNECTIONS: [u16; 2] = [500, 2000];
+const MANY_IN_FLIGHT: u32 = 16;
+
+/// Goals of the fairness rows: Jain's index of chime, and p99 of chime / p99 of the bare loop.
+const FAIRNESS_MIN: f64 = 0.98;
+const P99_RATIO_MAX: f64 = 2.0;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args()
@@ -45,7 +55,7 @@ fn main() -> ExitCode {
         [rounds] => match rounds.parse() {
             Ok(rounds) => measure(rounds),
             Err(_) => Err(io::Error::other(format!(
-                "'{rounds}' is no number of rounds"
+                "not a number of rounds: {rounds}"
             ))),
         },
         _ => Err(io::Error::other(
@@ -62,12 +72,13 @@ fn main() -> ExitCode {
 }
 
 fn measure(rounds: usize) -> io::Result<()> {
-    let servers = server::start_all()?;
+    let (servers, left_out) = server::start_all()?;
     let load = Load::build()?;
-    let mut report = Report::new(rounds);
+    let mut report = Report::new(rounds, left_out)?;
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         measure_streams(&load, &servers, &mut report);
+        measure_many(&load, &servers, &mut report);
         measure_datagrams(&load, &servers, &mut report);
         measure_latency(&load, &servers, &mut report);
     }
@@ -75,16 +86,17 @@ fn measure(rounds: usize) -> io::Result<()> {
     report.write()
 }
 
-/// The servers that offer this.
+/// Returns the servers that offer `offer`.
 fn offering(servers: &[Server], offer: Offer) -> impl Iterator<Item = &Server> {
     servers
         .iter()
         .filter(move |server| server.offers.contains(&offer))
 }
 
-/// What is said of a load on all connections: the one without pipelining sets the rate of others.
+/// Returns the title of a throughput row with 50 connections. The row with 1 in flight sets the rate of the
+/// open loop.
 fn lines_title(in_flight: u32) -> String {
-    format!("TCP, 50 connections, {in_flight} in flight each")
+    format!("TCP, 50 connections, {in_flight} in flight each: replies per second")
 }
 
 fn measure_streams(load: &Load, servers: &[Server], report: &mut Report) {
@@ -95,44 +107,62 @@ fn measure_streams(load: &Load, servers: &[Server], report: &mut Report) {
         }
     }
     for server in offering(servers, Offer::AllCores) {
-        let title = "TCP, 50 connections, 16 in flight each, server and load share all cores";
+        let title = "TCP, 50 connections, 16 in flight each, all cores shared: replies per second";
         report.add(title, Unit::PerSecond, server.name, load.lines(server, 16));
     }
     for server in offering(servers, Offer::Lines).chain(offering(servers, Offer::Visits)) {
-        let title = "TCP, a connection for each request";
+        let title = "TCP, one request per connection: connections per second";
         report.add(title, Unit::PerSecond, server.name, load.visits(server));
     }
     for server in offering(servers, Offer::Sink) {
-        let title = "TCP, a line of 256 MiB of digits";
-        report.add(
-            title,
-            Unit::BytesPerSecond,
-            server.name,
-            load.digits(server),
-        );
+        let title = "TCP, one line of 256 MiB of digits: bytes per second";
+        let rate = load.digits(server);
+        report.add(title, Unit::BytesPerSecond, server.name, rate);
+    }
+}
+
+/// Measures throughput, latency and fairness with hundreds of connections. Servers with a thread per
+/// connection are left out.
+fn measure_many(load: &Load, servers: &[Server], report: &mut Report) {
+    for connections in MANY_CONNECTIONS {
+        let title = |figure: &str| {
+            format!("TCP, {connections} connections, {MANY_IN_FLIGHT} in flight each: {figure}")
+        };
+        let (rate, p99) = (title("replies per second"), title("p99 latency, \u{b5}s"));
+        let fairness = title("Jain's fairness index");
+        let fewest = title("fewest replies, % of the most");
+        for server in offering(servers, Offer::Lines).filter(|server| !server.has_threads()) {
+            let name = server.name;
+            let measured = load.closed_loop(server, connections, MANY_IN_FLIGHT);
+            let measured = measured.as_ref();
+            let figure = measured.map(|figures| figures.replies_per_second);
+            report.add(&rate, Unit::PerSecond, name, figure);
+            let figure = measured.map(|figures| figures.latency_p99);
+            report.add(&p99, Unit::Seconds, name, figure);
+            let figure = measured.map(|figures| figures.fairness);
+            report.add(&fairness, Unit::Index, name, figure);
+            let figure = measured.map(|figures| figures.fewest_percent);
+            report.add(&fewest, Unit::Percent, name, figure);
+        }
+        report.set_goal(&p99, Goal::RatioMax("bare loop", P99_RATIO_MAX));
+        report.set_goal(&fairness, Goal::Min(FAIRNESS_MIN));
     }
 }
 
 fn measure_datagrams(load: &Load, servers: &[Server], report: &mut Report) {
     for server in offering(servers, Offer::Datagrams) {
-        let (rate, lost) = match load.datagrams(server) {
-            Ok((rate, lost)) => (Ok(rate), Ok(lost)),
-            Err(error) => {
-                eprintln!("UDP: {}: {error}", server.name);
-                continue;
-            }
-        };
-        report.add("UDP", Unit::PerSecond, server.name, rate);
-        report.add(
-            "UDP, datagrams lost in a second",
-            Unit::Count,
-            server.name,
-            lost,
-        );
+        let measured = load.datagrams(server);
+        let measured = measured.as_ref();
+        let title = "UDP, 32 in flight: replies per second";
+        let rate = measured.map(|(rate, _)| *rate);
+        report.add(title, Unit::PerSecond, server.name, rate);
+        let title = "UDP, 32 in flight: datagrams lost in 1 s";
+        let lost = measured.map(|(_, lost)| *lost);
+        report.add(title, Unit::Count, server.name, lost);
     }
 }
 
-/// Measures the latency at a rate that the slower of chime and redis can serve twice over.
+/// Measures the latency in an open loop, at half of the throughput of the slower of chime and redis.
 fn measure_latency(load: &Load, servers: &[Server], report: &mut Report) {
     let measured: Vec<&Server> = offering(servers, Offer::Lines)
         .filter(|server| ["chime", "redis"].contains(&server.name))
@@ -144,7 +174,8 @@ fn measure_latency(load: &Load, servers: &[Server], report: &mut Report) {
         return;
     };
     for server in measured {
-        let title = "p99 at half of the maximum rate, open loop";
+        let title =
+            "TCP, 50 connections, open loop at half of the maximum rate: p99 latency, \u{b5}s";
         let seconds = load.latency(server, (rate / 2.0) as u64);
         report.add(title, Unit::Seconds, server.name, seconds);
     }
@@ -156,7 +187,7 @@ fn measure_memory(servers: &[Server], report: &mut Report) {
             true => IDLE_THREADS,
             false => IDLE_CONNECTIONS,
         };
-        let title = "memory of an idle connection";
+        let title = "TCP, idle connection: private memory, bytes";
         report.add(title, Unit::Bytes, server.name, idle_bytes(server, count));
     }
 }

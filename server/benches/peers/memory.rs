@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::process::Child;
 
-/// The memory that is this process's alone, in bytes.
+/// Returns the private memory of the process, in bytes.
 pub(crate) fn private_bytes(process: &Child) -> io::Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", process.id()))?;
     let private = rollup.lines().filter(|line| line.starts_with("Private_"));

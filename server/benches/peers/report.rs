@@ -1,50 +1,74 @@
-//! What was measured, as text and as a plot.
+//! The report, as text and as an SVG plot.
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Write};
 use std::fs;
 use std::io;
+use std::process::Command;
 
-/// Where the report is written.
+use chrono::Utc;
+
+/// The folder of the report.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches");
 
-/// The server with which the others are compared.
+/// The server that the ratios compare with the others.
 const OURS: &str = "chime";
 
-/// How high a bar of the plot is, with the space below it.
+/// Height of a bar of the plot, with the space below it.
 const BAR: usize = 16;
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     PerSecond,
     BytesPerSecond,
     Bytes,
+    /// Shown in microseconds.
     Seconds,
     Count,
+    Percent,
+    /// Jain's fairness index.
+    Index,
 }
 
 impl Unit {
     fn show(self, value: f64) -> String {
         match self {
+            _ if value.is_nan() => "missing".into(),
             Unit::PerSecond if value >= 1e6 => format!("{:.2} M/s", value / 1e6),
             Unit::PerSecond => format!("{:.1} k/s", value / 1e3),
             Unit::BytesPerSecond => format!("{:.2} GB/s", value / 1e9),
             Unit::Bytes => format!("{value:.0} B"),
             Unit::Count => format!("{value:.0}"),
-            Unit::Seconds => format!("{:.0} us", value * 1e6),
+            Unit::Seconds => format!("{:.0} \u{b5}s", value * 1e6),
+            Unit::Percent => format!("{value:.1} %"),
+            Unit::Index => format!("{value:.3}"),
         }
     }
 }
 
+/// A goal for chime in one row.
+#[derive(Clone, Copy)]
+pub(crate) enum Goal {
+    /// The figure is at least this.
+    Min(f64),
+    /// The ratio of the figure to that of the named server is at most this.
+    RatioMax(&'static str, f64),
+}
+
 /// The figures of every round.
 pub(crate) struct Report {
-    rounds: usize,
+    /// Lines that say what is compared, where and when.
+    header: Vec<String>,
     rows: Vec<Row>,
+    /// A line for each figure that could not be measured.
+    missing: Vec<String>,
 }
 
 struct Row {
     title: String,
     unit: Unit,
+    goal: Option<Goal>,
+    /// The figures of each server, one for each round: NaN if it is missing.
     servers: Vec<(&'static str, Vec<f64>)>,
 }
 
@@ -56,28 +80,50 @@ impl Row {
             .map(|(_, values)| &**values)
     }
 
-    /// What ours is in comparison with this one, in each round.
+    /// Returns the ratio of chime to the server in each round. Rounds with a missing figure, or with zero
+    /// for the server, have none.
     fn ratios(&self, values: &[f64]) -> Vec<f64> {
         let ours = self.values(OURS).unwrap_or_default();
         let ratios = ours.iter().zip(values).map(|(ours, theirs)| ours / theirs);
-        // Nothing can be compared with zero.
         ratios.filter(|ratio| ratio.is_finite()).collect()
     }
 
-    /// The bars of the servers, below each other.
+    /// Returns the goal and whether chime meets it, as a line.
+    fn goal(&self) -> Option<String> {
+        let median_of = |values: Option<&[f64]>| values.map_or(f64::NAN, median);
+        let (text, is_met) = match self.goal? {
+            Goal::Min(min) => {
+                let value = median_of(self.values(OURS));
+                (format!("at least {}", self.unit.show(min)), value >= min)
+            }
+            Goal::RatioMax(server, max) => {
+                let ratios = self.values(server).map(|values| self.ratios(values));
+                let ratio = median_of(ratios.as_deref());
+                (format!("at most {max:.2} x {server}"), ratio <= max)
+            }
+        };
+        let result = if is_met { "met" } else { "missed" };
+        Some(format!("goal for {OURS}: {text}: {result}"))
+    }
+
+    /// Returns the bars of the servers and the goal as SVG, one line below the other.
     fn bars(&self) -> String {
         let medians = self.servers.iter().map(|(_, values)| median(values));
-        let greatest = medians.fold(f64::MIN_POSITIVE, f64::max);
+        let max = medians.fold(f64::MIN_POSITIVE, f64::max);
         let mut svg = String::new();
         for (index, (server, values)) in self.servers.iter().enumerate() {
             let value = median(values);
-            let width = 260.0 * value / greatest;
+            let width = (260.0 * value / max).max(0.0);
             let fill = if *server == OURS {
                 "#1769aa"
             } else {
                 "#b8c4ce"
             };
-            let shown = self.unit.show(value);
+            let mut shown = self.unit.show(value);
+            let ratios = self.ratios(values);
+            if *server != OURS && !ratios.is_empty() {
+                let _ = write!(shown, ", {:.2} x", median(&ratios));
+            }
             let top = BAR * index;
             let middle = top + BAR - 4;
             let _ = writeln!(
@@ -90,37 +136,68 @@ impl Row {
                 width + 134.0,
             );
         }
+        if let Some(goal) = self.goal() {
+            let y = BAR * (self.servers.len() + 1) - 4;
+            let _ = writeln!(
+                svg,
+                "<text x='128' y='{y}' font-style='italic'>{goal}</text>"
+            );
+        }
         svg
+    }
+
+    /// Returns the number of lines below the title.
+    fn lines(&self) -> usize {
+        self.servers.len() + usize::from(self.goal.is_some())
     }
 }
 
 impl Report {
-    pub(crate) fn new(rounds: usize) -> Report {
-        Report {
-            rounds,
+    /// Starts a report of this number of rounds. `left_out` names the peers that are not measured.
+    pub(crate) fn new(rounds: usize, left_out: Vec<String>) -> io::Result<Report> {
+        let mut header = vec![
+            format!(
+                "Medians of {rounds} rounds. After a peer: ratio {OURS} / peer, median (minimum to maximum) of the rounds."
+            ),
+            "Higher is better: per second, fairness, %. Lower is better: latency, memory, lost."
+                .into(),
+            format!(
+                "{}; commit {}",
+                Utc::now().format("%Y-%m-%d %H:%M UTC"),
+                commit()?
+            ),
+            machine()?,
+            format!("load average before the run: {}", load_average()?),
+        ];
+        header.extend(left_out.iter().map(|peer| format!("left out: {peer}")));
+        Ok(Report {
+            header,
             rows: Vec::new(),
-        }
+            missing: Vec::new(),
+        })
     }
 
-    /// Adds a figure, or says why there is none.
-    pub(crate) fn add(
+    /// Adds the figure of a server in the current round.
+    pub(crate) fn add<E: Display>(
         &mut self,
         title: &str,
         unit: Unit,
         server: &'static str,
-        measured: io::Result<f64>,
+        measured: Result<f64, E>,
     ) {
-        let value = match measured {
-            Ok(value) => value,
-            Err(error) => return eprintln!("{title}: {server}: {error}"),
-        };
+        let value = measured.unwrap_or_else(|error| {
+            let line = format!("missing: {title}: {server}: {error}");
+            eprintln!("{line}");
+            self.missing.push(line);
+            f64::NAN
+        });
         let index = self.rows.iter().position(|row| row.title == title);
         let index = index.unwrap_or_else(|| {
-            let (title, servers) = (title.into(), Vec::new());
             self.rows.push(Row {
-                title,
+                title: title.into(),
                 unit,
-                servers,
+                goal: None,
+                servers: Vec::new(),
             });
             self.rows.len() - 1
         });
@@ -131,53 +208,75 @@ impl Report {
         }
     }
 
-    /// What was added last.
+    /// Sets the goal of a row that has figures.
+    pub(crate) fn set_goal(&mut self, title: &str, goal: Goal) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.title == title) {
+            row.goal = Some(goal);
+        }
+    }
+
+    /// Returns the last figure of the server in this row.
     pub(crate) fn last(&self, title: &str, server: &str) -> Option<f64> {
         let row = self.rows.iter().find(|row| row.title == title)?;
         row.values(server)?.last().copied()
     }
 
-    /// Prints it, and writes it and its plot.
-    pub(crate) fn write(&self) -> io::Result<()> {
+    /// Prints the report, and writes it and its plot.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written, or a figure is missing. In the latter case both files are written.
+    pub(crate) fn write(&mut self) -> io::Result<()> {
+        let load = format!("load average after the run: {}", load_average()?);
+        self.header.push(load);
         let text = self.text();
         print!("{text}");
         fs::write(format!("{FOLDER}/peers.txt"), text)?;
-        fs::write(format!("{FOLDER}/peers.svg"), self.plot())
+        fs::write(format!("{FOLDER}/peers.svg"), self.plot())?;
+        match self.missing.len() {
+            0 => Ok(()),
+            count => Err(io::Error::other(format!("{count} figures are missing"))),
+        }
     }
 
     fn text(&self) -> String {
-        let mut text = format!(
-            "medians of {} rounds; chime in comparison, least to greatest\n",
-            self.rounds
-        );
+        let mut text = String::new();
+        for line in self.header.iter().chain(&self.missing) {
+            let _ = writeln!(text, "{line}");
+        }
         for row in &self.rows {
             let _ = writeln!(text, "\n{}", row.title);
             for (server, values) in &row.servers {
                 let _ = write!(text, "  {server:<16}{:>12}", row.unit.show(median(values)));
                 let ratios = row.ratios(values);
                 if *server != OURS && !ratios.is_empty() {
-                    let (least, greatest) = (least(&ratios), greatest(&ratios));
-                    let _ = write!(
-                        text,
-                        "   {:.2} ({least:.2} to {greatest:.2})",
-                        median(&ratios)
-                    );
+                    let (median, min, max) = (median(&ratios), min(&ratios), max(&ratios));
+                    let _ = write!(text, "   {median:.2} ({min:.2} to {max:.2})");
                 }
                 text.push('\n');
+            }
+            if let Some(goal) = row.goal() {
+                let _ = writeln!(text, "  {goal}");
             }
         }
         text
     }
 
-    /// A bar for each server, in each row as long as the figure is in comparison with the greatest. The
-    /// rows stand in two columns.
+    /// Returns the plot as SVG, in two columns: a bar for each server, whose length is the share of its figure
+    /// in the maximum of the row.
     fn plot(&self) -> String {
         const HEAD: usize = 34;
-        const COLUMN: usize = 480;
-        let height_of = |row: &Row| HEAD + BAR * row.servers.len();
+        const COLUMN: usize = 540;
+        let height_of = |row: &Row| HEAD + BAR * row.lines();
         let total: usize = self.rows.iter().map(height_of).sum();
-        let (mut x, mut y, mut height) = (0, 0, 0);
+        let header = self.header.iter().chain(&self.missing);
         let mut bars = String::new();
+        for (index, line) in header.clone().enumerate() {
+            let y = BAR * (index + 1) + 4;
+            let _ = writeln!(bars, "<text x='10' y='{y}'>{}</text>", Escaped(line));
+        }
+        let top = BAR * header.count() + 10;
+        let (mut x, mut y, mut height) = (0, 0, 0);
         for row in &self.rows {
             if x == 0 && y >= total / 2 {
                 (x, y) = (COLUMN, 0);
@@ -186,12 +285,12 @@ impl Report {
                 bars,
                 "<g transform='translate({x} {})'>\n\
                  <text x='10' y='-6' font-weight='bold'>{}</text>\n{}</g>",
-                y + HEAD,
-                row.title,
+                top + y + HEAD,
+                Escaped(&row.title),
                 row.bars()
             );
             y += height_of(row);
-            height = height.max(y + 20);
+            height = height.max(top + y + 20);
         }
         let width = 2 * COLUMN;
         format!(
@@ -202,16 +301,64 @@ impl Report {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
+/// Text with the characters escaped that XML reserves.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.replace('&', "&amp;").replace('<', "&lt;"))
+    }
 }
 
-fn least(values: &[f64]) -> f64 {
+/// Returns the abbreviated commit, with `-dirty` if tracked files differ from it.
+fn commit() -> io::Result<String> {
+    let git = Command::new("git")
+        .args(["-C", FOLDER, "describe", "--always", "--dirty"])
+        .output()?;
+    match git.status.success() {
+        true => Ok(String::from_utf8_lossy(&git.stdout).trim().into()),
+        false => Ok("unknown".into()),
+    }
+}
+
+/// Returns the CPU model, the number of cores and the kernel release.
+fn machine() -> io::Result<String> {
+    let cpus = fs::read_to_string("/proc/cpuinfo")?;
+    let value = |name| {
+        let mut lines = cpus.lines().filter(move |line| line.starts_with(name));
+        lines.next()?.split_once(": ").map(|(_, value)| value)
+    };
+    let cores = cpus.lines().filter(|line| line.starts_with("processor"));
+    let (model, number) = (value("model name"), value("model\t"));
+    let model = model.unwrap_or("unknown CPU");
+    let number = number.unwrap_or("unknown");
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(format!(
+        "{model} (model {number}), {} cores, Linux {}",
+        cores.count(),
+        kernel.trim()
+    ))
+}
+
+/// Returns the load average over 1, 5 and 15 minutes.
+fn load_average() -> io::Result<String> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    let averages: Vec<&str> = text.split(' ').take(3).collect();
+    Ok(averages.join(", "))
+}
+
+/// Returns the median of the figures that are not missing, NaN if all are.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.retain(|value| !value.is_nan());
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn min(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
-fn greatest(values: &[f64]) -> f64 {
+fn max(values: &[f64]) -> f64 {
     values.iter().copied().fold(0.0, f64::max)
 }

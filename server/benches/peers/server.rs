@@ -1,4 +1,4 @@
-//! The servers that are compared: chime, the bare loops, and the peers that are installed here.
+//! The servers: chime, the bare loops, and the peers that are installed.
 
 use std::env;
 use std::fs;
@@ -9,39 +9,41 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use crate::memory;
 
-/// How long a server may take to listen.
+/// Time limit for a server to listen.
 const START_MAX: Duration = Duration::from_secs(10);
 
-/// The core on which servers run. The load is made on the other.
+/// The core of the servers. The load generator runs on the other.
 const CORE: &str = "0";
 
-/// What `taskset` takes for all of them: those that there are not do not matter to it.
+/// All cores, as a `taskset` list. Cores that do not exist are ignored.
 pub(crate) const ALL_CORES: &str = "0-1023";
 
-/// What a server offers to be measured.
+/// A kind of load that a server can be measured with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offer {
-    /// A conversation of lines.
+    /// Lines over TCP.
     Lines,
-    /// An answer to who connects, and then the end.
+    /// One reply per TCP connection, then EOF.
     Visits,
     Datagrams,
-    /// Something at the end of a long line.
+    /// A reply at the end of a long line.
     Sink,
-    /// A conversation of lines, by threads that share all cores with the load.
+    /// Lines over TCP, with all cores shared by the server and the load generator.
     AllCores,
 }
 
-/// A server that runs, until it is dropped.
+/// A running server. Dropping it kills the process.
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) offers: Vec<Offer>,
     pub(crate) address: String,
-    /// What the load has to know of it.
+    /// Options of `chime-client bench` for this server.
     pub(crate) load: &'static [&'static str],
-    /// What it answers when it comes in a datagram.
+    /// A request datagram.
     pub(crate) datagram: &'static [u8],
     process: Child,
     folder: PathBuf,
@@ -49,7 +51,7 @@ pub(crate) struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have exited already.
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.folder);
@@ -57,26 +59,26 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Whether each connection takes a thread.
+    /// Returns whether the server runs a thread per connection.
     pub(crate) fn has_threads(&self) -> bool {
         self.name.contains("threads")
     }
 
-    /// The memory that is this process's alone, in bytes.
+    /// Returns the private memory of the process, in bytes.
     pub(crate) fn private_bytes(&self) -> io::Result<u64> {
         memory::private_bytes(&self.process)
     }
 }
 
-/// A server to be started.
+/// How to start a server.
 struct Recipe {
     name: &'static str,
     offers: &'static [Offer],
     load: &'static [&'static str],
     datagram: &'static [u8],
-    /// Files that it needs: a name and a text, with `ADDRESS`, `PORT` and `FOLDER` in it.
+    /// A configuration file: its name and text. `ADDRESS`, `PORT` and `FOLDER` are replaced.
     file: Option<(&'static str, &'static str)>,
-    /// The program and its arguments, with the same in them.
+    /// The program and its arguments, with the same replacements.
     command: String,
 }
 
@@ -93,26 +95,42 @@ impl Recipe {
     }
 }
 
-/// What asks an NTP server for the time: version 4, from a client.
+/// An NTP version 4 client request.
 const NTP_REQUEST: [u8; 48] = {
     let mut request = [0; 48];
     request[0] = 0x23;
     request
 };
 
-/// Starts every server that there is; says which ones there are not.
-pub(crate) fn start_all() -> io::Result<Vec<Server>> {
-    let mut servers = Vec::new();
-    for recipe in ours()?.into_iter().chain(peers()?) {
+/// Starts chime, the bare loops and every installed peer. Also returns the names of the peers that did not
+/// start, with the error.
+///
+/// # Errors
+///
+/// If chime or a bare loop does not start.
+pub(crate) fn start_all() -> io::Result<(Vec<Server>, Vec<String>)> {
+    raise_descriptor_limit()?;
+    let (mut servers, mut left_out) = (Vec::new(), Vec::new());
+    for recipe in ours()? {
+        let failed = |error| io::Error::other(format!("cannot start {}: {error}", recipe.name));
+        servers.push(start(&recipe).map_err(failed)?);
+    }
+    for recipe in peers()? {
         match start(&recipe) {
             Ok(server) => servers.push(server),
-            Err(error) => eprintln!("left out: {}: {error}", recipe.name),
+            Err(error) => left_out.push(format!("{}: {error}", recipe.name)),
         }
     }
-    Ok(servers)
+    Ok((servers, left_out))
 }
 
-/// chime, and the bare loops.
+/// Raises the soft limit of open files to the hard limit. Child processes inherit it.
+fn raise_descriptor_limit() -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
+}
+
+/// Returns chime and the bare loops.
 fn ours() -> io::Result<Vec<Recipe>> {
     use Offer::{AllCores, Datagrams, Lines, Sink};
 
@@ -138,13 +156,14 @@ fn ours() -> io::Result<Vec<Recipe>> {
     ])
 }
 
-/// The servers of others.
+/// Returns the peers.
 fn peers() -> io::Result<Vec<Recipe>> {
     use Offer::{AllCores, Datagrams, Lines, Visits};
 
     let threads = available_parallelism()?;
-    let memcached =
-        |threads| format!("memcached -u nobody -l 127.0.0.1 -p PORT -U 0 -t {threads} -c 15000");
+    let memcached = |threads| {
+        format!("memcached -u nobody -l 127.0.0.1 -p PORT -U 0 -t {threads} -c 15000 -b 4096")
+    };
     let version = &["--greeting-lines", "0", "--request", "version"];
     let python = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/threaded.py");
     Ok(vec![
@@ -152,7 +171,7 @@ fn peers() -> io::Result<Vec<Recipe>> {
             load: &["--greeting-lines", "0", "--request", "PING"],
             file: Some((
                 "redis.conf",
-                "bind 127.0.0.1\nport PORT\nsave \"\"\nmaxclients 15000\n",
+                "bind 127.0.0.1\nport PORT\nsave \"\"\nmaxclients 15000\ntcp-backlog 4096\n",
             )),
             ..Recipe::new("redis", &[Lines], "redis-server FOLDER/redis.conf")
         },
@@ -170,7 +189,7 @@ fn peers() -> io::Result<Vec<Recipe>> {
             format!("python3 {python} ADDRESS"),
         ),
         Recipe {
-            // It answers who connects, and does not wait to be asked.
+            // It replies to a connection without a request.
             load: &["--greeting-lines", "0", "--request", ""],
             file: Some(("xinetd.conf", XINETD)),
             ..Recipe::new(
@@ -255,10 +274,12 @@ fn start(recipe: &Recipe) -> io::Result<Server> {
     let begin = Instant::now();
     while !listens(&server.address, is_udp) {
         if let Some(status) = server.process.try_wait()? {
-            return Err(io::Error::other(format!("it ended with {status}")));
+            return Err(io::Error::other(format!("exited with {status}")));
         }
         if begin.elapsed() > START_MAX {
-            return Err(io::Error::other("it does not listen"));
+            return Err(io::Error::other(format!(
+                "does not listen after {START_MAX:?}"
+            )));
         }
         sleep(Duration::from_millis(20));
     }
@@ -273,7 +294,7 @@ fn free_address(is_udp: bool) -> io::Result<String> {
     Ok(address.to_string())
 }
 
-/// Whether someone listens. A datagram socket does when the port is taken.
+/// Returns whether a server listens. Over UDP it does if the port is in use.
 fn listens(address: &str, is_udp: bool) -> bool {
     match is_udp {
         false => TcpStream::connect(address).is_ok(),

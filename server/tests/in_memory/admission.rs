@@ -10,10 +10,8 @@ use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
-use crate::sockets::{FULL, Server, rest_of};
+use crate::sockets::{FULL, Server, WELCOME, rest_of};
 use crate::{QUIET, options, run};
-
-const WELCOME: &str = "Welcome to the server\n";
 
 fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address and a port")
@@ -61,7 +59,7 @@ fn t21_a_trusted_proxy_passes_its_clients_on() {
     // A record of no known type, as long as a header may be.
     long.extend([0xe0, 0x01, 0xf9]);
     long.resize(520, 0);
-    let headers: [Vec<u8>; 7] = [
+    let headers: [Vec<u8>; 9] = [
         b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 9990\r\n".into(),
         b"PROXY TCP6 2001:db8::1 2001:db8::9 50000 9990\r\n".into(),
         b"PROXY UNKNOWN\r\n".into(),
@@ -69,6 +67,9 @@ fn t21_a_trusted_proxy_passes_its_clients_on() {
         binary_header(1, 0x11, &long),
         binary_header(0, 0x00, &[]),
         binary_header(0, 0x11, &ADDRESSES),
+        // The addresses of the command LOCAL do not matter, whatever is left of them.
+        binary_header(0, 0x11, &[]),
+        binary_header(0, 0x21, &ADDRESSES[..5]),
     ];
     run(async move {
         let server = behind_proxies(options());

@@ -19,21 +19,21 @@ use tokio_util::sync::CancellationToken;
 use crate::{QUIET, options, run};
 
 /// A conversation in a task of its own.
-struct Served {
-    task: JoinHandle<Result<(), Failure>>,
-    stop: CancellationToken,
+pub(crate) struct Served {
+    pub(crate) task: JoinHandle<Result<(), Failure>>,
+    pub(crate) stop: CancellationToken,
 }
 
-fn worker(stop: &CancellationToken) -> Rc<Worker> {
+pub(crate) fn worker(stop: &CancellationToken) -> Rc<Worker> {
     Rc::new(Worker::new(options(), Arc::default(), stop.clone()))
 }
 
-fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Served {
+pub(crate) fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Served {
     let stop = CancellationToken::new();
     serve_with(stream, worker(&stop), stop)
 }
 
-fn serve_with(
+pub(crate) fn serve_with(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     worker: Rc<Worker>,
     stop: CancellationToken,
@@ -44,12 +44,12 @@ fn serve_with(
 }
 
 /// Serves one end of a stream that holds `capacity` bytes in each direction, and returns the other.
-fn connect(capacity: usize) -> (DuplexStream, Served) {
+pub(crate) fn connect(capacity: usize) -> (DuplexStream, Served) {
     let (client, server) = duplex(capacity);
     (client, serve(server))
 }
 
-async fn read_text(client: &mut DuplexStream, text: &str) {
+pub(crate) async fn read_text(client: &mut DuplexStream, text: &str) {
     let mut buffer = vec![0; text.len()];
     client.read_exact(&mut buffer).await.expect("all of it");
     assert_eq!(String::from_utf8_lossy(&buffer), text);
@@ -78,7 +78,7 @@ fn short_reads_and_short_writes_change_nothing() {
 }
 
 /// Waits for the end of a conversation that takes too long.
-async fn failure(served: Served) -> Failure {
+pub(crate) async fn failure(served: Served) -> Failure {
     served.task.await.expect("no panic").expect_err("a timeout")
 }
 

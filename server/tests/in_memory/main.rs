@@ -2,7 +2,10 @@
 
 mod admission;
 mod conversations;
+mod deadlines;
+mod many;
 mod sockets;
+mod stop;
 mod streams;
 
 use std::num::NonZero;
@@ -17,7 +20,13 @@ use tokio::time::timeout;
 const QUIET: Duration = Duration::from_millis(10);
 
 fn options() -> Options {
-    Options::new(Script::clock_at_start, NonZero::new(2).expect("not zero"))
+    options_for(2)
+}
+
+/// Options that serve this many connections at one time.
+fn options_for(connections: usize) -> Options {
+    let connections = u32::try_from(connections).ok().and_then(NonZero::new);
+    Options::new(Script::clock_at_start, connections.expect("not zero"))
 }
 
 /// Runs a test on one thread, in virtual time: when every task waits, the next deadline is now.

@@ -3,14 +3,14 @@
 use std::cell::Cell;
 use std::future::pending;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chime_protocol::model::Script;
 use chime_server::{Counters, Datagram, Datagrams, Event, Listener, Offer, Options, Tally, serve};
 use chrono::NaiveDateTime;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::Instant;
@@ -18,20 +18,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{options, run};
 
-const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1024));
+pub(crate) const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1024));
 
+/// Where no reply can be sent.
+pub(crate) const UNREACHABLE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
+
+pub(crate) const WELCOME: &str = "Welcome to the server\n";
 pub(crate) const FULL: &str = "The server is full, please try again later\n";
 
-/// A connection, and who it seems to come from.
-type Arrival = (DuplexStream, SocketAddr);
+/// Any stream.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
-/// Accepts what a test sends it.
-struct Door(UnboundedReceiver<io::Result<Arrival>>);
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-impl Listener for Door {
-    type Stream = DuplexStream;
+/// A connection, and its peer.
+pub(crate) type Accepted = (Box<dyn Stream>, SocketAddr);
 
-    async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
+/// The backlog is what a test has sent.
+struct Backlog(UnboundedReceiver<io::Result<Accepted>>);
+
+impl Listener for Backlog {
+    type Stream = Box<dyn Stream>;
+
+    async fn accept(&mut self) -> io::Result<Accepted> {
         match self.0.recv().await {
             Some(arrival) => arrival,
             None => pending().await,
@@ -55,14 +64,17 @@ impl Datagrams for Mailbox {
     }
 
     async fn send(&mut self, batch: &[Datagram]) -> usize {
-        let sent = |reply: &&Datagram| self.replies.send(reply.payload().to_vec()).is_ok();
+        let sent = |reply: &&Datagram| {
+            let is_reachable = reply.peer.ip() != UNREACHABLE;
+            is_reachable && self.replies.send(reply.payload().to_vec()).is_ok()
+        };
         batch.iter().filter(sent).count()
     }
 }
 
 /// A server in a task of its own, and the test's ends of its sockets.
 pub(crate) struct Server {
-    door: UnboundedSender<io::Result<Arrival>>,
+    pub(crate) backlog: UnboundedSender<io::Result<Accepted>>,
     pub(crate) requests: UnboundedSender<io::Result<Datagram>>,
     pub(crate) replies: UnboundedReceiver<Vec<u8>>,
     pub(crate) stop: CancellationToken,
@@ -76,7 +88,7 @@ impl Server {
     }
 
     pub(crate) fn offering(offer: Offer, options: Options) -> Server {
-        let (door, arrivals) = unbounded_channel();
+        let (backlog, accepted) = unbounded_channel();
         let (requests, mail) = unbounded_channel();
         let (reply_sender, replies) = unbounded_channel();
         let mailbox = Mailbox {
@@ -86,14 +98,14 @@ impl Server {
         let stop = CancellationToken::new();
         let counters = Arc::new(Counters::default());
         let serving = serve(
-            vec![(Door(arrivals), offer)],
+            vec![(Backlog(accepted), offer)],
             vec![mailbox],
             options,
             Arc::clone(&counters),
             stop.clone(),
         );
         Server {
-            door,
+            backlog,
             requests,
             replies,
             stop,
@@ -102,15 +114,20 @@ impl Server {
         }
     }
 
-    fn connect(&self) -> DuplexStream {
+    pub(crate) fn connect(&self) -> DuplexStream {
         self.connect_from(PEER)
     }
 
     pub(crate) fn connect_from(&self, peer: SocketAddr) -> DuplexStream {
         let (client, server) = duplex(1024);
-        let arrival = Ok((server, peer));
-        self.door.send(arrival).expect("the server accepts");
+        self.accept(server, peer);
         client
+    }
+
+    /// Puts a connection into the backlog.
+    pub(crate) fn accept(&self, stream: impl Stream + 'static, peer: SocketAddr) {
+        let accepted: Accepted = (Box::new(stream), peer);
+        self.backlog.send(Ok(accepted)).expect("the server accepts");
     }
 
     pub(crate) fn ask(&self, request: &[u8], from: SocketAddr) {
@@ -119,14 +136,14 @@ impl Server {
             .expect("the server receives");
     }
 
-    async fn converse(&self, requests: &str) -> String {
+    pub(crate) async fn converse(&self, requests: &str) -> String {
         let mut client = self.connect();
         client.write_all(requests.as_bytes()).await.expect("sent");
         client.shutdown().await.expect("half-closed");
         rest_of(&mut client).await
     }
 
-    async fn ended(self) -> Tally {
+    pub(crate) async fn ended(self) -> Tally {
         self.task.await.expect("no panic");
         self.counters.tally()
     }
@@ -205,7 +222,7 @@ fn t13_a_listener_that_fails_for_a_while_accepts_again() {
         for kind in [io::ErrorKind::ConnectionAborted, io::ErrorKind::Other] {
             for _ in 0..10 {
                 server
-                    .door
+                    .backlog
                     .send(Err(kind.into()))
                     .expect("the server accepts");
             }

@@ -3,16 +3,17 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 #[cfg(target_os = "linux")]
 use std::os::{linux::net::SocketAddrExt, unix::ffi::OsStrExt, unix::net::SocketAddr};
 use std::process;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use chime_server::Monitor;
-use futures_util::future::select_all;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -88,7 +89,11 @@ struct Signals(Vec<Signal>);
 
 impl Signals {
     async fn next(&mut self) {
-        select_all(self.0.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+        poll_fn(|cx| {
+            let mut received = self.0.iter_mut().map(|signal| signal.poll_recv(cx));
+            received.find(Poll::is_ready).unwrap_or(Poll::Pending)
+        })
+        .await;
     }
 
     /// Waits for a signal that is not the first one once more.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use chime_protocol::Command;
 use chime_server::{Event, Tally};
+use strum::EnumCount;
 
 use crate::logs;
 
@@ -24,7 +25,7 @@ const METRICS: [[&str; 3]; 10] = [
 
 /// The sample of each event. Connections served are those that are open and those that have ended.
 #[rustfmt::skip]
-const EVENTS: [(&str, Event); Event::ALL.len() - 1] = [
+const EVENTS: [(&str, Event); Event::COUNT - 1] = [
     ("chime_connections_total{outcome=\"ended\"}", Event::ConversationEnded),
     ("chime_connections_total{outcome=\"idle\"}", Event::ConversationIdle),
     ("chime_connections_total{outcome=\"slow_line\"}", Event::LineTooSlow),

@@ -1,0 +1,256 @@
+//! What a stop waits for, and what it does not.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use chime_server::{Event, Offer};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
+use tokio::task::{spawn_local, yield_now};
+use tokio::time::{Instant, sleep};
+
+use crate::sockets::{PEER, Server, WELCOME, rest_of};
+use crate::{QUIET, options, options_for, run};
+
+fn failure() -> io::Error {
+    io::Error::other("too many open files")
+}
+
+#[test]
+fn t16_a_stop_cuts_the_pause_after_a_failed_accept_short() {
+    run(async {
+        let server = Server::start(options());
+        server
+            .backlog
+            .send(Err(failure()))
+            .expect("the server accepts");
+        sleep(Duration::from_millis(1)).await;
+        let mut client = server.connect();
+        client.write_all(b"12\n").await.expect("sent");
+        let start = Instant::now();
+        server.stop.cancel();
+        assert_eq!(rest_of(&mut client).await, format!("{WELCOME}3\n"));
+        drop(client);
+        let tally = server.ended().await;
+        assert_eq!(tally[Event::AcceptFailed], 1);
+        assert!(start.elapsed() <= QUIET * 3, "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn t16_an_accept_that_fails_during_the_drain_is_tried_again() {
+    run(async {
+        let server = Server::start(options());
+        yield_now().await;
+        server.stop.cancel();
+        for _ in 0..3 {
+            server
+                .backlog
+                .send(Err(failure()))
+                .expect("the server accepts");
+        }
+        let mut client = server.connect();
+        client.write_all(b"12\n").await.expect("sent");
+        assert_eq!(rest_of(&mut client).await, format!("{WELCOME}3\n"));
+        drop(client);
+        assert_eq!(server.ended().await[Event::AcceptFailed], 3);
+    });
+}
+
+#[test]
+fn t16_accepts_that_keep_failing_end_at_the_drain_timeout() {
+    run(async {
+        let server = Server::start(options());
+        for _ in 0..100_000 {
+            server
+                .backlog
+                .send(Err(failure()))
+                .expect("the server accepts");
+        }
+        let start = Instant::now();
+        server.stop().await;
+        assert_eq!(start.elapsed(), options().drain_timeout);
+    });
+}
+
+#[test]
+fn t16_a_flood_of_connects_does_not_put_a_stop_off() {
+    run(async {
+        const BACKLOG: u64 = 4096;
+        let server = Server::start(options_for(10_000));
+        let clients: Vec<_> = (0..BACKLOG + 100).map(|_| server.connect()).collect();
+        server.stop.cancel();
+        drop(clients);
+        let tally = server.ended().await;
+        assert_eq!(tally[Event::ConnectionServed], BACKLOG);
+    });
+}
+
+#[test]
+fn t16_a_stop_cuts_the_pause_after_a_failed_receive_short() {
+    run(async {
+        let mut server = Server::start(options());
+        server
+            .requests
+            .send(Err(failure()))
+            .expect("the server receives");
+        sleep(Duration::from_millis(1)).await;
+        server.ask(b"day", PEER);
+        let start = Instant::now();
+        server.stop.cancel();
+        assert_eq!(
+            server.replies.recv().await.as_deref(),
+            Some(&b"Saturday"[..])
+        );
+        server.ended().await;
+        assert!(start.elapsed() <= QUIET * 3, "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn t16_a_flood_of_datagrams_does_not_put_a_stop_off() {
+    run(async {
+        let server = Server::start(options());
+        for _ in 0..100 {
+            server.ask(b"day", PEER);
+        }
+        let tally = server.stop().await;
+        assert_eq!(tally[Event::DatagramAnswered], 64, "each is a batch here");
+    });
+}
+
+#[test]
+fn t16_an_idle_client_is_closed_after_the_quiet_period() {
+    run(async {
+        let server = Server::start(options());
+        let mut client = server.connect();
+        client
+            .read_exact(&mut [0; WELCOME.len()])
+            .await
+            .expect("a welcome");
+        let start = Instant::now();
+        server.stop.cancel();
+        assert_eq!(rest_of(&mut client).await, "");
+        assert_eq!(start.elapsed(), QUIET);
+    });
+}
+
+#[test]
+fn t16_input_that_is_reported_late_is_answered() {
+    run(async {
+        let server = Server::start(options());
+        let mut client = server.connect();
+        client
+            .read_exact(&mut [0; WELCOME.len()])
+            .await
+            .expect("a welcome");
+        server.stop.cancel();
+        sleep(QUIET - Duration::from_millis(1)).await;
+        client.write_all(b"12\n34\n").await.expect("sent");
+        assert_eq!(rest_of(&mut client).await, "3\n7\n");
+    });
+}
+
+/// A stream of which each read returns one byte.
+struct Bytewise(DuplexStream);
+
+impl AsyncRead for Bytewise {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut byte = buffer.take(1);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut byte))?;
+        let length = byte.filled().len();
+        buffer.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Bytewise {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[test]
+fn t16_a_read_that_is_pending_for_want_of_budget_does_not_end_the_drain() {
+    run(async {
+        let server = Server::start(options());
+        let (mut client, stream) = duplex(1024);
+        server.accept(Bytewise(stream), PEER);
+        let requests = "day\n".repeat(250);
+        client.write_all(requests.as_bytes()).await.expect("sent");
+        // The client does not read, so the drain begins with input that is left unread.
+        server.stop.cancel();
+        sleep(QUIET * 2).await;
+        // To read the rest takes more reads than tokio grants a task at a time.
+        let replies = "Saturday\n".repeat(250);
+        assert!(rest_of(&mut client).await == format!("{WELCOME}{replies}"));
+    });
+}
+
+#[test]
+fn t16_a_flood_of_requests_is_cut_at_the_drain_timeout_and_counted() {
+    run(async {
+        let server = Server::start(options());
+        let (client, stream) = duplex(1024);
+        server.accept(stream, PEER);
+        let (mut reader, mut writer) = tokio::io::split(client);
+        let sender = spawn_local(async move { while writer.write_all(b"1\n").await.is_ok() {} });
+        let receiver = spawn_local(async move {
+            let mut buffer = [0; 256];
+            loop {
+                // So that time goes on.
+                sleep(Duration::from_millis(1)).await;
+                match reader.read(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => {}
+                }
+            }
+        });
+        sleep(Duration::from_millis(100)).await;
+        let start = Instant::now();
+        let tally = server.stop().await;
+        assert_eq!(start.elapsed(), options().drain_timeout);
+        assert_eq!(tally[Event::ConversationCut], 1);
+        sender.await.expect("no panic");
+        receiver.await.expect("no panic");
+    });
+}
+
+#[test]
+fn t21_a_header_that_has_not_arrived_does_not_put_a_stop_off() {
+    run(async {
+        let offer = Offer {
+            proxies: Some(["127.0.0.0/8".parse().expect("a network")].into()),
+            ..Offer::default()
+        };
+        let server = Server::offering(offer, options());
+        let mut client = server.connect();
+        client.write_all(b"PROXY TCP4").await.expect("sent");
+        yield_now().await;
+        let start = Instant::now();
+        server.stop.cancel();
+        assert_eq!(rest_of(&mut client).await, "");
+        let tally = server.ended().await;
+        assert_eq!(tally[Event::HeaderRejected], 1);
+        assert!(start.elapsed() <= QUIET * 2, "{:?}", start.elapsed());
+    });
+}
