@@ -32,7 +32,8 @@ pub(crate) fn is_among(address: IpAddr, networks: &[IpNet]) -> bool {
     networks.any(|network| network.contains(&address))
 }
 
-fn canonical(network: IpNet) -> IpNet {
+/// Returns a network of IPv4-mapped IPv6 addresses as that of IPv4, and any other as it is.
+pub fn canonical(network: IpNet) -> IpNet {
     match (network.addr().to_canonical(), network.prefix_len()) {
         (IpAddr::V4(address), length) if network.addr().is_ipv6() && length >= MAPPED => {
             IpNet::new_assert(address.into(), length - MAPPED)
@@ -140,6 +141,44 @@ mod tests {
         let _permit = addresses.acquire(address("2001:db8::1")).expect("a permit");
         assert!(addresses.acquire(address("2001:db8::2")).is_none());
         assert!(addresses.acquire(address("2001:db8:0:1::2")).is_some());
+    }
+
+    #[test]
+    fn mapped_networks_and_addresses_are_those_of_ipv4() {
+        let network = |text: &str| text.parse::<IpNet>().expect("a network");
+        for (written, canonical_form) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+            ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(canonical(network(written)).trunc(), network(canonical_form));
+            let networks = [network(written)];
+            for (client, is_member) in [
+                (
+                    "10.1.2.3",
+                    canonical_form.contains("/8") || !canonical_form.contains(':'),
+                ),
+                ("::ffff:10.1.2.3", !canonical_form.contains(':')),
+                ("2001:db8::1", canonical_form.starts_with("2001")),
+            ] {
+                assert_eq!(
+                    is_among(address(client), &networks),
+                    is_member,
+                    "{client} {written}"
+                );
+            }
+        }
+        assert!(!is_among(
+            address("::ffff:11.0.0.1"),
+            &[network("::ffff:10.0.0.0/104")]
+        ));
+        assert!(!is_among(
+            address("10.1.2.4"),
+            &[network("::ffff:10.1.2.3/128")]
+        ));
     }
 
     #[test]

@@ -46,13 +46,8 @@ pub struct Worker {
     pub(crate) options: Options,
     pub(crate) counters: Arc<Counters>,
     pub(crate) stop: CancellationToken,
-    buffers: RefCell<Buffers>,
-}
-
-#[derive(Debug)]
-struct Buffers {
-    input: [u8; BLOCK],
-    output: [u8; BLOCK],
+    /// For input, and for output.
+    buffers: RefCell<[[u8; BLOCK]; 2]>,
 }
 
 impl Worker {
@@ -62,10 +57,7 @@ impl Worker {
             options,
             counters,
             stop,
-            buffers: RefCell::new(Buffers {
-                input: [0; BLOCK],
-                output: [0; BLOCK],
-            }),
+            buffers: RefCell::new([[0; BLOCK]; 2]),
         }
     }
 }
@@ -277,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// Nothing is read while a reply is unsent: that is the backpressure.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
         let worker = Rc::clone(&self.worker);
-        let Buffers { input, output } = &mut *worker.buffers.borrow_mut();
+        let [input, output] = &mut *worker.buffers.borrow_mut();
         let blocked = self.blocked.take().map(|blocked| *blocked);
         let Blocked { unsent, unread } = blocked.unwrap_or_default();
         if !unsent.is_empty() {
@@ -389,7 +381,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.stream.shutdown().await?;
         while !self.has_ended {
             let length = poll_fn(|cx| {
-                let Buffers { input, .. } = &mut *self.worker.buffers.borrow_mut();
+                let [input, _] = &mut *self.worker.buffers.borrow_mut();
                 let mut buffer = ReadBuf::new(input);
                 ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
                 Poll::Ready(io::Result::Ok(buffer.filled().len()))

@@ -64,16 +64,29 @@ impl DatagramSocket {
 
 impl Datagrams for DatagramSocket {
     async fn receive(&mut self, batch: &mut Vec<Datagram>) -> io::Result<()> {
-        let received = self.socket.async_io(Interest::READABLE, || {
+        self.socket.readable().await?;
+        let received = self.socket.try_io(Interest::READABLE, || {
             let mut blocks = [[0; DATAGRAM_MAX]; BATCH];
             let mut slices = blocks.each_mut().map(|block| [IoSliceMut::new(block)]);
             let mut headers = self.headers(BATCH);
             let fd = self.socket.as_raw_fd();
             let received = recvmmsg(fd, &mut headers, &mut slices, MsgFlags::empty(), None)?;
-            batch.extend(received.filter_map(|message| datagram(&message)));
-            Ok(())
+            let mut count = 0;
+            batch.extend(
+                received
+                    .inspect(|_| count += 1)
+                    .filter_map(|m| datagram(&m)),
+            );
+            match count < BATCH {
+                // No need to ask the kernel again: the next datagram makes the socket readable.
+                true => Err(io::ErrorKind::WouldBlock.into()),
+                false => Ok(()),
+            }
         });
-        received.await
+        match received {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            received => received,
+        }
     }
 
     async fn send(&mut self, batch: &[Datagram]) -> usize {
@@ -170,12 +183,7 @@ fn apply(message: &ControlMessageOwned, datagram: &mut Datagram) {
 }
 
 fn peer(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address
-        .as_sockaddr_in()
-        .map(|v4| SocketAddrV4::from(*v4).into());
-    v4.or_else(|| {
-        address
-            .as_sockaddr_in6()
-            .map(|v6| SocketAddrV6::from(*v6).into())
-    })
+    let v4 = address.as_sockaddr_in();
+    let v4 = v4.map(|v4| SocketAddrV4::from(*v4).into());
+    v4.or_else(|| Some(SocketAddrV6::from(*address.as_sockaddr_in6()?).into()))
 }

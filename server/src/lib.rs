@@ -76,7 +76,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use addresses::{Addresses, Networks};
+pub use addresses::{Addresses, Networks, canonical};
 pub use conversation::{Failure, Worker, converse};
 pub use counters::{Counters, Event, Tally};
 pub use options::{Clock, Offer, Options};

@@ -114,11 +114,12 @@ fn binary_length(bytes: &[u8]) -> io::Result<Option<usize>> {
 
 fn text_client(header: &[u8]) -> io::Result<Option<SocketAddr>> {
     let header = v1::Header::try_from(header).map_err(|_| invalid())?;
-    Ok(match header.addresses {
-        v1::Addresses::Tcp4(ip) => Some((ip.source_address, ip.source_port).into()),
-        v1::Addresses::Tcp6(ip) => Some((ip.source_address, ip.source_port).into()),
-        v1::Addresses::Unknown => None,
-    })
+    let (address, port) = match header.addresses {
+        v1::Addresses::Tcp4(ip) => (ip.source_address.into(), ip.source_port),
+        v1::Addresses::Tcp6(ip) => (ip.source_address.into(), ip.source_port),
+        v1::Addresses::Unknown => return Ok(None),
+    };
+    Ok(Some(SocketAddr::new(address, port)))
 }
 
 fn binary_client(header: &[u8]) -> io::Result<Option<SocketAddr>> {
@@ -126,11 +127,12 @@ fn binary_client(header: &[u8]) -> io::Result<Option<SocketAddr>> {
         return Ok(None);
     }
     let header = v2::Header::try_from(header).map_err(|_| invalid())?;
-    Ok(match header.addresses {
-        v2::Addresses::IPv4(ip) => Some((ip.source_address, ip.source_port).into()),
-        v2::Addresses::IPv6(ip) => Some((ip.source_address, ip.source_port).into()),
-        v2::Addresses::Unix(_) | v2::Addresses::Unspecified => None,
-    })
+    let (address, port) = match header.addresses {
+        v2::Addresses::IPv4(ip) => (ip.source_address.into(), ip.source_port),
+        v2::Addresses::IPv6(ip) => (ip.source_address.into(), ip.source_port),
+        v2::Addresses::Unix(_) | v2::Addresses::Unspecified => return Ok(None),
+    };
+    Ok(Some(SocketAddr::new(address, port)))
 }
 
 fn invalid() -> io::Error {

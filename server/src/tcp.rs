@@ -12,7 +12,7 @@ use std::time::Duration;
 use chime_protocol::Session;
 use chrono::Timelike;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{Level, debug, enabled, error, warn};
@@ -51,20 +51,14 @@ pub(crate) async fn serve<L: Listener>(mut listener: L, offer: Offer, worker: Rc
         connections: TaskTracker::new(),
         is_failing: false,
     };
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        if let Some(pause) = acceptor.admit(accepted) {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                () = sleep(pause) => {}
+    let accept = async {
+        loop {
+            if let Some(pause) = acceptor.admit(listener.accept().await) {
+                sleep(pause).await;
             }
         }
-    }
+    };
+    let _: Option<()> = stop.run_until_cancelled(accept).await;
     // What is left then is for the caller to cut.
     let _ = timeout(drain_timeout, acceptor.drain(listener)).await;
 }
@@ -297,23 +291,19 @@ struct Admission {
 
 impl Admission {
     fn acquire(options: &Options) -> Result<Admission, Event> {
-        match Arc::clone(&options.connections).try_acquire_owned() {
-            Ok(permit) => Ok(Admission {
-                permit,
-                refusal: None,
-            }),
-            Err(_) => Admission::refuse(Event::ConnectionRefused, options),
+        match Admission::from(&options.connections, None) {
+            Some(admission) => Ok(admission),
+            None => Admission::refuse(Event::ConnectionRefused, options),
         }
     }
 
     /// Acquires the permission to tell a client that the server is full.
     fn refuse(refusal: Event, options: &Options) -> Result<Admission, Event> {
-        match Arc::clone(&options.refusals).try_acquire_owned() {
-            Ok(permit) => Ok(Admission {
-                permit,
-                refusal: Some(refusal),
-            }),
-            Err(_) => Err(refusal),
-        }
+        Admission::from(&options.refusals, Some(refusal)).ok_or(refusal)
+    }
+
+    fn from(permits: &Arc<Semaphore>, refusal: Option<Event>) -> Option<Admission> {
+        let permit = Arc::clone(permits).try_acquire_owned().ok()?;
+        Some(Admission { permit, refusal })
     }
 }

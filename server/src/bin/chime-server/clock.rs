@@ -1,13 +1,14 @@
 //! The clock of the replies, which tells any time that the system has.
 
 use std::env;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use chrono::{DateTime, Local, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, Local, NaiveDateTime, Utc};
 use tracing::warn;
 
-/// Times nearer to the ends of what chrono holds have no local time in every zone.
-const MARGIN: TimeDelta = TimeDelta::days(2);
+/// The seconds since 1970 of the last time that is told, and of the first one before: years 260,000. Some
+/// time zones have no local time nearer to the ends of what chrono holds.
+const SECONDS_MAX: i64 = 8_200_000_000_000;
 
 pub(crate) fn utc() -> NaiveDateTime {
     utc_at(SystemTime::now()).naive_utc()
@@ -20,20 +21,16 @@ pub(crate) fn local() -> NaiveDateTime {
 
 /// Converts a time. `Utc::now` and `Local::now` panic before 1970.
 fn utc_at(time: SystemTime) -> DateTime<Utc> {
-    let min = DateTime::<Utc>::MIN_UTC + MARGIN;
-    let max = DateTime::<Utc>::MAX_UTC - MARGIN;
-    let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
-    let since_epoch = match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => delta(after),
-        Err(before) => -delta(before.duration()),
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    let (seconds, nanoseconds) = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => (seconds(after), after.subsec_nanos()),
+        Err(before) => match before.duration().subsec_nanos() {
+            0 => (-seconds(before.duration()), 0),
+            part => (-1 - seconds(before.duration()), 1_000_000_000 - part),
+        },
     };
-    let converted = DateTime::UNIX_EPOCH.checked_add_signed(since_epoch);
-    let nearest = if since_epoch < TimeDelta::zero() {
-        min
-    } else {
-        max
-    };
-    converted.unwrap_or(nearest).clamp(min, max)
+    let seconds = seconds.clamp(-SECONDS_MAX, SECONDS_MAX);
+    DateTime::from_timestamp(seconds, nanoseconds).expect("chrono holds these years")
 }
 
 /// Warns if `TZ` names no time zone: chrono falls back to another one without a word.
@@ -54,8 +51,6 @@ fn is_zone(zone: Option<&str>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

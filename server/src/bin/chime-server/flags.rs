@@ -10,9 +10,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chime_protocol::{Framing, Service};
+use chime_server::canonical;
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Command, CommandFactory, Parser, ValueEnum};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 const SOCKETS: &str = "What is served";
@@ -185,20 +186,15 @@ impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Network, String> {
-        let network = text.parse::<IpNet>();
-        let network = network
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-            .map_err(|_| "not a network such as 10.0.0.0/8 or 2001:db8::/32")?;
-        let IpAddr::V4(address) = network.addr().to_canonical() else {
-            return Ok(Network(network));
-        };
-        let host_bits = network.max_prefix_len() - network.prefix_len();
-        let prefix = 32_u8.checked_sub(host_bits);
-        let prefix =
-            prefix.ok_or("a network of IPv4-mapped addresses has a prefix of at least 96")?;
-        Ipv4Net::new(address, prefix)
-            .map(|network| Network(network.into()))
-            .map_err(|error| error.to_string())
+        let address = |_| text.parse::<IpAddr>().map(IpNet::from);
+        let network = text.parse::<IpNet>().or_else(address);
+        let network = network.map_err(|_| "not a network such as 10.0.0.0/8 or 2001:db8::/32")?;
+        match canonical(network) {
+            IpNet::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some() => {
+                Err("a network of IPv4-mapped addresses has a prefix of at least 96".to_string())
+            }
+            network => Ok(Network(network)),
+        }
     }
 }
 

@@ -144,16 +144,21 @@ fn announce(tcp: &[SocketAddr], udp: &[SocketAddr], admin: Option<SocketAddr>) -
 }
 
 fn log_stop(tally: &Tally) {
+    use Event::{AddressRefused, ConnectionRefused, DatagramIgnored, DatagramLimited};
+    use Event::{ConnectionServed, DatagramAnswered, HeaderRejected, NetworkDenied};
+
     let sum = |events: &[Event]| events.iter().map(|event| tally[*event]).sum::<u64>();
-    let served = tally[Event::ConnectionServed];
-    let full = [Event::ConnectionRefused, Event::AddressRefused];
-    let strangers = [Event::NetworkDenied, Event::HeaderRejected];
-    let refused = sum(&full) + sum(&strangers);
-    let answered = tally[Event::DatagramAnswered];
-    let ignored = sum(&[Event::DatagramIgnored, Event::DatagramLimited]);
     info!(
-        "stopped: {served} connections served, {refused} refused; \
-         {answered} datagrams answered, {ignored} ignored"
+        "stopped: {} connections served, {} refused; {} datagrams answered, {} ignored",
+        tally[ConnectionServed],
+        sum(&[
+            ConnectionRefused,
+            AddressRefused,
+            NetworkDenied,
+            HeaderRejected
+        ]),
+        tally[DatagramAnswered],
+        sum(&[DatagramIgnored, DatagramLimited]),
     );
 }
 
