@@ -13,7 +13,7 @@ complete -c chime-server -l deny -d 'Do not serve clients of this network, even 
 complete -c chime-server -l udp-rate -d 'Datagrams answered a second for each network /24, or /56 of IPv6 [default: no limit]' -r
 complete -c chime-server -l idle-timeout -d 'Close a connection on which no byte moved for this long' -r
 complete -c chime-server -l line-timeout -d 'Close a connection whose line does not end within this time, plus a second for each 500 bytes of it' -r
-complete -c chime-server -l write-timeout -d 'Close a connection whose client takes no byte of a reply for this long' -r
+complete -c chime-server -l write-timeout -d 'Close a connection whose client reads no reply for this long, plus 1 s per 2,000 bytes written to it, at most 66 s' -r
 complete -c chime-server -l drain-delay -d 'After a signal to stop, go on accepting for this long, while /readyz says no' -r
 complete -c chime-server -l drain-timeout -d 'After the drain delay, cut connections that are still open after this long' -r
 complete -c chime-server -l log -d 'Log what is at least this severe, on standard error' -r -f -a "off\t''
