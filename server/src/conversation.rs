@@ -24,10 +24,8 @@ const BLOCK: usize = 16_384;
 /// Extra time per byte on top of the line timeout: a minimum rate of 500 bytes a second.
 const LINE_BYTE_TIME: Duration = Duration::from_millis(2);
 
-/// Extra time per byte on top of the write timeout: a minimum rate of 2,000 bytes a second.
-///
-/// The receive buffer of the client's kernel hides slow reading: it opens its window again only once
-/// most of the buffer is read, by default 128 KiB on Linux, so more bytes than that grant no time.
+/// Extra time per byte on top of the write timeout: a minimum rate of 2,000 bytes a second. The client's
+/// kernel hides slow reading until most of its receive buffer is read, by default 128 KiB on Linux.
 const READ_BYTE_US: u32 = 500;
 const READ_TIME_MAX_US: u32 = 66_000_000;
 
@@ -38,9 +36,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// I/O driver has not reported yet.
 pub(crate) const QUIET: Duration = Duration::from_millis(10);
 
-/// What all conversations of a worker share: limits, counters, and the buffers.
-///
-/// A conversation uses the buffers within one poll, so an idle one owns none.
+/// What the conversations of a worker share. Each uses the buffers within one poll, so an idle one has none.
 #[derive(Debug)]
 pub struct Worker {
     pub(crate) options: Options,
@@ -62,10 +58,10 @@ impl Worker {
     }
 }
 
-/// Holds one conversation, until it ends or the worker is stopped, and closes the stream.
+/// Holds one conversation, and closes the stream.
 ///
-/// After a stop, replies to the requests that it has received, then closes. A client that exceeds a
-/// deadline is disconnected without a reply.
+/// Once the worker is stopped, replies to the requests that have arrived, then closes. A client that
+/// exceeds a deadline is disconnected without a reply.
 pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     session: Session,
@@ -270,8 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
         let worker = Rc::clone(&self.worker);
         let [input, output] = &mut *worker.buffers.borrow_mut();
-        let blocked = self.blocked.take().map(|blocked| *blocked);
-        let Blocked { unsent, unread } = blocked.unwrap_or_default();
+        let Blocked { unsent, unread } = *self.blocked.take().unwrap_or_default();
         if !unsent.is_empty() {
             return self.poll_write(cx, &unsent, unread);
         }

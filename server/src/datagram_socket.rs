@@ -23,10 +23,8 @@ const BATCH: usize = 64;
 /// socket was told to report.
 const CONTROL_BYTES: usize = 512;
 
-/// A socket that replies from the address that the request was sent to.
-///
-/// A wildcard socket would otherwise reply from any address of the host, and a connected client would
-/// never see the reply.
+/// A socket that replies from the address that the request was sent to. A wildcard socket would otherwise
+/// reply from any address of the host, and a connected client would never see the reply.
 #[derive(Debug)]
 pub(crate) struct DatagramSocket {
     socket: tokio::net::UdpSocket,
@@ -54,8 +52,7 @@ impl DatagramSocket {
         })
     }
 
-    /// Headers for system calls. They are made for each call, since nix gives no way to reset the lengths
-    /// that the kernel overwrites.
+    /// Headers for one system call: nix gives no way to reset the lengths that the kernel overwrites.
     fn headers(&self, count: usize) -> MultiHeaders<SockaddrStorage> {
         let control = self.is_wildcard.then(|| vec![0; CONTROL_BYTES]);
         MultiHeaders::preallocate(count, control)
@@ -129,10 +126,15 @@ impl DatagramSocket {
             let slices: Vec<_> = payloads.map(|payload| [IoSlice::new(payload)]).collect();
             let peers = datagrams.iter().map(|datagram| Some(datagram.peer.into()));
             let peers: Vec<Option<SockaddrStorage>> = peers.collect();
-            let fd = self.socket.as_raw_fd();
-            let control = control.as_slice();
-            let empty = MsgFlags::empty();
-            match sendmmsg(fd, &mut headers, &slices, &peers, control, empty) {
+            let (fd, control) = (self.socket.as_raw_fd(), control.as_slice());
+            match sendmmsg(
+                fd,
+                &mut headers,
+                &slices,
+                &peers,
+                control,
+                MsgFlags::empty(),
+            ) {
                 Ok(sent) => {
                     let sent = sent.count();
                     count += sent;

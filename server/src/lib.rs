@@ -20,8 +20,7 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What this crate does **not** do: it speaks no TLS (a proxy does it), knows no accounts, and reads no flags,
-//! files, signals or clock: these are for the command `chime-server`, or for any other program.
+//! This crate speaks no TLS (a proxy does), and reads no flags, files, signals or clock (`chime-server` does).
 //!
 //! # The shape
 //!

@@ -49,8 +49,8 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// A line has to end within this time, and 1 s more for each 500 bytes of it.
     pub line_timeout: Duration,
-    /// A connection is closed whose client reads no byte of a reply for this long, and 1 s more for each
-    /// 2,000 bytes that were written to it, at most 66 s: its kernel may hold them.
+    /// A connection is closed whose client reads no reply for this long, and 1 s more for each 2,000 bytes
+    /// written to it, at most 66 s: its kernel may hold them.
     pub write_timeout: Duration,
     /// Connections that are still open this long after the stop are cut.
     pub drain_timeout: Duration,

@@ -26,9 +26,8 @@ use crate::{Listener, Offer, Options, serve};
 #[cfg(target_os = "linux")]
 const UNSENT_MAX: u32 = 16 << 10;
 
-/// Events that the I/O driver of a worker reports at a time: of all its connections. A timer expires
-/// after the driver has asked the kernel, so whoever waits for [`QUIET`](crate::conversation::QUIET)
-/// knows what has arrived.
+/// Events that the I/O driver of a worker reports at a time: of all its connections, so that after the
+/// quiet period all input that has arrived is known.
 const IO_EVENTS: usize = 16_384;
 
 /// How long the kernel keeps a connection whose client acknowledges nothing that was sent to it.
@@ -99,8 +98,7 @@ impl Sockets {
     ///
     /// # Errors
     ///
-    /// When a worker cannot have its thread, its runtime, or its handles of the sockets: most often for want
-    /// of file descriptors. No worker is left behind then.
+    /// When there are not enough file descriptors, most often. No worker is left behind then.
     pub fn start(
         self,
         workers: NonZero<usize>,

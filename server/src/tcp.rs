@@ -12,7 +12,7 @@ use std::time::Duration;
 use chime_protocol::Session;
 use chrono::Timelike;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{Level, debug, enabled, error, warn};
@@ -82,26 +82,24 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let Worker {
-            options, counters, ..
-        } = &*self.shared.worker;
+        let worker = &self.shared.worker;
         match accepted {
             Ok((stream, peer)) => {
                 self.is_failing = false;
                 if let Err(refusal) = self.start(stream, peer) {
-                    counters.count(refusal);
+                    worker.counters.count(refusal);
                 }
                 None
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => None,
             Err(error) => {
-                counters.count(Event::AcceptFailed);
+                worker.counters.count(Event::AcceptFailed);
                 if !self.is_failing {
                     warn!("cannot accept connections for now: {error}");
                 }
                 self.is_failing = true;
                 // The fraction of the clock's second serves as the random number: simulations repeat it.
-                let fraction = (options.clock)().nanosecond() % 1_000_000_000;
+                let fraction = (worker.options.clock)().nanosecond() % 1_000_000_000;
                 Some(ACCEPT_PAUSE + ACCEPT_JITTER * fraction / 1_000_000_000)
             }
         }
@@ -117,7 +115,7 @@ impl Acceptor {
         if proxies.is_some_and(|proxies| !is_among(peer.ip(), proxies)) {
             return Err(Event::HeaderRejected);
         }
-        let admission = Admission::acquire(&shared.worker.options)?;
+        let admission = acquire(&shared.worker.options)?;
         if proxies.is_some() {
             self.connections
                 .spawn_local(shared.serve_behind_header(stream, peer, admission));
@@ -173,34 +171,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
         shared: &Shared,
     ) -> Result<Served<S>, Event> {
         let Shared { offer, worker } = shared;
-        let Worker {
-            options, counters, ..
-        } = &**worker;
+        let options = &worker.options;
         if !options.networks.admit(client.ip()) {
             return Err(Event::NetworkDenied);
         }
         let mut address = None;
-        if let (Some(addresses), None) = (&options.addresses, admission.refusal) {
+        if let (Some(addresses), (_, None)) = (&options.addresses, &admission) {
             address = addresses.acquire(client.ip());
             if address.is_none() {
                 drop(admission);
-                admission = Admission::refuse(Event::AddressRefused, options)?;
+                admission = refuse(Event::AddressRefused, options)?;
             }
         }
-        let (session, outcome) = match admission.refusal {
+        let (permit, refusal) = admission;
+        let (session, outcome) = match refusal {
             Some(_) => (Session::refused(offer.framing), None),
             None => (
                 Session::new(offer.service, offer.framing),
                 Some(Event::ConversationCut),
             ),
         };
-        counters.count(admission.refusal.unwrap_or(Event::ConnectionServed));
-        counters.add(Event::ByteReceived, unread.len() as u64);
+        let event = refusal.unwrap_or(Event::ConnectionServed);
+        worker.counters.count(event);
+        worker
+            .counters
+            .add(Event::ByteReceived, unread.len() as u64);
         Ok(Served {
             conversation: Conversation::new(stream, session, unread, Rc::clone(worker)),
             client: enabled!(Level::DEBUG).then(|| Box::new(client)),
             outcome,
-            _permit: admission.permit,
+            _permit: permit,
             _address: address,
         })
     }
@@ -282,28 +282,19 @@ impl Drop for Rejection<'_> {
     }
 }
 
-/// Permission to hold one connection, which bounds the file descriptors in use.
-struct Admission {
-    permit: OwnedSemaphorePermit,
-    /// Why the client is only told that the server is full; `None` if it is served.
-    refusal: Option<Event>,
+/// Permission to hold one connection, which bounds the file descriptors in use, and why the client is only
+/// told that the server is full; `None` if it is served.
+type Admission = (OwnedSemaphorePermit, Option<Event>);
+
+fn acquire(options: &Options) -> Result<Admission, Event> {
+    match Arc::clone(&options.connections).try_acquire_owned() {
+        Ok(permit) => Ok((permit, None)),
+        Err(_) => refuse(Event::ConnectionRefused, options),
+    }
 }
 
-impl Admission {
-    fn acquire(options: &Options) -> Result<Admission, Event> {
-        match Admission::from(&options.connections, None) {
-            Some(admission) => Ok(admission),
-            None => Admission::refuse(Event::ConnectionRefused, options),
-        }
-    }
-
-    /// Acquires the permission to tell a client that the server is full.
-    fn refuse(refusal: Event, options: &Options) -> Result<Admission, Event> {
-        Admission::from(&options.refusals, Some(refusal)).ok_or(refusal)
-    }
-
-    fn from(permits: &Arc<Semaphore>, refusal: Option<Event>) -> Option<Admission> {
-        let permit = Arc::clone(permits).try_acquire_owned().ok()?;
-        Some(Admission { permit, refusal })
-    }
+/// Acquires the permission to tell a client that the server is full.
+fn refuse(refusal: Event, options: &Options) -> Result<Admission, Event> {
+    let permit = Arc::clone(&options.refusals).try_acquire_owned();
+    Ok((permit.map_err(|_| refusal)?, Some(refusal)))
 }

@@ -1,6 +1,6 @@
 //! The command `chime-server` as a process, and its clients.
 
-mod waiting;
+pub(crate) mod waiting;
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};

@@ -3,9 +3,9 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
+use crate::load::can_open;
 use crate::{
     ADMIN, FLAGS, FULL, OPEN, Server, WELCOME, metric, read_line, record, rest_of, wait_until,
 };
@@ -22,18 +22,6 @@ fn limited(limit: &str, flags: &[&str]) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
-}
-
-/// Raises the limit of this process, which has as many clients as the server. Returns whether they
-/// all can be open.
-fn can_open(clients: u64) -> bool {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("raised");
-    let can_open = hard > clients + 500;
-    if !can_open {
-        println!("SKIPPED: the hard limit of open files is {hard}");
-    }
-    can_open
 }
 
 #[test]
@@ -146,6 +134,8 @@ fn t13_workers_and_listeners_take_no_more_descriptors_than_are_reserved() {
         .expect("a number")
         .parse()
         .expect("a number");
+    let output = limited(&format!("ulimit -n {}", needed - 1), &more).output();
+    assert_eq!(output.expect("it runs").status.code(), Some(1));
     let limit = format!("ulimit -n {needed}");
     let server = Server::spawn(&mut limited(&limit, &more), 5);
     let client = server.connect();

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use socket2::SockRef;
 
+use crate::load::{CLIENTS, for_each_load};
 use crate::{
     ADMIN, FLAGS, OPEN, Server, WELCOME, assert_serves, metric, peak_memory_kb, record, rest_of,
-    seconds, start, wait_for, wait_until, welcomed,
+    seconds, start, wait_for, wait_until,
 };
 
 /// The time that a process has had of the processors.
@@ -38,19 +39,24 @@ fn descriptors(server: &Server) -> usize {
 
 #[test]
 fn t13_a_server_out_of_descriptors_rests_and_serves_again() {
+    // 50 clients find descriptors enough.
+    for_each_load(&[200, 500, 2500], run_out_of_descriptors);
+}
+
+fn run_out_of_descriptors(clients: usize, workers: &str) {
     let mut command = Command::new("sh");
     command
         .args(["-c", r#"ulimit -n 64; exec "$0" "$@""#])
         .arg(env!("CARGO_BIN_EXE_chime-server"))
         .args(FLAGS)
         .args(ADMIN)
-        .args(["--workers", "2"])
+        .args(["--workers", workers])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let server = Server::spawn(&mut command, 3);
     let before = processor_time(&server);
     let start = Instant::now();
-    let held: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    let held: Vec<_> = (0..clients).map(|_| server.connect()).collect();
     // What it does in this time is what is measured.
     thread::sleep(Duration::from_secs(3));
     let used = processor_time(&server) - before;
@@ -67,29 +73,35 @@ fn t13_a_server_out_of_descriptors_rests_and_serves_again() {
     server.signal(Signal::SIGTERM);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
+    let who = format!("{clients} clients waiting for descriptors, on {workers} workers");
     record(
         "T13",
-        "processor time in 3 s at the limit, with 200 clients waiting",
+        &format!("{who}: processor time in 3 s"),
         seconds(used),
     );
-    record("T13", "served again after", seconds(serves_after));
     record(
         "T13",
-        "failures to accept, and lines of the log",
-        format!("{errors}, {}", log.lines().count()),
+        &format!("{who}: served again after"),
+        seconds(serves_after),
     );
+    let what = format!("{who}: failures to accept, and lines of the log");
+    record("T13", &what, format!("{errors}, {}", log.lines().count()));
     // A server that spins takes as many seconds as there are, for each of its workers.
     assert!(used < Duration::from_secs(1), "{used:?}");
 }
 
 #[test]
 fn t14_resets_leave_nothing_behind_and_are_not_logged() {
-    const CLIENTS: usize = 2000;
-    let server = start(&[]);
+    for_each_load(&CLIENTS, reset_all);
+}
+
+fn reset_all(clients: usize, workers: &str) {
+    let server = start(&["--workers", workers]);
     // Sockets are announced before the workers have theirs; who answers this has seen them start.
     wait_for(&server, OPEN, 0);
     let before = descriptors(&server);
-    for number in 0..CLIENTS {
+    let mut streams = Vec::new();
+    for number in 0..clients {
         let mut stream = server.connect();
         SockRef::from(&stream)
             .set_linger(Some(Duration::ZERO))
@@ -104,7 +116,10 @@ fn t14_resets_leave_nothing_behind_and_are_not_logged() {
                 assert!(stream.peek(&mut [0]).is_ok(), "the reply is there");
             }
         }
+        streams.push(stream);
     }
+    // All are reset at once.
+    drop(streams);
     wait_for(&server, OPEN, 0);
     let mut after = 0;
     wait_until("the descriptors are given back", || {
@@ -115,44 +130,49 @@ fn t14_resets_leave_nothing_behind_and_are_not_logged() {
     server.signal(Signal::SIGTERM);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0));
+    let who = format!("{clients} resets, on {workers} workers");
+    let what = format!("{who}: descriptors before and after");
+    record("T14", &what, format!("{before}, {after}"));
     record(
         "T14",
-        &format!("descriptors before and after {CLIENTS} resets"),
-        format!("{before}, {after}"),
+        &format!("{who}: lines of the log"),
+        log.lines().count(),
     );
-    record("T14", "lines of the log", log.lines().count());
     assert!(log.lines().count() <= 10, "{log}");
 }
 
 #[test]
 fn t15_churn_fails_for_no_one_and_takes_no_memory() {
-    const AT_A_TIME: usize = 64;
-    const CONNECTIONS: usize = 20_000 / AT_A_TIME * AT_A_TIME + AT_A_TIME;
-    let server = start(&[]);
-    drop(welcomed(&server));
+    for_each_load(&CLIENTS, churn);
+}
+
+fn churn(at_a_time: usize, workers: &str) {
+    const CONNECTIONS: usize = 20_000;
+    let server = start(&["--workers", workers]);
+    let quit = || {
+        let mut clients: Vec<_> = (0..at_a_time).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            client.write_all(b"quit\n").expect("sent");
+        }
+        for client in clients {
+            let expected = format!("{WELCOME}Thank You .. See You soon !! \n");
+            assert_eq!(rest_of(client), expected);
+        }
+        wait_for(&server, OPEN, 0);
+    };
+    // What so many at a time take is taken by the first of them.
+    quit();
     let before = peak_memory_kb(&server);
     let start = Instant::now();
-    let churn = || {
-        for _ in 0..CONNECTIONS / AT_A_TIME {
-            let mut stream = server.connect();
-            stream.write_all(b"quit\n").expect("sent");
-            let expected = format!("{WELCOME}Thank You .. See You soon !! \n");
-            assert_eq!(rest_of(stream), expected);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..AT_A_TIME {
-            scope.spawn(churn);
-        }
-    });
+    (0..CONNECTIONS / at_a_time).for_each(|_| quit());
     let took = start.elapsed();
     let grown = peak_memory_kb(&server) - before;
-    wait_for(&server, OPEN, 0);
+    let who = format!("churn of {at_a_time} at a time, on {workers} workers");
     let what = format!(
-        "connections failed of {CONNECTIONS}, {AT_A_TIME} at a time, in {}",
+        "{who}: connections failed of {CONNECTIONS}, in {}",
         seconds(took)
     );
-    record("T15", "memory", format!("{grown} kB"));
     record("T15", &what, 0);
+    record("T15", &format!("{who}: memory"), format!("{grown} kB"));
     assert!(grown <= 2048, "the server grew by {grown} kB");
 }

@@ -3,18 +3,29 @@
 //! A test is named for its row, and writes down what it measures. The command `table` beside this file
 //! runs the tests of all rows and writes the table. No time that is measured decides a test.
 
+#[path = "../process/activated.rs"]
+mod activated;
+mod batches;
+mod bounds;
 mod datagrams;
 mod descriptor_limit;
 mod descriptors;
+mod drain;
+mod fairness;
 mod figures;
+mod inherited;
+mod inherited_datagrams;
 mod limits;
+mod load;
 mod log_sinks;
 mod logs;
 mod probes;
 #[path = "../process/mod.rs"]
 mod process;
 mod signals;
+mod slow_readers;
 mod stop;
+mod stopped;
 mod streams;
 
 use std::fs;
@@ -42,6 +53,7 @@ const SLOW_READER: &str = "chime_connections_total{outcome=\"slow_reader\"}";
 
 /// What has become of datagrams.
 const ANSWERED: &str = "chime_datagrams_total{result=\"answered\"}";
+const UNSENT: &str = "chime_datagrams_total{result=\"unsent\"}";
 const IGNORED: &str = "chime_datagrams_total{result=\"ignored\"}";
 const LIMITED: &str = "chime_datagrams_total{result=\"limited\"}";
 

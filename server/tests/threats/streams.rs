@@ -1,91 +1,53 @@
-//! T7, T9, T10, T11 and T17: what a client can do to the server by how it sends and reads.
+//! T7, T10, T11 and T17: what a client can do to the server by how it sends and reads.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chime_protocol::Reply;
-use socket2::{Domain, Socket, Type};
 
+use crate::load::{CLIENTS, WORKERS, for_each_load, turn};
+use crate::process::waiting::wait_within;
 use crate::{
-    COMMAND_ERROR, SLOW_LINE, SLOW_READER, Server, WELCOME, ask, assert_serves, metric,
-    milliseconds, peak_memory_kb, record, seconds, start, wait_until, welcomed,
+    COMMAND_ERROR, PATIENCE, SLOW_LINE, Server, WELCOME, ask, metric, milliseconds, peak_memory_kb,
+    record, seconds, start, wait_until, welcomed,
 };
 
 #[test]
 fn t07_clients_that_drip_are_closed_and_others_are_served() {
-    const CLIENTS: usize = 200;
-    let server = start(&["--line-timeout", "1s"]);
-    let drip = || {
-        let start = Instant::now();
-        let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
-        wait_until("all that drip are closed", || {
-            for client in &mut clients {
-                // One that is closed takes no more.
-                let _ = client.write(b"1");
+    for_each_load(&CLIENTS, |clients, workers| {
+        let server = start(&["--line-timeout", "1s", "--workers", workers]);
+        let drip = || {
+            let start = Instant::now();
+            let mut dripping: Vec<_> = (0..clients).map(|_| server.connect()).collect();
+            // Beside thousands of others, connecting takes its time, too.
+            wait_within(3 * PATIENCE, "all that drip are closed", || {
+                for client in &mut dripping {
+                    // One that is closed takes no more.
+                    let _ = client.write(b"1");
+                }
+                thread::sleep(Duration::from_millis(50));
+                metric(&server, SLOW_LINE) == clients as u64
+            });
+            start.elapsed()
+        };
+        let mut times = Vec::new();
+        let closed_after = thread::scope(|scope| {
+            let dripping = scope.spawn(drip);
+            let mut normal = welcomed(&server);
+            while !dripping.is_finished() {
+                times.push(ask(&mut normal));
             }
-            thread::sleep(Duration::from_millis(50));
-            metric(&server, SLOW_LINE) == CLIENTS as u64
+            dripping.join().expect("all are closed")
         });
-        start.elapsed()
-    };
-    let mut times = Vec::new();
-    let closed_after = thread::scope(|scope| {
-        let dripping = scope.spawn(drip);
-        let mut normal = welcomed(&server);
-        while !dripping.is_finished() {
-            times.push(ask(&mut normal));
-        }
-        dripping.join().expect("all are closed")
+        let who = format!("{clients} clients that drip, on {workers} workers");
+        let what = format!("{who}: closed, at a line timeout of 1 s, after");
+        record("T07", &what, seconds(closed_after));
+        let slowest = times.iter().max().expect("there are replies");
+        let what = format!("{who}: slowest of the replies to another meanwhile");
+        record("T07", &what, milliseconds(*slowest));
     });
-    let slowest = times.iter().max().expect("there are replies");
-    let what = format!("{CLIENTS} clients that drip closed, at a line timeout of 1 s, after");
-    record("T07", &what, seconds(closed_after));
-    let what = format!("slowest of {} replies meanwhile", times.len());
-    record("T07", &what, milliseconds(*slowest));
-}
-
-#[test]
-fn t09_clients_that_never_read_cost_little_memory_and_are_closed() {
-    const CLIENTS: u64 = 100;
-    let server = start(&["--write-timeout", "1s"]);
-    let before = peak_memory_kb(&server);
-    // The replies to as much of `day` would fit into the buffers of the system.
-    let requests = b"help\n".repeat(1 << 18);
-    let start = Instant::now();
-    let connect = |_| (narrow(server.tcp[0]), 0);
-    let mut clients: Vec<(TcpStream, usize)> = (0..CLIENTS).map(connect).collect();
-    wait_until("all are closed", || {
-        for (client, sent) in &mut clients {
-            // It takes no more when the server reads no more, and at the latest when it is closed.
-            while let Ok(length @ 1..) = client.write(&requests[*sent..]) {
-                *sent += length;
-            }
-        }
-        metric(&server, SLOW_READER) == CLIENTS
-    });
-    let closed_after = start.elapsed();
-    assert_serves(&server);
-    let grown = peak_memory_kb(&server) - before;
-    let what = format!("memory for {CLIENTS} clients that ask for 20 MiB each and read nothing");
-    record("T09", &what, format!("{grown} kB"));
-    record(
-        "T09",
-        "all closed, at a write timeout of 1 s, after",
-        seconds(closed_after),
-    );
-    assert!(grown <= 16 << 10, "the server grew by {grown} kB");
-}
-
-/// A connection that does not wait, and whose system holds little of what is not read.
-fn narrow(server: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("set");
-    socket.connect(&server.into()).expect("a connection");
-    socket.set_nonblocking(true).expect("set");
-    socket.into()
 }
 
 #[test]
@@ -119,10 +81,14 @@ fn t10_lines_of_256_mebibytes_take_no_memory() {
 
 #[test]
 fn t11_floods_of_requests_starve_no_one() {
+    let _turn = turn();
+    WORKERS.into_iter().for_each(ask_beside_floods);
+}
+
+fn ask_beside_floods(workers: &str) {
     const FLOODS: u64 = 4;
     const ASKED: u64 = 200;
-    // All share a worker.
-    let server = start(&["--workers", "1"]);
+    let server = start(&["--workers", workers]);
     let polite = || {
         let mut stream = welcomed(&server);
         let mut times: Vec<_> = (0..ASKED).map(|_| ask(&mut stream)).collect();
@@ -151,13 +117,11 @@ fn t11_floods_of_requests_starve_no_one() {
     let ratio = beside.as_secs_f64() / alone.as_secs_f64();
     let beside = format!("{} ({ratio:.0} times)", milliseconds(beside));
     let turn = answered / ASKED;
-    record("T11", "p99 of a polite client alone", milliseconds(alone));
-    record("T11", "p99 beside 4 floods", beside);
-    record(
-        "T11",
-        "requests of floods answered for each of its own",
-        turn,
-    );
+    let who = format!("of a polite client, on {workers} workers");
+    record("T11", &format!("p99 {who}, alone"), milliseconds(alone));
+    record("T11", &format!("p99 {who}, beside 4 floods"), beside);
+    let what = format!("requests of floods answered for each {who}");
+    record("T11", &what, turn);
     // Sixteen blocks of each flood: what is counted does not depend on how fast the machine is.
     assert!(turn <= 16 * FLOODS * BLOCK, "{turn} came first");
 }

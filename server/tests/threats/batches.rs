@@ -1,0 +1,143 @@
+//! T6: datagrams that the server receives in one batch.
+
+use std::net::UdpSocket;
+use std::process::Command;
+
+use crate::load::{hold, release};
+use crate::{ANSWERED, IGNORED, LIMITED, Server, UNSENT, metric, start, wait_for};
+
+/// How many datagrams the server receives at a time.
+const BATCH: usize = 64;
+
+/// Starts a server of one worker, and a client of it.
+fn start_with_client() -> (Server, UdpSocket) {
+    let server = start(&["--workers", "1"]);
+    // Who is answered here has seen the worker start.
+    assert_eq!(metric(&server, ANSWERED), 0);
+    let client = server.datagrams();
+    (server, client)
+}
+
+/// Sends these while the server is stopped, so that it receives them all at once.
+fn send_at_once(server: &Server, client: &UdpSocket, datagrams: &[&[u8]]) {
+    hold(server);
+    for datagram in datagrams {
+        client.send(datagram).expect("sent");
+    }
+    release(server);
+}
+
+fn assert_replies(client: &UdpSocket, count: usize) {
+    let mut reply = [0; 64];
+    for number in 0..count {
+        let received = client.recv(&mut reply);
+        let length = received.unwrap_or_else(|error| panic!("{number} of {count}: {error}"));
+        assert!(reply[..length].ends_with(b"day"));
+    }
+}
+
+/// Asserts what became of datagrams, and that no more replies come.
+fn assert_counted(server: &Server, client: &UdpSocket, answered: usize, ignored: usize) {
+    wait_for(server, ANSWERED, answered as u64);
+    wait_for(server, IGNORED, ignored as u64);
+    assert_eq!(metric(server, UNSENT) + metric(server, LIMITED), 0);
+    client.set_nonblocking(true).expect("set");
+    assert!(client.recv(&mut [0; 64]).is_err(), "one reply too many");
+    client.set_nonblocking(false).expect("set");
+}
+
+#[test]
+fn t06_batches_of_all_sizes_are_answered() {
+    for count in [1, BATCH - 1, BATCH, BATCH + 1, 2 * BATCH, 2 * BATCH + 1] {
+        let (server, client) = start_with_client();
+        send_at_once(&server, &client, &vec![&b"day"[..]; count]);
+        assert_replies(&client, count);
+        assert_counted(&server, &client, count, 0);
+    }
+}
+
+#[test]
+fn t06_a_batch_with_nothing_to_answer_stops_nothing() {
+    for count in [1, BATCH, BATCH + 1] {
+        let (server, client) = start_with_client();
+        send_at_once(&server, &client, &vec![&b"what?"[..]; count]);
+        wait_for(&server, IGNORED, count as u64);
+        client.send(b"day").expect("sent");
+        assert_replies(&client, 1);
+        assert_counted(&server, &client, 1, count);
+    }
+}
+
+#[test]
+fn t06_requests_among_other_datagrams_of_a_batch_are_answered() {
+    // Each datagram of a batch is the only request in it once, and the only one that is none.
+    for (one, others, answered) in [("day", "what?", 1), ("what?", "day", BATCH - 1)] {
+        let (server, client) = start_with_client();
+        for index in 0..BATCH {
+            let mut datagrams = vec![others.as_bytes(); BATCH];
+            datagrams[index] = one.as_bytes();
+            send_at_once(&server, &client, &datagrams);
+            assert_replies(&client, answered);
+            let sent = (index + 1) * BATCH;
+            let total = (index + 1) * answered;
+            assert_counted(&server, &client, total, sent - total);
+        }
+    }
+}
+
+/// Three requests in one batch. The address that the second came from is gone when the server replies.
+const UNSENDABLE: &str = r#"
+set -e
+ip link set lo up
+ip address add 10.9.9.1/32 dev lo
+ip address add 10.9.9.9/32 dev lo
+coproc server {
+    exec "$0" --tcp 10.9.9.1:0 --udp 10.9.9.1:0 --admin 127.0.0.1:0 --utc --workers 1 2>&1
+}
+read -r _ _ _ tcp <&"${server[0]}"
+read -r _ _ _ udp <&"${server[0]}"
+read -r _ _ _ admin <&"${server[0]}"
+exec 3<>"/dev/udp/10.9.9.1/${udp##*:}" 4<>"/dev/udp/10.9.9.1/${udp##*:}"
+ip route replace table local local 10.9.9.1 dev lo src 10.9.9.9
+exec 5<>"/dev/udp/10.9.9.1/${udp##*:}"
+ip route replace table local local 10.9.9.1 dev lo src 10.9.9.1
+kill -STOP "$server_PID"
+until grep -q 'State:.T' "/proc/$server_PID/status"; do :; done
+printf day >&3
+printf day >&5
+printf day >&4
+ip address delete 10.9.9.9/32 dev lo
+kill -CONT "$server_PID"
+timeout 20 head -c 1 <&3
+timeout 20 head -c 1 <&4
+exec 6<>"/dev/tcp/127.0.0.1/${admin##*:}"
+printf 'GET /metrics HTTP/1.0\r\n\r\n' >&6
+cat <&6
+kill "$server_PID"
+"#;
+
+#[test]
+fn t06_a_reply_that_cannot_be_sent_keeps_no_other_from_being_sent() {
+    // A network of its own, in which addresses can be added and deleted.
+    let unshare = |arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.arg("--map-root-user").arg("--net").args(arguments);
+        command.output()
+    };
+    let is_possible = unshare(&["ip", "address", "add", "10.9.9.1/32", "dev", "lo"]);
+    if !is_possible.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: unshare(1) or ip(8) is missing, or not for this user");
+        return;
+    }
+    let output = unshare(&["bash", "-c", UNSENDABLE, env!("CARGO_BIN_EXE_chime-server")]);
+    let output = output.expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{error}");
+    // One byte of each of two replies, which are days.
+    assert!(text[..2].chars().all(char::is_alphabetic), "{text}");
+    assert_eq!(text[..1], text[1..2]);
+    for (result, count) in [(ANSWERED, 2), (UNSENT, 1), (IGNORED, 0)] {
+        assert!(text.contains(&format!("{result} {count}\n")), "{text}");
+    }
+}

@@ -1,0 +1,136 @@
+//! T26: sockets that the server inherits, with options of their own.
+
+use std::io::Read;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::activated::activated;
+use crate::process::{PATIENCE, Server, command, read_line, rest_of, wait_until};
+use crate::{ADMIN, FULL, OPEN, WELCOME, metric, wait_for};
+
+/// Whether an IPv6 socket receives IPv4 too, as addresses that are mapped.
+pub(crate) const V6_ONLY: bool = true;
+pub(crate) const DUAL_STACK: bool = false;
+
+fn bound(kind: Type, address: &str, only_v6: bool) -> Socket {
+    let address: SocketAddr = address.parse().expect("an address");
+    let socket = Socket::new(Domain::for_address(address), kind, None).expect("a socket");
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6).expect("set");
+    }
+    socket.bind(&address.into()).expect("bound");
+    socket
+}
+
+pub(crate) fn datagrams(address: &str, only_v6: bool) -> Socket {
+    bound(Type::DGRAM, address, only_v6)
+}
+
+/// A listener for IPv4, as mapped addresses, and IPv6.
+fn dual_stack_listener() -> TcpListener {
+    let socket = bound(Type::STREAM, "[::]:0", DUAL_STACK);
+    socket.listen(128).expect("it listens");
+    socket.into()
+}
+
+#[test]
+fn t26_broadcast_and_multicast_addresses_are_refused_at_start() {
+    for address in [
+        "127.255.255.255:0",
+        "255.255.255.255:0",
+        "224.0.0.1:0",
+        "[ff02::1]:0",
+    ] {
+        let flags = ["--tcp", "127.0.0.1:0", "--udp", address];
+        let output = command(&flags).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{address}");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            format!("chime-server: cannot listen on udp {address}: not a unicast address\n")
+        );
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    }
+}
+
+#[test]
+fn t26_inherited_sockets_of_broadcast_and_multicast_addresses_are_refused_at_start() {
+    // The interface of loopback is the first.
+    for address in ["127.255.255.255:0", "224.0.0.1:0", "[ff02::1%1]:0"] {
+        let good = datagrams("127.0.0.1:0", V6_ONLY);
+        let command = &mut activated(good, datagrams(address, V6_ONLY), &[]);
+        let output = command.output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{address}");
+        let log = String::from_utf8_lossy(&output.stdout);
+        assert!(log.ends_with("not a unicast address\n"), "{address}: {log}");
+        let host = address.trim_end_matches(":0");
+        assert!(log.contains(host), "{log}does not name {address}");
+        assert_eq!(log.lines().count(), 1, "{address}: {log}");
+    }
+}
+
+/// A server with an inherited listener of both stacks.
+fn serve_dual_stack(flags: &[&str]) -> Server {
+    let flags = [&ADMIN, flags].concat();
+    let socket = datagrams("127.0.0.1:0", V6_ONLY);
+    Server::spawn(&mut activated(dual_stack_listener(), socket, &flags), 3)
+}
+
+fn connect(server: &Server, address: &str) -> TcpStream {
+    let port = server.tcp[0].port();
+    let stream = TcpStream::connect((address, port)).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    stream
+}
+
+/// Whether a client of this address is welcomed, rather than closed without a word.
+fn is_served(server: &Server, address: &str) -> bool {
+    let mut text = Vec::new();
+    let mut stream = connect(server, address);
+    stream.shutdown(Shutdown::Write).expect("half-closed");
+    // It may be closed by a reset.
+    let _ = stream.read_to_end(&mut text);
+    text == WELCOME.as_bytes()
+}
+
+#[test]
+fn t26_networks_of_ipv4_hold_for_clients_that_arrive_mapped() {
+    for (flag, network, v4, v6) in [
+        ("--deny", "::ffff:127.0.0.0/104", false, true),
+        ("--deny", "127.0.0.0/8", false, true),
+        ("--deny", "::ffff:127.0.0.1/128", false, true),
+        ("--deny", "::ffff:10.0.0.0/104", true, true),
+        ("--deny", "::1", true, false),
+        ("--allow", "::ffff:127.0.0.0/104", true, false),
+        ("--allow", "127.0.0.0/8", true, false),
+        ("--allow", "::1", false, true),
+    ] {
+        let server = serve_dual_stack(&[flag, network]);
+        let served = [is_served(&server, "127.0.0.1"), is_served(&server, "::1")];
+        assert_eq!(served, [v4, v6], "{flag} {network}");
+        let denied = served.iter().filter(|is_served| !**is_served).count();
+        let reason = "chime_connections_refused_total{reason=\"network\"}";
+        wait_for(&server, reason, denied as u64);
+    }
+}
+
+#[test]
+fn t26_a_limit_per_address_holds_for_clients_that_arrive_mapped() {
+    let server = serve_dual_stack(&["--max-connections-per-address", "1"]);
+    let first = connect(&server, "127.0.0.1");
+    assert_eq!(read_line(&first), WELCOME);
+    assert_eq!(rest_of(connect(&server, "127.0.0.1")), FULL);
+    assert_eq!(rest_of(connect(&server, "::ffff:127.0.0.1")), FULL);
+    assert_eq!(read_line(&connect(&server, "::1")), WELCOME);
+    // Mapped addresses are not one network /64.
+    let other = bound(Type::STREAM, "127.0.0.2:0", V6_ONLY);
+    let address = SocketAddr::from(([127, 0, 0, 1], server.tcp[0].port()));
+    other.connect(&address.into()).expect("a connection");
+    let other = TcpStream::from(other);
+    other.set_read_timeout(Some(PATIENCE)).expect("set");
+    assert_eq!(read_line(&other), WELCOME);
+    drop((first, other));
+    wait_until("the permit is given back", || {
+        metric(&server, OPEN) == 0 && is_served(&server, "127.0.0.1")
+    });
+}
