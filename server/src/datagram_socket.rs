@@ -1,10 +1,12 @@
 //! A real UDP socket that receives and sends many datagrams a system call.
 
+use std::io::ErrorKind::{ConnectionRefused, WouldBlock};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
 use chime_protocol::DATAGRAM_MAX;
+use nix::cmsg_space;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use nix::sys::socket::{
@@ -51,12 +53,6 @@ impl DatagramSocket {
             socket: tokio::net::UdpSocket::from_std(socket)?,
         })
     }
-
-    /// Headers for one system call: nix gives no way to reset the lengths that the kernel overwrites.
-    fn headers(&self, count: usize) -> MultiHeaders<SockaddrStorage> {
-        let control = self.is_wildcard.then(|| vec![0; CONTROL_BYTES]);
-        MultiHeaders::preallocate(count, control)
-    }
 }
 
 impl Datagrams for DatagramSocket {
@@ -65,23 +61,26 @@ impl Datagrams for DatagramSocket {
         let received = self.socket.try_io(Interest::READABLE, || {
             let mut blocks = [[0; DATAGRAM_MAX]; BATCH];
             let mut slices = blocks.each_mut().map(|block| [IoSliceMut::new(block)]);
-            let mut headers = self.headers(BATCH);
+            // Made for each call: nix gives no way to reset the lengths that the kernel overwrites.
+            let control = self.is_wildcard.then(|| vec![0; CONTROL_BYTES]);
+            let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, control);
             let fd = self.socket.as_raw_fd();
             let received = recvmmsg(fd, &mut headers, &mut slices, MsgFlags::empty(), None)?;
             let mut count = 0;
             batch.extend(
                 received
                     .inspect(|_| count += 1)
-                    .filter_map(|m| datagram(&m)),
+                    .filter_map(|m| self.datagram(&m)),
             );
             match count < BATCH {
                 // No need to ask the kernel again: the next datagram makes the socket readable.
-                true => Err(io::ErrorKind::WouldBlock.into()),
+                true => Err(WouldBlock.into()),
                 false => Ok(()),
             }
         });
         match received {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            // With IP_RECVERR, the kernel reports here that an earlier client is gone.
+            Err(error) if [WouldBlock, ConnectionRefused].contains(&error.kind()) => Ok(()),
             received => received,
         }
     }
@@ -95,7 +94,12 @@ impl Datagrams for DatagramSocket {
 impl DatagramSocket {
     /// Sends datagrams that all have the same `local` address.
     fn send_from_one_address(&self, mut datagrams: &[Datagram]) -> usize {
-        let mut headers = self.headers(datagrams.len());
+        // The kernel refuses a control buffer that is longer than its message.
+        let space = datagrams[0].local.map(|local| match local {
+            IpAddr::V4(_) => cmsg_space!(in_pktinfo),
+            IpAddr::V6(_) => cmsg_space!(in6_pktinfo),
+        });
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(datagrams.len(), space);
         let (v4, v6);
         let control = match datagrams[0].local {
             // The interface is left to the routes: they lead to the client.
@@ -120,7 +124,7 @@ impl DatagramSocket {
             }
             None => None,
         };
-        let mut count = 0;
+        let (mut count, mut is_retry) = (0, false);
         while !datagrams.is_empty() {
             let payloads = datagrams.iter().map(Datagram::payload);
             let slices: Vec<_> = payloads.map(|payload| [IoSlice::new(payload)]).collect();
@@ -139,28 +143,32 @@ impl DatagramSocket {
                     let sent = sent.count();
                     count += sent;
                     datagrams = &datagrams[sent..];
+                    is_retry = false;
                 }
+                // With IP_RECVERR, it may be the error of an earlier datagram.
+                Err(_) if !is_retry => is_retry = true,
                 Err(error) => {
                     debug!("cannot send a reply to {}: {error}", datagrams[0].peer);
                     datagrams = &datagrams[1..];
+                    is_retry = false;
                 }
             }
         }
         count
     }
-}
 
-/// Makes a datagram of a received message; `None` if the kernel does not report a peer.
-fn datagram(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<Datagram> {
-    let peer = peer(message.address.as_ref()?)?;
-    let payload = message.iovs().next().unwrap_or_default();
-    let mut datagram = Datagram::new(payload, peer);
-    match message.cmsgs() {
-        Ok(control) => control.for_each(|message| apply(&message, &mut datagram)),
-        // There was no room for them. A reply is sent only where no broadcast could have asked for it.
-        Err(_) => datagram.is_unicast = false,
+    /// Makes a datagram of a received message; `None` if the kernel does not report a peer.
+    fn datagram(&self, message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<Datagram> {
+        let peer = peer(message.address.as_ref()?)?;
+        let payload = message.iovs().next().unwrap_or_default();
+        let mut datagram = Datagram::new(payload, peer);
+        match message.cmsgs() {
+            Ok(control) => control.for_each(|message| apply(&message, &mut datagram)),
+            // There was no room for them. A wildcard socket may have received a broadcast.
+            Err(_) => datagram.is_unicast = !self.is_wildcard,
+        }
+        Some(datagram)
     }
-    Some(datagram)
 }
 
 /// Records packet information. Other control messages do not matter.

@@ -88,6 +88,8 @@ pub use workers::{Monitor, Workers};
 /// Serves all of these sockets on this thread, until `stop` is cancelled and every connection has ended:
 /// one worker, which counts in `counters`.
 ///
+/// It runs on any runtime but a `LocalRuntime`, which takes the tasks of its `LocalSet` over.
+///
 /// After the stop, connections get the replies to the requests received, then are closed. Those that are
 /// open at the drain timeout are cut.
 pub async fn serve<L, D>(

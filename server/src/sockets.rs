@@ -50,17 +50,13 @@ impl Sockets {
     ///
     /// When an address cannot be bound; the message names it.
     pub fn bind(tcp: &[(SocketAddr, Offer)], udp: &[SocketAddr]) -> io::Result<Sockets> {
-        let cannot = |transport, address: &SocketAddr, error: io::Error| {
-            let message = format!("cannot listen on {transport} {address}: {error}");
-            io::Error::new(error.kind(), message)
-        };
         let mut sockets = Sockets::default();
         for (address, offer) in tcp {
-            let listener = listen_on(*address).map_err(|e| cannot("tcp", address, e))?;
+            let listener = listen_on(*address).map_err(|e| cannot_listen("tcp", *address, e))?;
             sockets.tcp.push((listener, offer.clone()));
         }
         for address in udp {
-            let socket = receive_on(*address).map_err(|e| cannot("udp", address, e))?;
+            let socket = receive_on(*address).map_err(|e| cannot_listen("udp", *address, e))?;
             sockets.udp.push(socket);
         }
         Ok(sockets)
@@ -77,7 +73,7 @@ impl Sockets {
     pub fn adopt_datagrams(&mut self, socket: net::UdpSocket) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        check_unicast(address)?;
+        check_unicast(address).map_err(|error| cannot_listen("udp", address, error))?;
         DatagramSocket::prepare(&socket, address)?;
         self.udp.push(socket);
         Ok(())
@@ -167,6 +163,11 @@ impl Listener for TcpListener {
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         TcpListener::accept(self).await
     }
+}
+
+fn cannot_listen(transport: &str, address: SocketAddr, error: io::Error) -> io::Error {
+    let message = format!("cannot listen on {transport} {address}: {error}");
+    io::Error::new(error.kind(), message)
 }
 
 fn listen_on(address: SocketAddr) -> io::Result<net::TcpListener> {

@@ -141,7 +141,7 @@ fn make_reply(datagram: &mut Datagram, now: NaiveDateTime, worker: &Worker) -> R
     datagram.length = reply.ok_or(Event::DatagramIgnored)?.len();
     datagram.payload = buffer;
     match &options.datagram_rate {
-        Some(rate) if !rate.admit(client, Instant::now()) => Err(Event::DatagramLimited),
+        Some(rate) if !rate.admit(client, Instant::now) => Err(Event::DatagramLimited),
         _ => Ok(()),
     }
 }
