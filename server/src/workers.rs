@@ -104,6 +104,11 @@ impl Vitals {
 
 #[cfg(test)]
 mod tests {
+    use std::panic;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc;
+    use std::thread;
+
     use tokio::time::timeout;
 
     use super::*;
@@ -124,5 +129,30 @@ mod tests {
         assert!(!monitor.is_responding(), "now the first one is");
         let _ = tokio::join!(beat(0), beat(1));
         assert!(monitor.is_responding());
+    }
+
+    #[test]
+    fn a_panic_is_reported_once_every_worker_has_ended() {
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let ending = Arc::clone(&has_ended);
+        let (release, released) = mpsc::channel::<()>();
+        let slow = move || {
+            let _ = released.recv();
+            ending.store(true, Ordering::Relaxed);
+        };
+        let workers = Workers {
+            threads: vec![
+                // Without the hook, which may take longer than the other one.
+                thread::spawn(|| panic::resume_unwind(Box::new("as the test wants it"))),
+                thread::spawn(slow),
+            ],
+            monitor: Monitor::new(2),
+        };
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            drop(release);
+        });
+        assert!(workers.join().is_err());
+        assert!(has_ended.load(Ordering::Relaxed));
     }
 }

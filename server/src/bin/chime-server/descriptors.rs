@@ -27,7 +27,7 @@ pub(crate) fn raise_limit() -> io::Result<u64> {
 /// Returns as many connections as are wanted and as the limit allows, and how many clients may be told
 /// at one time that the server is full.
 ///
-/// Fails if the workers and one connection would be over the limit.
+/// Fails if the workers and two connections would be over the limit.
 pub(crate) fn connections_max(
     wanted: NonZero<u32>,
     limit: u64,
@@ -37,9 +37,11 @@ pub(crate) fn connections_max(
     // Each worker has duplicates of all sockets.
     let (workers, sockets) = (workers.get() as u64, sockets as u64);
     let duplicates = workers.saturating_mul(RUNTIME + sockets);
-    let needed = duplicates.saturating_add(PROCESS + sockets + 1);
-    let free = limit.saturating_sub(needed - 1);
-    let possible = u32::try_from(free - REFUSALS_MIN.min(free / 8)).unwrap_or(u32::MAX);
+    // For one connection, and one that is refused.
+    let needed = duplicates.saturating_add(PROCESS + sockets + 2);
+    let free = limit.saturating_add(2).saturating_sub(needed);
+    let refusals = (free / 8).clamp(1, REFUSALS_MIN);
+    let possible = u32::try_from(free.saturating_sub(refusals)).unwrap_or(u32::MAX);
     let Some(possible) = NonZero::new(possible) else {
         return Err(format!(
             "cannot start {workers} workers: the limit of open files is {limit} (ulimit -n); \
