@@ -150,7 +150,8 @@ fn check_answers(
                 bytes,
                 ..
             } if !datagrams[datagram].is_duplicate => {
-                if due.pop_front() != Some((at_ms, *to, bytes.to_vec())) {
+                let reply = due.pop_front();
+                if reply != Some((at_ms, *to, bytes.to_vec())) {
                     let what = format!("datagram {datagram} is not the reply that is due");
                     return Err(failure(what, index));
                 }
