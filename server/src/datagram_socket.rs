@@ -162,33 +162,31 @@ impl DatagramSocket {
         let peer = peer(message.address.as_ref()?)?;
         let payload = message.iovs().next().unwrap_or_default();
         let mut datagram = Datagram::new(payload, peer);
-        match message.cmsgs() {
-            Ok(control) => control.for_each(|message| apply(&message, &mut datagram)),
+        let Ok(control) = message.cmsgs() else {
             // There was no room for them. A wildcard socket may have received a broadcast.
-            Err(_) => datagram.is_unicast = !self.is_wildcard,
-        }
-        Some(datagram)
-    }
-}
-
-/// Records packet information. Other control messages do not matter.
-fn apply(message: &ControlMessageOwned, datagram: &mut Datagram) {
-    match message {
-        ControlMessageOwned::Ipv4PacketInfo(info) => {
-            let address = |address: in_addr| Ipv4Addr::from(address.s_addr.to_ne_bytes());
-            datagram.local = Some(address(info.ipi_spec_dst).into());
-            // The two differ for broadcast and multicast.
-            datagram.is_unicast = info.ipi_addr.s_addr == info.ipi_spec_dst.s_addr;
-        }
-        ControlMessageOwned::Ipv6PacketInfo(info) => {
-            let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
-            // A dual-stack socket reports IPv4 in both ways, and only the other one tells broadcast.
-            if address.to_ipv4_mapped().is_none() {
-                datagram.local = Some(address.into());
-                datagram.is_unicast = !address.is_multicast();
+            datagram.is_unicast = !self.is_wildcard;
+            return Some(datagram);
+        };
+        for message in control {
+            match message {
+                ControlMessageOwned::Ipv4PacketInfo(info) => {
+                    let address = Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes());
+                    datagram.local = Some(address.into());
+                    // The two differ for broadcast and multicast.
+                    datagram.is_unicast = info.ipi_addr.s_addr == info.ipi_spec_dst.s_addr;
+                }
+                ControlMessageOwned::Ipv6PacketInfo(info) => {
+                    let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                    // A dual-stack socket reports IPv4 in both ways, and only the other one tells broadcast.
+                    if address.to_ipv4_mapped().is_none() {
+                        datagram.local = Some(address.into());
+                        datagram.is_unicast = !address.is_multicast();
+                    }
+                }
+                _ => {}
             }
         }
-        _ => {}
+        Some(datagram)
     }
 }
 

@@ -288,8 +288,8 @@ impl Drop for Rejection<'_> {
 /// told that the server is full; `None` if it is served.
 type Admission = (OwnedSemaphorePermit, Option<Event>);
 
-/// Acquires permission to serve a connection or, if the server is full, to say so. Clients for which there
-/// is neither wait in the backlog: whoever is told closes soon, or is closed after the linger time.
+/// Acquires permission to serve a connection or, if the server is full, to say so. If there is neither, other
+/// clients wait in the backlog: refused connections end soon, after the linger time at the latest.
 async fn acquire(options: &Options) -> Admission {
     let acquire = |permits: &Arc<Semaphore>| Arc::clone(permits).acquire_owned();
     let (permit, refusal) = tokio::select! {

@@ -126,7 +126,7 @@ async fn a_sum_that_drips_times_out_after_its_last_digit() {
     assert_timed_out_mid_line(both(client, server).await.0);
 }
 
-/// A pipe to a server that takes up to so many bytes ahead, and the server's side.
+/// A pipe to a server that takes up to this many bytes ahead, and the server's side.
 async fn piped(ahead_bytes: usize) -> (Pipe<DuplexStream, DuplexStream>, Input, DuplexStream) {
     let (near, mut far) = duplex(ahead_bytes);
     let (greeted, sent) = tokio::join!(

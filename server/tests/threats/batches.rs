@@ -12,7 +12,7 @@ const BATCH: usize = 64;
 /// Starts a server of one worker, and a client of it.
 fn start_with_client() -> (Server, UdpSocket) {
     let server = start(&["--workers", "1"]);
-    // Who is answered here has seen the worker start.
+    // A client that is answered here has seen the worker start.
     assert_eq!(metric(&server, ANSWERED), 0);
     let client = server.datagrams();
     (server, client)

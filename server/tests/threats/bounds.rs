@@ -125,7 +125,7 @@ fn t03_a_network_that_has_paid_has_its_rate_again() {
 fn t13_each_worker_is_one_thread() {
     let threads = |workers: &str| {
         let server = start(&["--workers", workers]);
-        // Who is answered here has seen all of them start.
+        // A client that is answered here has seen all of them start.
         assert_eq!(metric(&server, OPEN), 0);
         let folder = format!("/proc/{}/task", server.child.id());
         fs::read_dir(folder).expect("a process").count()

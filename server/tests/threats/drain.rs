@@ -178,7 +178,7 @@ fn t16_datagrams_that_arrived_before_the_stop_are_answered() {
     for workers in WORKERS {
         let server = start_patient(workers);
         let clients: Vec<_> = (0..50).map(|_| server.datagrams()).collect();
-        // Who is answered here has seen all workers start.
+        // A client that is answered here has seen all workers start.
         wait_for(&server, ANSWERED, 0);
         hold(&server);
         for client in &clients {

@@ -38,7 +38,7 @@ fn come_to_a_full_server(clients: usize, workers: &str) {
     drop(held);
     wait_for(&server, OPEN, 0);
     assert_serves(&server);
-    let who = format!("newcomers to a server with {clients} of {clients}, on {workers} workers");
+    let who = format!("new clients of a server with {clients} of {clients}, on {workers} workers");
     record("T08", &format!("{who}: told, of 50"), refused);
     let slowest = times.iter().max().expect("there were newcomers");
     record(

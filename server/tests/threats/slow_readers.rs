@@ -25,7 +25,7 @@ pub(crate) fn narrow(server: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// The welcome, and what the server replies to so many requests for help.
+/// The welcome, and what the server replies to this many requests for help.
 pub(crate) fn replies_to_help(server: &Server, requests: usize) -> String {
     let reply = server.converse("help\n");
     let reply = reply.strip_prefix(WELCOME).expect("a welcome first");

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::fs::File;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::time::Duration;
@@ -30,38 +29,24 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A listener for the pages.
-#[derive(Debug)]
-pub(crate) struct Admin {
-    listener: net::TcpListener,
-    /// A file descriptor to accept a probe with when clients have taken all others.
-    spare: Option<File>,
-}
-
 /// Binds the address of the pages, and returns it with the port that it got.
-pub(crate) fn bind(address: SocketAddr) -> Result<(Admin, SocketAddr), String> {
+pub(crate) fn bind(address: SocketAddr) -> Result<(net::TcpListener, SocketAddr), String> {
     let bind = || {
         let listener = net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;
-        let spare = open_spare();
-        Ok((Admin { listener, spare }, bound))
+        Ok((listener, bound))
     };
     bind().map_err(|error: io::Error| format!("cannot listen on admin {address}: {error}"))
 }
 
-fn open_spare() -> Option<File> {
-    File::open("/dev/null").ok()
-}
-
 /// Serves the pages, a request for each connection, for as long as it is polled.
 pub(crate) async fn serve(
-    admin: Admin,
+    listener: net::TcpListener,
     monitor: Monitor,
     stopping: CancellationToken,
 ) -> io::Result<Infallible> {
-    let mut spare = admin.spare;
-    let listener = TcpListener::from_std(admin.listener)?;
+    let listener = TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
     // In the order in which they came.
     let mut unfinished = VecDeque::<AbortHandle>::new();
@@ -71,7 +56,6 @@ pub(crate) async fn serve(
             biased;
             Some(_) = connections.join_next() => {
                 unfinished.retain(|task| !task.is_finished());
-                spare = spare.or_else(open_spare);
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
@@ -86,7 +70,6 @@ pub(crate) async fn serve(
                     yield_now().await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) if spare.is_some() => spare = None,
                 Err(error) => {
                     // The system reports a lack of descriptors even if no connection waits.
                     failures += 1;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Local, NaiveDateTime, Utc};
 use tracing::warn;
 
-/// The seconds since 1970 of the last time that is told, and of the first one before: years 260,000. Some
+/// The most seconds from 1970 to a time of a reply, before or after: about 260,000 years. Some
 /// time zones have no local time nearer to the ends of what chrono holds.
 const SECONDS_MAX: i64 = 8_200_000_000_000;
 

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::future::poll_fn;
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 #[cfg(target_os = "linux")]
 use std::os::{linux::net::SocketAddrExt, unix::ffi::OsStrExt, unix::net::SocketAddr};
@@ -20,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::admin::{self, Admin};
+use crate::admin;
 use crate::logs;
 
 /// Signals this soon after the first one are the same order: `timeout` sends two, for one.
@@ -56,7 +57,7 @@ impl Control {
         self,
         stop: CancellationToken,
         drain_delay: Duration,
-        admin: Option<Admin>,
+        admin: Option<TcpListener>,
         monitor: Monitor,
     ) {
         let Control { runtime, signals } = self;
@@ -133,7 +134,7 @@ async fn stop_in_order(
     process::exit(1);
 }
 
-async fn serve_pages(admin: Option<Admin>, monitor: &Monitor, stopping: &CancellationToken) {
+async fn serve_pages(admin: Option<TcpListener>, monitor: &Monitor, stopping: &CancellationToken) {
     let Some(admin) = admin else { return };
     let Err(error) = admin::serve(admin, monitor.clone(), stopping.clone()).await;
     warn!("cannot serve the admin address: {error}");

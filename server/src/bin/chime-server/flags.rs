@@ -25,7 +25,7 @@ const CONFIGURATION: &str = "Configuration";
 /// Tells the day, the date, the time and the sum of digits, over TCP and UDP.
 ///
 /// Prints a line on standard output for each socket, once it can be connected to. SIGINT (Ctrl-C),
-/// SIGTERM and SIGHUP stop it: it answers what has been asked, then exits with 0. A second signal, at
+/// SIGTERM and SIGHUP stop it: it replies to every request received, then exits with 0. A second signal, at
 /// least 200 ms later, ends it at once, with 1. If an address can't be served it exits with 1, on wrong
 /// usage or a wrong file with 2.
 ///

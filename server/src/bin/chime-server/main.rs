@@ -80,10 +80,7 @@ fn run(
     let (connections_max, refusals_max) =
         descriptors::connections_max(wanted, limit, workers, sockets_count)?;
     let stop = CancellationToken::new();
-    let options = Options {
-        refusals: Arc::new(Semaphore::new(refusals_max)),
-        ..options(flags, connections_max)
-    };
+    let options = options(flags, connections_max, refusals_max);
     let workers = sockets.start(workers, &options, &stop)?;
     control.start(stop, flags.drain_delay, admin, workers.monitor());
     announce(&tcp, &udp, admin_address)
@@ -92,11 +89,12 @@ fn run(
     Ok(())
 }
 
-fn options(flags: &Flags, connections_max: NonZero<u32>) -> Options {
+fn options(flags: &Flags, connections_max: NonZero<u32>, refusals_max: usize) -> Options {
     let networks = |networks: &[Network]| networks.iter().map(|network| network.0).collect();
     let addresses = flags.max_connections_per_address.map(Addresses::new);
     let clock = if flags.utc { clock::utc } else { clock::local };
     Options {
+        refusals: Arc::new(Semaphore::new(refusals_max)),
         addresses: addresses.map(Arc::new),
         networks: Networks {
             allowed: networks(&flags.allow),
