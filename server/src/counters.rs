@@ -1,6 +1,6 @@
 //! What a server counts while it serves.
 
-use std::ops::{AddAssign, Index, IndexMut};
+use std::ops::{AddAssign, Index};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chime_protocol::{Command, RequestCounts};
@@ -122,12 +122,6 @@ impl Index<Event> for Tally {
 
     fn index(&self, event: Event) -> &u64 {
         &self.events[event as usize]
-    }
-}
-
-impl IndexMut<Event> for Tally {
-    fn index_mut(&mut self, event: Event) -> &mut u64 {
-        &mut self.events[event as usize]
     }
 }
 

@@ -25,7 +25,10 @@ impl Inherited {
         for index in 0..descriptors.len() {
             let listener = descriptors.take_tcp_listener(index);
             if let Some(listener) = listener.ok().flatten() {
-                check_listens(&listener, index)?;
+                // One that is connected, as of `Accept=yes`, cannot be served.
+                if !getsockopt(&listener, sockopt::AcceptConn)? {
+                    return Err(unusable(index));
+                }
                 inherited.tcp.push(listener);
                 continue;
             }
@@ -40,14 +43,6 @@ impl Inherited {
     pub(crate) fn is_empty(&self) -> bool {
         self.tcp.is_empty() && self.udp.is_empty()
     }
-}
-
-/// A socket that is connected, as of `Accept=yes`, can't be served.
-fn check_listens(listener: &TcpListener, index: usize) -> io::Result<()> {
-    if getsockopt(listener, sockopt::AcceptConn)? {
-        return Ok(());
-    }
-    Err(unusable(index))
 }
 
 fn unusable(index: usize) -> io::Error {

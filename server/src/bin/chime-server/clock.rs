@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Local, NaiveDateTime, Utc};
 use tracing::warn;
 
-/// The most seconds from 1970 to a time of a reply, before or after: about 260,000 years. Some
-/// time zones have no local time nearer to the ends of what chrono holds.
+/// Seconds before and after 1970 for which chrono has local time in every zone: 260,000 years.
 const SECONDS_MAX: i64 = 8_200_000_000_000;
 
 pub(crate) fn utc() -> NaiveDateTime {

@@ -34,7 +34,7 @@ const NOTIFY_TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Control {
     runtime: Runtime,
-    signals: Signals,
+    signals: Vec<Signal>,
 }
 
 impl Control {
@@ -47,7 +47,7 @@ impl Control {
         }
         let signals = {
             let _context = runtime.enter();
-            Signals(kinds.into_iter().map(signal).collect::<io::Result<_>>()?)
+            kinds.into_iter().map(signal).collect::<io::Result<_>>()?
         };
         Ok(Control { runtime, signals })
     }
@@ -85,35 +85,30 @@ fn is_hangup_ignored() -> bool {
     ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
-#[derive(Debug)]
-struct Signals(Vec<Signal>);
+async fn next(signals: &mut [Signal]) {
+    poll_fn(|cx| {
+        let mut received = signals.iter_mut().map(|signal| signal.poll_recv(cx));
+        received.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await;
+}
 
-impl Signals {
-    async fn next(&mut self) {
-        poll_fn(|cx| {
-            let mut received = self.0.iter_mut().map(|signal| signal.poll_recv(cx));
-            received.find(Poll::is_ready).unwrap_or(Poll::Pending)
-        })
-        .await;
-    }
-
-    /// Waits for a signal that is not the first one once more.
-    async fn next_after(&mut self, first: Instant) {
-        self.next().await;
-        while first.elapsed() < REPEAT_WINDOW {
-            self.next().await;
-        }
+/// Waits for a signal that is not the first one once more.
+async fn next_after(first: Instant, signals: &mut [Signal]) {
+    next(signals).await;
+    while first.elapsed() < REPEAT_WINDOW {
+        next(signals).await;
     }
 }
 
 /// The first signal starts the drain. A second one ends the process at once.
 async fn stop_in_order(
-    mut signals: Signals,
+    mut signals: Vec<Signal>,
     stop: CancellationToken,
     drain_delay: Duration,
     stopping: &CancellationToken,
 ) {
-    signals.next().await;
+    next(&mut signals).await;
     let first = Instant::now();
     stopping.cancel();
     notify_manager("STOPPING=1");
@@ -121,13 +116,11 @@ async fn stop_in_order(
         let delay = humantime::format_duration(drain_delay);
         info!("stopping in {delay}: new connections are still served");
     }
-    if timeout(drain_delay, signals.next_after(first))
-        .await
-        .is_err()
-    {
+    let second = next_after(first, &mut signals);
+    if timeout(drain_delay, second).await.is_err() {
         info!("stopping: no new connections, waiting for answers to be taken");
         stop.cancel();
-        signals.next_after(first).await;
+        next_after(first, &mut signals).await;
     }
     warn!("stopping at once");
     logs::flush();

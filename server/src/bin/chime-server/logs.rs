@@ -1,4 +1,4 @@
-//! The log, on standard error. It is best effort: it delays nothing, and ends nothing.
+//! The log, on standard error: best effort, so it delays nothing and ends nothing.
 //!
 //! A thread writes the lines of a bounded queue. A line that finds the queue full, or that cannot be
 //! written, is dropped and counted. `tracing_appender::non_blocking` is not used because its guard prints

@@ -39,7 +39,9 @@ fn main() -> ExitCode {
     let flags = &configuration.flags;
     logs::start(flags.log, flags.log_format);
     let result = if flags.check_config {
-        print(&configuration).map_err(|error| format!("cannot print the settings: {error}").into())
+        let text = configuration.to_toml().map_err(io::Error::other);
+        let printed = text.and_then(|text| io::stdout().write_all(text.as_bytes()));
+        printed.map_err(|error| format!("cannot print the settings: {error}").into())
     } else {
         let prepared = prepared.map_err(Into::into);
         prepared.and_then(|(inherited, control)| run(&configuration, inherited, control))
@@ -50,11 +52,6 @@ fn main() -> ExitCode {
     }
     logs::flush();
     failure.map_or(ExitCode::SUCCESS, |_| ExitCode::FAILURE)
-}
-
-fn print(configuration: &Configuration) -> io::Result<()> {
-    let text = configuration.to_toml().map_err(io::Error::other)?;
-    io::stdout().write_all(text.as_bytes())
 }
 
 fn run(
