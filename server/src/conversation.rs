@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{Counters, Event, Options};
 
 /// Bytes read at a time, and bytes of replies written at a time.
-const BLOCK: usize = 16_384;
+const BLOCK: usize = 32_768;
 
 /// Extra time per byte on top of the line timeout: a minimum rate of 500 bytes a second.
 const LINE_BYTE_TIME: Duration = Duration::from_millis(2);
