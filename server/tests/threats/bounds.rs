@@ -1,12 +1,11 @@
 //! T3, T8 and T13: limits, exactly at them and one beyond.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 
-use socket2::{Domain, Socket, Type};
-
+use crate::limits::connect_from;
 use crate::load::{WORKERS, for_each_load, hold, release, welcomed_clients};
-use crate::process::{FLAGS, PATIENCE, Server, command, read_line, rest_of, wait_until};
+use crate::process::{FLAGS, Server, command, read_line, rest_of, wait_until};
 use crate::{ANSWERED, FULL, LIMITED, OPEN, WELCOME, metric, start, wait_for};
 
 const REFUSED: &str = "chime_connections_refused_total{reason=\"full\"}";
@@ -58,23 +57,12 @@ fn t08_exactly_as_many_connections_of_an_address_as_allowed_are_served() {
         ];
         let server = start(&flags);
         let held = welcomed_clients(&server, clients);
-        let other = connect_from(Ipv4Addr::new(127, 0, 0, 2), server.tcp[0]);
+        let other = connect_from(Ipv4Addr::new(127, 0, 0, 2).into(), server.tcp[0]);
         assert_eq!(read_line(&other), WELCOME);
         drop(other);
         wait_for(&server, OPEN, clients as u64);
         assert_full(&server, held, ADDRESS_REFUSED);
     });
-}
-
-fn connect_from(address: Ipv4Addr, server: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket
-        .bind(&SocketAddr::from((address, 0)).into())
-        .expect("bound");
-    socket.connect(&server.into()).expect("a connection");
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).expect("set");
-    stream
 }
 
 #[test]

@@ -86,7 +86,8 @@ fn t08_an_address_that_has_all_it_may_leaves_room_for_others() {
     wait_until("there is room", || server.converse("") == WELCOME);
 }
 
-fn connect_from(address: IpAddr, server: SocketAddr) -> TcpStream {
+/// Connects from this address of the host.
+pub(crate) fn connect_from(address: IpAddr, server: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket
         .bind(&SocketAddr::new(address, 0).into())
