@@ -16,7 +16,7 @@ use tokio::task::{coop, yield_now};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Counters, Event, Options};
+use crate::{Counter, Counters, Options};
 
 /// Bytes read at a time, and bytes of replies written at a time.
 const BLOCK: usize = 32_768;
@@ -38,7 +38,7 @@ pub(crate) const QUIET: Duration = Duration::from_millis(10);
 
 /// What the conversations of a worker share. Each uses the buffers within one poll, so an idle one has none.
 #[derive(Debug)]
-pub struct Worker {
+pub struct WorkerContext {
     pub(crate) options: Options,
     pub(crate) counters: Arc<Counters>,
     pub(crate) stop: CancellationToken,
@@ -46,10 +46,14 @@ pub struct Worker {
     buffers: RefCell<[[u8; BLOCK]; 2]>,
 }
 
-impl Worker {
+impl WorkerContext {
     /// A worker with these limits, which counts in `counters` and drains once `stop` is cancelled.
-    pub fn new(options: Options, counters: Arc<Counters>, stop: CancellationToken) -> Worker {
-        Worker {
+    pub fn new(
+        options: Options,
+        counters: Arc<Counters>,
+        stop: CancellationToken,
+    ) -> WorkerContext {
+        WorkerContext {
             options,
             counters,
             stop,
@@ -65,15 +69,15 @@ impl Worker {
 pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     session: Session,
-    worker: Rc<Worker>,
-) -> Result<(), Failure> {
-    let mut conversation = Conversation::new(stream, session, Box::default(), worker);
+    context: Rc<WorkerContext>,
+) -> Result<(), ConversationError> {
+    let mut conversation = Conversation::new(stream, session, Box::default(), context);
     conversation.run().await
 }
 
 /// Why a conversation did not come to its end.
 #[derive(Debug, Error)]
-pub enum Failure {
+pub enum ConversationError {
     /// No byte moved for the idle timeout.
     #[error("closed: no byte moved for the idle timeout")]
     Idle,
@@ -88,20 +92,20 @@ pub enum Failure {
     Stream(#[from] io::Error),
 }
 
-impl Failure {
-    pub(crate) fn event(&self) -> Event {
+impl ConversationError {
+    pub(crate) fn counter(&self) -> Counter {
         match self {
-            Failure::Idle => Event::ConversationIdle,
-            Failure::SlowLine => Event::LineTooSlow,
-            Failure::SlowReader => Event::ReaderTooSlow,
-            Failure::Stream(_) => Event::ConversationFailed,
+            ConversationError::Idle => Counter::ConversationIdle,
+            ConversationError::SlowLine => Counter::LineTooSlow,
+            ConversationError::SlowReader => Counter::ReaderTooSlow,
+            ConversationError::Stream(_) => Counter::ConversationFailed,
         }
     }
 }
 
 /// The state of a conversation, of which a server holds one for each client: it is small.
 pub(crate) struct Conversation<S> {
-    pub(crate) worker: Rc<Worker>,
+    pub(crate) context: Rc<WorkerContext>,
     stream: S,
     session: Session,
     /// What the session needs next.
@@ -155,10 +159,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         stream: S,
         session: Session,
         unread: Box<[u8]>,
-        worker: Rc<Worker>,
+        context: Rc<WorkerContext>,
     ) -> Conversation<S> {
         Conversation {
-            worker,
+            context,
             stream,
             session,
             status: Status::OutputFull,
@@ -181,10 +185,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         clippy::manual_async_fn,
         reason = "an `async fn` keeps its arguments twice"
     )]
-    pub(crate) fn run(&mut self) -> impl Future<Output = Result<(), Failure>> {
+    pub(crate) fn run(&mut self) -> impl Future<Output = Result<(), ConversationError>> {
         async {
             {
-                let mut stop = pin!(self.worker.stop.clone().cancelled_owned());
+                let mut stop = pin!(self.context.stop.clone().cancelled_owned());
                 let mut timer = pin!(sleep_until(self.deadline().0));
                 let this = &mut *self;
                 poll_fn(move |cx| this.poll_reply(cx, stop.as_mut(), timer.as_mut())).await?;
@@ -203,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         cx: &mut Context<'_>,
         mut stop: Pin<&mut impl Future<Output = ()>>,
         mut timer: Pin<&mut Sleep>,
-    ) -> Poll<Result<(), Failure>> {
+    ) -> Poll<Result<(), ConversationError>> {
         loop {
             match self.poll_step(cx)? {
                 Poll::Ready(Step::Continue) => continue,
@@ -242,16 +246,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 
     /// Returns how long the conversation may go on if nothing happens, and the failure that it is then.
-    fn deadline(&self) -> (Instant, Failure) {
-        let options = &self.worker.options;
-        let idle = (self.last_moved + options.idle_timeout, Failure::Idle);
+    fn deadline(&self) -> (Instant, ConversationError) {
+        let options = &self.context.options;
+        let idle = (
+            self.last_moved + options.idle_timeout,
+            ConversationError::Idle,
+        );
         let slow = match self.line_deadline {
             _ if self.blocked.is_some() => {
                 let read_time = Duration::from_micros(self.read_time_us.into());
                 let deadline = self.last_moved + read_time + options.write_timeout;
-                Some((deadline, Failure::SlowReader))
+                Some((deadline, ConversationError::SlowReader))
             }
-            Some(deadline) => Some((deadline, Failure::SlowLine)),
+            Some(deadline) => Some((deadline, ConversationError::SlowLine)),
             None => None,
         };
         match slow {
@@ -264,8 +271,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     ///
     /// Nothing is read while a reply is unsent: that is the backpressure.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
-        let worker = Rc::clone(&self.worker);
-        let [input, output] = &mut *worker.buffers.borrow_mut();
+        let context = Rc::clone(&self.context);
+        let [input, output] = &mut *context.buffers.borrow_mut();
         let Blocked { unsent, unread } = *self.blocked.take().unwrap_or_default();
         if !unsent.is_empty() {
             return self.poll_write(cx, &unsent, unread);
@@ -281,7 +288,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             },
             Status::Closed => return Poll::Ready(Ok(Step::Close)),
         };
-        let now = (worker.options.clock)();
+        let now = (context.options.clock)();
         let progress = match self.has_ended {
             true => self.session.finish(output, now),
             false => self.session.advance(bytes, output, now),
@@ -301,12 +308,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// Records what the session has done.
     fn account(&mut self, progress: Progress) {
         self.status = progress.status;
-        self.worker.counters.add_requests(&progress.requests);
+        self.context.counters.add_requests(&progress.requests);
         let is_same_line = progress.requests == RequestCounts::default();
         self.line_deadline = match self.line_deadline {
             _ if !self.session.has_partial_line() => None,
             Some(deadline) if is_same_line => Some(deadline),
-            _ => Some(self.last_moved + self.worker.options.line_timeout),
+            _ => Some(self.last_moved + self.context.options.line_timeout),
         };
         if let Some(deadline) = &mut self.line_deadline {
             *deadline += LINE_BYTE_TIME * u32::try_from(progress.read).unwrap_or(u32::MAX);
@@ -324,7 +331,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
         let length = buffer.filled().len();
         self.has_ended = length == 0;
-        self.worker.counters.add(Event::ByteReceived, length as u64);
+        self.context
+            .counters
+            .add(Counter::ByteReceived, length as u64);
         self.record_move(0);
         Poll::Ready(Ok(&block[..length]))
     }
@@ -345,7 +354,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
         let mut unsent = bytes;
         if let Poll::Ready(written) = poll {
-            self.worker.counters.add(Event::ByteSent, written as u64);
+            self.context.counters.add(Counter::ByteSent, written as u64);
             self.record_move(written);
             unsent = &bytes[written..];
         }
@@ -376,7 +385,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.stream.shutdown().await?;
         while !self.has_ended {
             let length = poll_fn(|cx| {
-                let [input, _] = &mut *self.worker.buffers.borrow_mut();
+                let [input, _] = &mut *self.context.buffers.borrow_mut();
                 let mut buffer = ReadBuf::new(input);
                 ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
                 Poll::Ready(io::Result::Ok(buffer.filled().len()))

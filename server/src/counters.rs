@@ -8,7 +8,7 @@ use strum::EnumCount;
 
 /// Something that a server counts beside requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount)]
-pub enum Event {
+pub enum Counter {
     /// A connection was welcomed.
     ConnectionServed,
     /// A connection came when there was no room for one more.
@@ -54,7 +54,7 @@ pub enum Event {
 /// A worker has its own, so that none waits for another's memory.
 #[derive(Debug, Default)]
 pub struct Counters {
-    events: [AtomicU64; Event::COUNT],
+    counters: [AtomicU64; Counter::COUNT],
     commands: [AtomicU64; Command::ALL.len()],
     digits: AtomicU64,
     invalid: AtomicU64,
@@ -62,13 +62,13 @@ pub struct Counters {
 
 impl Counters {
     /// Counts one event.
-    pub(crate) fn count(&self, event: Event) {
-        self.add(event, 1);
+    pub(crate) fn count(&self, counter: Counter) {
+        self.add(counter, 1);
     }
 
     /// Counts several events.
-    pub(crate) fn add(&self, event: Event, count: u64) {
-        add(&self.events[event as usize], count);
+    pub(crate) fn add(&self, counter: Counter, count: u64) {
+        add(&self.counters[counter as usize], count);
     }
 
     /// Counts requests.
@@ -81,10 +81,10 @@ impl Counters {
     }
 
     /// What has been counted so far.
-    pub fn tally(&self) -> Tally {
+    pub fn snapshot(&self) -> CounterSnapshot {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Tally {
-            events: self.events.each_ref().map(load),
+        CounterSnapshot {
+            counters: self.counters.each_ref().map(load),
             requests: RequestCounts {
                 commands: self.commands.each_ref().map(load),
                 digits: load(&self.digits),
@@ -103,31 +103,31 @@ fn add(counter: &AtomicU64, count: u64) {
 
 /// What one or more workers have counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    events: [u64; Event::COUNT],
+pub struct CounterSnapshot {
+    counters: [u64; Counter::COUNT],
     /// Requests over connections.
     pub requests: RequestCounts,
 }
 
-impl Tally {
+impl CounterSnapshot {
     /// Conversations that are over, however they ended.
     pub fn conversations_over(&self) -> u64 {
-        let ends = Event::ConversationEnded as usize..=Event::ConversationPanicked as usize;
-        self.events[ends].iter().sum()
+        let ends = Counter::ConversationEnded as usize..=Counter::ConversationPanicked as usize;
+        self.counters[ends].iter().sum()
     }
 }
 
-impl Index<Event> for Tally {
+impl Index<Counter> for CounterSnapshot {
     type Output = u64;
 
-    fn index(&self, event: Event) -> &u64 {
-        &self.events[event as usize]
+    fn index(&self, counter: Counter) -> &u64 {
+        &self.counters[counter as usize]
     }
 }
 
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Tally) {
-        for (sum, count) in self.events.iter_mut().zip(other.events) {
+impl AddAssign for CounterSnapshot {
+    fn add_assign(&mut self, other: CounterSnapshot) {
+        for (sum, count) in self.counters.iter_mut().zip(other.counters) {
             *sum += count;
         }
         self.requests += other.requests;

@@ -3,11 +3,11 @@
 //! ```
 //! use std::num::NonZero;
 //!
-//! use chime_server::{Offer, Options, Sockets};
+//! use chime_server::{ListenerConfig, Options, Sockets};
 //! use tokio_util::sync::CancellationToken;
 //!
 //! let any = "127.0.0.1:0".parse()?;
-//! let sockets = Sockets::bind(&[(any, Offer::default())], &[any])?;
+//! let sockets = Sockets::bind(&[(any, ListenerConfig::default())], &[any])?;
 //! println!("listening on tcp {}", sockets.tcp_addresses()?[0]);
 //!
 //! let connections_max = NonZero::new(1000).expect("not zero");
@@ -36,7 +36,7 @@
 //! [`serve`] takes any [`Listener`] and any [`Datagrams`], so simulations run the code that ships; the clock, the
 //! limits and the shutdown are arguments. [`Sockets`] binds real sockets and starts workers. Workers share the
 //! sockets and the limits, and no memory that is written per request: each has its own [`Counters`], which
-//! [`Monitor`] adds up.
+//! [`Stats`] adds up.
 //!
 //! **Connections.** Each is a task, with the cooperative budget of a task, and isolated if it panics. Buffers
 //! belong to the worker: an idle connection owns none. Nothing is read while a reply is unsent, which is the
@@ -76,14 +76,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use addresses::{Addresses, Networks, canonical};
-pub use conversation::{Failure, Worker, converse};
-pub use counters::{Counters, Event, Tally};
-pub use options::{Clock, Offer, Options};
+pub use conversation::{ConversationError, WorkerContext, converse};
+pub use counters::{Counter, CounterSnapshot, Counters};
+pub use options::{Clock, ListenerConfig, Options};
 pub use rate::RateLimit;
 pub use sockets::Sockets;
 pub use tcp::Listener;
 pub use udp::{Datagram, Datagrams};
-pub use workers::{Monitor, Workers};
+pub use workers::{Stats, Workers};
 
 /// Serves all of these sockets on this thread, until `stop` is cancelled and every connection has ended:
 /// one worker, which counts in `counters`.
@@ -93,7 +93,7 @@ pub use workers::{Monitor, Workers};
 /// After the stop, connections get the replies to the requests received, then are closed. Those that are
 /// open at the drain timeout are cut.
 pub async fn serve<L, D>(
-    listeners: Vec<(L, Offer)>,
+    listeners: Vec<(L, ListenerConfig)>,
     datagrams: Vec<D>,
     options: Options,
     counters: Arc<Counters>,
@@ -102,17 +102,17 @@ pub async fn serve<L, D>(
     L: Listener + 'static,
     D: Datagrams + 'static,
 {
-    let worker = Rc::new(Worker::new(options, Arc::clone(&counters), stop));
+    let context = Rc::new(WorkerContext::new(options, Arc::clone(&counters), stop));
     // Dropping the set at the end drops the tasks of connections that are left: it cuts them.
     let tasks = LocalSet::new();
     let serving = async {
         let mut sockets = JoinSet::new();
-        for (listener, offer) in listeners {
-            let worker = Rc::clone(&worker);
-            sockets.spawn_local(tcp::serve(listener, offer, worker));
+        for (listener, config) in listeners {
+            let context = Rc::clone(&context);
+            sockets.spawn_local(tcp::serve(listener, config, context));
         }
         for socket in datagrams {
-            sockets.spawn_local(udp::serve(socket, Rc::clone(&worker)));
+            sockets.spawn_local(udp::serve(socket, Rc::clone(&context)));
         }
         while let Some(ended) = sockets.join_next().await {
             ended.unwrap_or_else(|error| panic::resume_unwind(error.into_panic()));
@@ -120,7 +120,7 @@ pub async fn serve<L, D>(
     };
     tasks.run_until(serving).await;
     drop(tasks);
-    let cut = counters.tally()[Event::ConversationCut];
+    let cut = counters.snapshot()[Counter::ConversationCut];
     if cut > 0 {
         warn!("{cut} connections cut at the end of the drain timeout");
     }

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Counters, Event, Options, Worker, converse};
+use crate::{Counter, Counters, Options, WorkerContext, converse};
 
 /// A conversation over a stream: what the client sends, and what the stream makes of it.
 ///
@@ -132,13 +132,13 @@ pub fn check_converse_against(model: naive::Answer, script: &StreamScript) {
     };
     let options = Options::new(Script::clock_at_start, NonZero::<u32>::MIN);
     let counters = Arc::new(Counters::default());
-    let worker = Rc::new(Worker::new(
+    let context = Rc::new(WorkerContext::new(
         options,
         Arc::clone(&counters),
         CancellationToken::new(),
     ));
     let session = Session::new(service, framing);
-    let ended = run(converse(stream, session, worker))
+    let ended = run(converse(stream, session, context))
         .unwrap_or_else(|| panic!("it waits for nothing, in this script:\n\n{script}"));
 
     let record = record.borrow();
@@ -148,8 +148,8 @@ pub fn check_converse_against(model: naive::Answer, script: &StreamScript) {
         ended.is_ok()
             && expected.sent == record.sent
             && record.is_shut_down
-            && counters.tally().requests.total() == expected.requests
-    } && counters.tally()[Event::ByteSent] == record.sent.len() as u64;
+            && counters.snapshot().requests.total() == expected.requests
+    } && counters.snapshot()[Counter::ByteSent] == record.sent.len() as u64;
     assert!(
         is_right,
         "{ended:?}, {record:?}, in this script:\n\n{script}\nexpected: {}\ngot:      {}\n",

@@ -16,7 +16,7 @@ pub type Clock = fn() -> NaiveDateTime;
 
 /// What is offered over one TCP listener.
 #[derive(Clone, Debug, Default)]
-pub struct Offer {
+pub struct ListenerConfig {
     /// Which commands are offered.
     pub service: Service,
     /// Where commands end.

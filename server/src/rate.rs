@@ -29,11 +29,11 @@ const LEAK: u32 = 4;
 pub struct RateLimit {
     interval: Duration,
     hasher: RandomState,
-    networks: Mutex<Vec<Option<Network>>>,
+    networks: Mutex<Vec<Option<Bucket>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Network {
+struct Bucket {
     prefix: IpNet,
     /// When all that was answered would have been asked, at the rate.
     paid_until: Instant,
@@ -59,13 +59,13 @@ impl RateLimit {
         let now = clock();
         let set = self.hasher.hash_one(prefix) as usize % (NETWORKS_MAX / PLACES);
         let places = &mut networks[set * PLACES..][..PLACES];
-        let paid_until = |place: &Option<Network>| place.map(|network| network.paid_until);
+        let paid_until = |place: &Option<Bucket>| place.map(|network| network.paid_until);
         let own = places
             .iter()
             .position(|place| place.is_some_and(|network| network.prefix == prefix));
         let index = own.or_else(|| (0..PLACES).min_by_key(|index| paid_until(&places[*index])));
         let place = &mut places[index.expect("there are places")];
-        let fresh = Network {
+        let fresh = Bucket {
             prefix,
             paid_until: now,
             over: 0,

@@ -18,8 +18,8 @@ use crate::datagram_socket::DatagramSocket;
 #[cfg(not(target_os = "linux"))]
 use crate::plain_datagram_socket::DatagramSocket;
 use crate::tcp::BACKLOG;
-use crate::workers::{Monitor, Workers};
-use crate::{Listener, Offer, Options, serve};
+use crate::workers::{Stats, Workers};
+use crate::{Listener, ListenerConfig, Options, serve};
 
 /// Bytes of unsent replies that the kernel holds for a slow reader. What has been sent is for the client's
 /// kernel to hold, so this bounds the memory, and has a socket report at once that the client reads.
@@ -37,7 +37,7 @@ const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Sockets that are bound: from here on clients can connect.
 #[derive(Debug, Default)]
 pub struct Sockets {
-    tcp: Vec<(net::TcpListener, Offer)>,
+    tcp: Vec<(net::TcpListener, ListenerConfig)>,
     udp: Vec<net::UdpSocket>,
 }
 
@@ -49,11 +49,11 @@ impl Sockets {
     /// # Errors
     ///
     /// When an address cannot be bound; the message names it.
-    pub fn bind(tcp: &[(SocketAddr, Offer)], udp: &[SocketAddr]) -> io::Result<Sockets> {
+    pub fn bind(tcp: &[(SocketAddr, ListenerConfig)], udp: &[SocketAddr]) -> io::Result<Sockets> {
         let mut sockets = Sockets::default();
-        for (address, offer) in tcp {
+        for (address, config) in tcp {
             let listener = listen_on(*address).map_err(|e| cannot_listen("tcp", *address, e))?;
-            sockets.tcp.push((listener, offer.clone()));
+            sockets.tcp.push((listener, config.clone()));
         }
         for address in udp {
             let socket = receive_on(*address).map_err(|e| cannot_listen("udp", *address, e))?;
@@ -63,9 +63,13 @@ impl Sockets {
     }
 
     /// Serves a listener too that someone else has bound.
-    pub fn adopt_listener(&mut self, listener: net::TcpListener, offer: Offer) -> io::Result<()> {
+    pub fn adopt_listener(
+        &mut self,
+        listener: net::TcpListener,
+        config: ListenerConfig,
+    ) -> io::Result<()> {
         prepare_listener(&listener)?;
-        self.tcp.push((listener, offer));
+        self.tcp.push((listener, config));
         Ok(())
     }
 
@@ -113,27 +117,27 @@ impl Sockets {
         drop(self);
         let stop_all = stop.child_token();
         let stop_on_error = stop_all.clone().drop_guard();
-        let monitor = Monitor::new(workers.get());
+        let stats = Stats::new(workers.get());
         let mut threads = Vec::new();
-        for ((runtime, (tcp, udp)), vitals) in ready.into_iter().zip(&*monitor.workers) {
-            let (options, vitals) = (options.clone(), Arc::clone(vitals));
+        for ((runtime, (tcp, udp)), worker_stats) in ready.into_iter().zip(&*stats.workers) {
+            let (options, worker_stats) = (options.clone(), Arc::clone(worker_stats));
             // A token of its own, so that workers do not wait for each other's locks.
             let stop = stop_all.child_token();
             let stop_others = stop_all.clone().drop_guard();
             threads.push(thread::Builder::new().spawn(move || {
                 let _stop_others = stop_others;
-                let counters = Arc::clone(&vitals.counters);
+                let counters = Arc::clone(&worker_stats.counters);
                 runtime.block_on(async {
                     tokio::select! {
                         biased;
                         () = serve(tcp, udp, options, counters, stop) => {}
-                        () = vitals.keep_beating() => {}
+                        () = worker_stats.beat() => {}
                     }
                 });
             })?);
         }
         stop_on_error.disarm();
-        Ok(Workers { threads, monitor })
+        Ok(Workers { threads, stats })
     }
 
     /// Registers the same sockets once more, with the runtime of a worker.
@@ -142,9 +146,9 @@ impl Sockets {
     /// let a second server take a part of the clients unseen.
     fn register(&self, runtime: &Runtime) -> io::Result<Registered> {
         let _context = runtime.enter();
-        let listen = |(listener, offer): &(net::TcpListener, Offer)| {
+        let listen = |(listener, config): &(net::TcpListener, ListenerConfig)| {
             let listener = TcpListener::from_std(listener.try_clone()?)?;
-            Ok((listener, offer.clone()))
+            Ok((listener, config.clone()))
         };
         let receive = |socket: &net::UdpSocket| DatagramSocket::new(socket.try_clone()?);
         Ok((
@@ -155,7 +159,7 @@ impl Sockets {
 }
 
 /// The sockets of a worker.
-type Registered = (Vec<(TcpListener, Offer)>, Vec<DatagramSocket>);
+type Registered = (Vec<(TcpListener, ListenerConfig)>, Vec<DatagramSocket>);
 
 impl Listener for TcpListener {
     type Stream = TcpStream;

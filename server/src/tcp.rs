@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{Level, debug, enabled, error, warn};
 
 use crate::addresses::{AddressPermit, is_among};
-use crate::conversation::{Conversation, Failure, QUIET};
+use crate::conversation::{Conversation, ConversationError, QUIET};
 use crate::proxy_header::{self, Header};
-use crate::{Counters, Event, Offer, Options, Worker};
+use crate::{Counter, Counters, ListenerConfig, Options, WorkerContext};
 
 /// How long to wait when no connection can be accepted: for want of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -43,11 +43,15 @@ pub trait Listener {
 
 /// Accepts connections and serves each in a task, until `stop` is cancelled. Then drains the backlog,
 /// closes the listener, and waits for the connections, for the drain timeout at most.
-pub(crate) async fn serve<L: Listener>(mut listener: L, offer: Offer, worker: Rc<Worker>) {
-    let stop = worker.stop.clone();
-    let drain_timeout = worker.options.drain_timeout;
+pub(crate) async fn serve<L: Listener>(
+    mut listener: L,
+    config: ListenerConfig,
+    context: Rc<WorkerContext>,
+) {
+    let stop = context.stop.clone();
+    let drain_timeout = context.options.drain_timeout;
     let mut acceptor = Acceptor {
-        shared: Rc::new(Shared { offer, worker }),
+        shared: Rc::new(Shared { config, context }),
         connections: TaskTracker::new(),
         is_failing: false,
     };
@@ -65,8 +69,8 @@ pub(crate) async fn serve<L: Listener>(mut listener: L, offer: Offer, worker: Rc
 
 /// What the connections of one listener share.
 struct Shared {
-    offer: Offer,
-    worker: Rc<Worker>,
+    config: ListenerConfig,
+    context: Rc<WorkerContext>,
 }
 
 struct Acceptor {
@@ -82,40 +86,40 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let worker = &self.shared.worker;
+        let context = &self.shared.context;
         match accepted {
             Ok((stream, peer)) => {
                 self.is_failing = false;
                 if let Err(refusal) = self.start(stream, peer).await {
-                    worker.counters.count(refusal);
+                    context.counters.count(refusal);
                 }
                 None
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => None,
             Err(error) => {
-                worker.counters.count(Event::AcceptFailed);
+                context.counters.count(Counter::AcceptFailed);
                 if !self.is_failing {
                     warn!("cannot accept connections for now: {error}");
                 }
                 self.is_failing = true;
                 // The fraction of the clock's second serves as the random number: simulations repeat it.
-                let fraction = (worker.options.clock)().nanosecond() % 1_000_000_000;
+                let fraction = (context.options.clock)().nanosecond() % 1_000_000_000;
                 Some(ACCEPT_PAUSE + ACCEPT_JITTER * fraction / 1_000_000_000)
             }
         }
     }
 
     /// Starts the task of a connection, or returns why it is closed at once.
-    async fn start<S>(&self, stream: S, peer: SocketAddr) -> Result<(), Event>
+    async fn start<S>(&self, stream: S, peer: SocketAddr) -> Result<(), Counter>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let shared = Rc::clone(&self.shared);
-        let proxies = shared.offer.proxies.as_deref();
+        let proxies = shared.config.proxies.as_deref();
         if proxies.is_some_and(|proxies| !is_among(peer.ip(), proxies)) {
-            return Err(Event::HeaderRejected);
+            return Err(Counter::HeaderRejected);
         }
-        let admission = acquire(&shared.worker.options).await;
+        let admission = acquire(&shared.context.options).await;
         if proxies.is_some() {
             self.connections
                 .spawn_local(shared.serve_behind_header(stream, peer, admission));
@@ -156,7 +160,7 @@ struct Served<S> {
     /// Boxed, since only the log of debugging shows it.
     client: Option<Box<SocketAddr>>,
     /// How it has ended: cut, if its task is dropped before its end. `None` for a refusal.
-    outcome: Option<Event>,
+    outcome: Option<Counter>,
     _permit: OwnedSemaphorePermit,
     _address: Option<Box<AddressPermit>>,
 }
@@ -169,17 +173,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
         unread: Box<[u8]>,
         (mut permit, mut refusal): Admission,
         shared: &Shared,
-    ) -> Result<Served<S>, Event> {
-        let Shared { offer, worker } = shared;
-        let options = &worker.options;
+    ) -> Result<Served<S>, Counter> {
+        let Shared { config, context } = shared;
+        let options = &context.options;
         if !options.networks.admit(client.ip()) {
-            return Err(Event::NetworkDenied);
+            return Err(Counter::NetworkDenied);
         }
         let mut address = None;
         if let (Some(addresses), None) = (&options.addresses, refusal) {
             address = addresses.acquire(client.ip());
             if address.is_none() {
-                refusal = Some(Event::AddressRefused);
+                refusal = Some(Counter::AddressRefused);
                 // One address must not take the permits of others, not even for a short time.
                 if let Ok(other) = Arc::clone(&options.refusals).try_acquire_owned() {
                     permit = other;
@@ -187,19 +191,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
             }
         }
         let (session, outcome) = match refusal {
-            Some(_) => (Session::refused(offer.framing), None),
+            Some(_) => (Session::refused(config.framing), None),
             None => (
-                Session::new(offer.service, offer.framing),
-                Some(Event::ConversationCut),
+                Session::new(config.service, config.framing),
+                Some(Counter::ConversationCut),
             ),
         };
-        let event = refusal.unwrap_or(Event::ConnectionServed);
-        worker.counters.count(event);
-        worker
+        let counter = refusal.unwrap_or(Counter::ConnectionServed);
+        context.counters.count(counter);
+        context
             .counters
-            .add(Event::ByteReceived, unread.len() as u64);
+            .add(Counter::ByteReceived, unread.len() as u64);
         Ok(Served {
-            conversation: Conversation::new(stream, session, unread, Rc::clone(worker)),
+            conversation: Conversation::new(stream, session, unread, Rc::clone(context)),
             client: enabled!(Level::DEBUG).then(|| Box::new(client)),
             outcome,
             _permit: permit,
@@ -208,12 +212,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
     }
 
     /// Records how the conversation ended.
-    fn end(&mut self, ended: Result<(), Failure>) {
+    fn end(&mut self, ended: Result<(), ConversationError>) {
         if let (Err(failure), Some(client)) = (&ended, &self.client) {
             debug!("{client}: {failure}");
         }
         if let Some(outcome) = &mut self.outcome {
-            *outcome = ended.map_or_else(|f| f.event(), |()| Event::ConversationEnded);
+            *outcome = ended.map_or_else(|f| f.counter(), |()| Counter::ConversationEnded);
         }
     }
 }
@@ -226,8 +230,8 @@ impl<S> Drop for Served<S> {
             error!("a connection's task panicked: this is a bug in the server");
         }
         if let Some(outcome) = self.outcome {
-            let panicked = is_panicking.then_some(Event::ConversationPanicked);
-            let counters = &self.conversation.worker.counters;
+            let panicked = is_panicking.then_some(Counter::ConversationPanicked);
+            let counters = &self.conversation.context.counters;
             counters.count(panicked.unwrap_or(outcome));
         }
     }
@@ -243,11 +247,11 @@ impl Shared {
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Worker { counters, stop, .. } = &*self.worker;
+        let WorkerContext { counters, stop, .. } = &*self.context;
         // What ends the task before the header has arrived counts as this: a panic, too.
         let mut rejection = Rejection {
             counters,
-            event: Some(Event::HeaderRejected),
+            counter: Some(Counter::HeaderRejected),
         };
         let header = tokio::select! {
             biased;
@@ -262,7 +266,7 @@ impl Shared {
             }
             Err(error) => return debug!("{peer}: no PROXY header: {error}"),
         };
-        rejection.event = served.as_ref().err().copied();
+        rejection.counter = served.as_ref().err().copied();
         if let Ok(mut served) = served {
             let ended = served.conversation.run().await;
             served.end(ended);
@@ -273,20 +277,20 @@ impl Shared {
 /// Counts a connection that is rejected, once its task is dropped.
 struct Rejection<'a> {
     counters: &'a Counters,
-    event: Option<Event>,
+    counter: Option<Counter>,
 }
 
 impl Drop for Rejection<'_> {
     fn drop(&mut self) {
-        if let Some(event) = self.event {
-            self.counters.count(event);
+        if let Some(counter) = self.counter {
+            self.counters.count(counter);
         }
     }
 }
 
 /// Permission to hold one connection, which bounds the file descriptors in use, and why the client is only
 /// told that the server is full; `None` if it is served.
-type Admission = (OwnedSemaphorePermit, Option<Event>);
+type Admission = (OwnedSemaphorePermit, Option<Counter>);
 
 /// Acquires permission to serve a connection or, if the server is full, to say so. If there is neither, other
 /// clients wait in the backlog: refused connections end soon, after the linger time at the latest.
@@ -295,7 +299,7 @@ async fn acquire(options: &Options) -> Admission {
     let (permit, refusal) = tokio::select! {
         biased;
         permit = acquire(&options.connections) => (permit, None),
-        permit = acquire(&options.refusals) => (permit, Some(Event::ConnectionRefused)),
+        permit = acquire(&options.refusals) => (permit, Some(Counter::ConnectionRefused)),
     };
     (permit.expect("the semaphore is never closed"), refusal)
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::conversation::QUIET;
-use crate::{Event, Worker};
+use crate::{Counter, WorkerContext};
 
 /// How long to wait when the socket fails.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
@@ -71,8 +71,8 @@ pub trait Datagrams {
 }
 
 /// Replies to datagrams until `stop` is cancelled, then to those that arrived before.
-pub(crate) async fn serve<D: Datagrams>(mut socket: D, worker: Rc<Worker>) {
-    let stop = &worker.stop;
+pub(crate) async fn serve<D: Datagrams>(mut socket: D, context: Rc<WorkerContext>) {
+    let stop = &context.stop;
     let mut batch = Vec::new();
     let mut is_failing = false;
     loop {
@@ -93,7 +93,7 @@ pub(crate) async fn serve<D: Datagrams>(mut socket: D, worker: Rc<Worker>) {
             }
         } else {
             is_failing = false;
-            reply(&mut socket, &mut batch, &worker).await;
+            reply(&mut socket, &mut batch, &context).await;
         }
     }
     let mut quiet = pin!(sleep(QUIET));
@@ -101,34 +101,38 @@ pub(crate) async fn serve<D: Datagrams>(mut socket: D, worker: Rc<Worker>) {
         tokio::select! {
             biased;
             // An error was that of one datagram, if the next one is received.
-            _ = socket.receive(&mut batch) => reply(&mut socket, &mut batch, &worker).await,
+            _ = socket.receive(&mut batch) => reply(&mut socket, &mut batch, &context).await,
             () = &mut quiet => break,
         }
     }
 }
 
 /// Replies to a batch, all at the same time of the clock, and empties it.
-async fn reply(socket: &mut impl Datagrams, batch: &mut Vec<Datagram>, worker: &Worker) {
-    let counters = &worker.counters;
-    let now = (worker.options.clock)();
-    batch.retain_mut(|datagram| match make_reply(datagram, now, worker) {
+async fn reply(socket: &mut impl Datagrams, batch: &mut Vec<Datagram>, context: &WorkerContext) {
+    let counters = &context.counters;
+    let now = (context.options.clock)();
+    batch.retain_mut(|datagram| match make_reply(datagram, now, context) {
         Ok(()) => true,
-        Err(event) => {
-            counters.count(event);
+        Err(counter) => {
+            counters.count(counter);
             false
         }
     });
     if !batch.is_empty() {
         let sent = socket.send(batch).await;
-        counters.add(Event::DatagramAnswered, sent as u64);
-        counters.add(Event::DatagramUnsent, (batch.len() - sent) as u64);
+        counters.add(Counter::DatagramAnswered, sent as u64);
+        counters.add(Counter::DatagramUnsent, (batch.len() - sent) as u64);
         batch.clear();
     }
 }
 
 /// Makes a request its own reply, or returns why there is no reply.
-fn make_reply(datagram: &mut Datagram, now: NaiveDateTime, worker: &Worker) -> Result<(), Event> {
-    let options = &worker.options;
+fn make_reply(
+    datagram: &mut Datagram,
+    now: NaiveDateTime,
+    context: &WorkerContext,
+) -> Result<(), Counter> {
+    let options = &context.options;
     let client = datagram.peer.ip();
     let is_from_client = datagram.peer.port() >= CLIENT_PORT_MIN
         && datagram.is_unicast
@@ -138,10 +142,10 @@ fn make_reply(datagram: &mut Datagram, now: NaiveDateTime, worker: &Worker) -> R
         true => answer(datagram.payload(), now, &mut buffer),
         false => None,
     };
-    datagram.length = reply.ok_or(Event::DatagramIgnored)?.len();
+    datagram.length = reply.ok_or(Counter::DatagramIgnored)?.len();
     datagram.payload = buffer;
     match &options.datagram_rate {
-        Some(rate) if !rate.admit(client, Instant::now) => Err(Event::DatagramLimited),
+        Some(rate) if !rate.admit(client, Instant::now) => Err(Counter::DatagramLimited),
         _ => Ok(()),
     }
 }

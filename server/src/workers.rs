@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval};
 
-use crate::{Counters, Tally};
+use crate::{CounterSnapshot, Counters};
 
 /// How often a worker shows that it is alive, and how long it may fail to.
 const PULSE: Duration = Duration::from_secs(1);
@@ -18,13 +18,13 @@ const PULSE_MISSED_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Workers {
     pub(crate) threads: Vec<JoinHandle<()>>,
-    pub(crate) monitor: Monitor,
+    pub(crate) stats: Stats,
 }
 
 impl Workers {
     /// What shows how they are.
-    pub fn monitor(&self) -> Monitor {
-        self.monitor.clone()
+    pub fn stats(&self) -> Stats {
+        self.stats.clone()
     }
 
     /// Waits until all have ended, and returns what they have counted.
@@ -32,62 +32,62 @@ impl Workers {
     /// # Errors
     ///
     /// When a worker panicked, once all the others have drained.
-    pub fn join(self) -> io::Result<Tally> {
+    pub fn join(self) -> io::Result<CounterSnapshot> {
         let ended = self.threads.into_iter().map(JoinHandle::join);
         // All of them, before a panic is reported.
         let ended: Vec<_> = ended.collect();
         match ended.iter().any(Result::is_err) {
             true => Err(io::Error::other("a worker panicked")),
-            false => Ok(self.monitor.tally()),
+            false => Ok(self.stats.snapshot()),
         }
     }
 }
 
 /// Shows how the workers of a server are, while they serve.
 #[derive(Clone, Debug)]
-pub struct Monitor {
-    pub(crate) workers: Arc<[Arc<Vitals>]>,
+pub struct Stats {
+    pub(crate) workers: Arc<[Arc<WorkerStats>]>,
 }
 
-impl Monitor {
-    pub(crate) fn new(workers: usize) -> Monitor {
-        let vitals = |_| Vitals {
+impl Stats {
+    pub(crate) fn new(workers: usize) -> Stats {
+        let worker_stats = |_| WorkerStats {
             counters: Arc::default(),
             start: Instant::now(),
             beat_ms: AtomicU64::new(0),
         };
-        Monitor {
-            workers: (0..workers).map(vitals).map(Arc::new).collect(),
+        Stats {
+            workers: (0..workers).map(worker_stats).map(Arc::new).collect(),
         }
     }
 
     /// What all of them have counted.
-    pub fn tally(&self) -> Tally {
-        let mut total = Tally::default();
+    pub fn snapshot(&self) -> CounterSnapshot {
+        let mut total = CounterSnapshot::default();
         for worker in &*self.workers {
-            total += worker.counters.tally();
+            total += worker.counters.snapshot();
         }
         total
     }
 
     /// Whether each of them has shown that it is alive in the last ten seconds.
     pub fn is_responding(&self) -> bool {
-        self.workers.iter().all(|worker| worker.is_beating())
+        self.workers.iter().all(|worker| worker.is_alive())
     }
 }
 
 /// What a worker shows of itself.
 #[derive(Debug)]
-pub(crate) struct Vitals {
+pub(crate) struct WorkerStats {
     pub(crate) counters: Arc<Counters>,
     start: Instant,
     /// When it was last alive, in milliseconds since the start.
     beat_ms: AtomicU64,
 }
 
-impl Vitals {
+impl WorkerStats {
     /// Shows that the worker is alive, again and again.
-    pub(crate) async fn keep_beating(&self) {
+    pub(crate) async fn beat(&self) {
         let mut pulse = interval(PULSE);
         loop {
             pulse.tick().await;
@@ -96,7 +96,7 @@ impl Vitals {
         }
     }
 
-    fn is_beating(&self) -> bool {
+    fn is_alive(&self) -> bool {
         let beat = Duration::from_millis(self.beat_ms.load(Ordering::Relaxed));
         self.start.elapsed().saturating_sub(beat) <= PULSE_MISSED_MAX
     }
@@ -115,20 +115,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_shows_nothing_for_ten_seconds_does_not_respond() {
-        let monitor = Monitor::new(2);
-        assert!(monitor.is_responding());
+        let stats = Stats::new(2);
+        assert!(stats.is_responding());
         let beat = |index: usize| {
-            let vitals = Arc::clone(&monitor.workers[index]);
-            async move { timeout(Duration::from_secs(11), vitals.keep_beating()).await }
+            let worker_stats = Arc::clone(&stats.workers[index]);
+            async move { timeout(Duration::from_secs(11), worker_stats.beat()).await }
         };
         let _ = tokio::join!(beat(0), beat(1));
-        assert!(monitor.is_responding());
+        assert!(stats.is_responding());
         let _ = beat(0).await;
-        assert!(!monitor.is_responding(), "the other one is stuck");
+        assert!(!stats.is_responding(), "the other one is stuck");
         let _ = beat(1).await;
-        assert!(!monitor.is_responding(), "now the first one is");
+        assert!(!stats.is_responding(), "now the first one is");
         let _ = tokio::join!(beat(0), beat(1));
-        assert!(monitor.is_responding());
+        assert!(stats.is_responding());
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
                 thread::spawn(|| panic::resume_unwind(Box::new("as the test wants it"))),
                 thread::spawn(slow),
             ],
-            monitor: Monitor::new(2),
+            stats: Stats::new(2),
         };
         thread::spawn(move || {
             thread::sleep(Duration::from_millis(100));

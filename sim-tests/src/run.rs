@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use chime_server::{Counters, Offer, Options, serve};
+use chime_server::{Counters, ListenerConfig, Options, serve};
 use chrono::TimeDelta;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet, spawn_local};
@@ -95,7 +95,7 @@ async fn server(world: Rc<World>) -> turmoil::Result {
     world.stop.replace(stop.clone());
     let server = &world.scenario.server;
     let connections = Arc::new(Semaphore::new(server.connections_max));
-    let offer = Offer {
+    let config = ListenerConfig {
         service: server.service,
         framing: server.framing,
         proxies: None,
@@ -113,7 +113,7 @@ async fn server(world: Rc<World>) -> turmoil::Result {
     let datagrams = DatagramSocket::bind(&world).await?;
     world.record(What::Server(ServerEvent::Started));
     let serving = spawn_local(serve(
-        vec![(listener, offer)],
+        vec![(listener, config)],
         vec![datagrams],
         options,
         Arc::clone(&counters),
@@ -121,7 +121,7 @@ async fn server(world: Rc<World>) -> turmoil::Result {
     ));
     match serving.await {
         Ok(()) => world.record(What::Server(ServerEvent::Stopped {
-            tally: Box::new(counters.tally()),
+            snapshot: Box::new(counters.snapshot()),
             permits: connections.available_permits(),
         })),
         Err(error) => world.record(What::Panicked(panic_text(error))),

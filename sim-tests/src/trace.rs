@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use chime_server::Tally;
+use chime_server::CounterSnapshot;
 
 use crate::scenario::{FaultKind, Text};
 
@@ -113,7 +113,7 @@ pub enum ServerEvent {
     /// It has stopped.
     Stopped {
         /// What it did.
-        tally: Box<Tally>,
+        snapshot: Box<CounterSnapshot>,
         /// How many connections it has room for now.
         permits: usize,
     },

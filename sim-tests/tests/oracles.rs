@@ -222,8 +222,8 @@ fn a_failure_of_the_library_for_no_reason_is_noticed() {
 fn a_server_that_miscounts_is_noticed() {
     assert_noticed("the server counts 0 served, not 3", |trace| {
         let index = trace.events.len() - 1;
-        if let What::Server(ServerEvent::Stopped { tally, .. }) = &mut trace.events[index].what {
-            **tally = chime_server::Tally::default();
+        if let What::Server(ServerEvent::Stopped { snapshot, .. }) = &mut trace.events[index].what {
+            **snapshot = chime_server::CounterSnapshot::default();
         }
     });
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use chime_protocol::{Framing, Service};
-use chime_server::{Offer, Options, Sockets, Workers};
+use chime_server::{ListenerConfig, Options, Sockets, Workers};
 use chrono::{NaiveDate, NaiveDateTime};
 use tokio_util::sync::CancellationToken;
 
@@ -96,12 +96,12 @@ pub(crate) fn chime_at(
     service: Service,
     framing: Framing,
 ) -> io::Result<SocketAddr> {
-    let offer = Offer {
+    let config = ListenerConfig {
         service,
         framing,
         proxies: None,
     };
-    let sockets = Sockets::bind(&[(address, offer)], &[])?;
+    let sockets = Sockets::bind(&[(address, config)], &[])?;
     let address = sockets.tcp_addresses().expect("they are bound")[0];
     serve(sockets);
     Ok(address)
@@ -123,7 +123,7 @@ pub(crate) fn chime_over_both() -> SocketAddr {
         // Others may have this port for UDP.
         if let Ok(mut sockets) = Sockets::bind(&[], &[address]) {
             sockets
-                .adopt_listener(tcp, Offer::default())
+                .adopt_listener(tcp, ListenerConfig::default())
                 .expect("a listener");
             serve(sockets);
             return address;
@@ -153,7 +153,8 @@ impl Chime {
     }
 
     pub(crate) fn start_at(address: SocketAddr) -> Chime {
-        let sockets = Sockets::bind(&[(address, Offer::default())], &[]).expect("a free port");
+        let sockets =
+            Sockets::bind(&[(address, ListenerConfig::default())], &[]).expect("a free port");
         let address = sockets.tcp_addresses().expect("they are bound")[0];
         let (stop, workers) = serve(sockets);
         Chime {

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chime_server::{Addresses, Datagram, Event, Networks, Offer, Options, RateLimit};
+use chime_server::{Addresses, Counter, Datagram, ListenerConfig, Networks, Options, RateLimit};
 use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
@@ -24,11 +24,11 @@ fn networks(texts: &[&str]) -> Vec<IpNet> {
 
 /// A server whose clients come through proxies of 10.0.0.0/8.
 fn behind_proxies(options: Options) -> Server {
-    let offer = Offer {
+    let config = ListenerConfig {
         proxies: Some(networks(&["10.0.0.0/8"]).into()),
-        ..Offer::default()
+        ..ListenerConfig::default()
     };
-    Server::offering(offer, options)
+    Server::with_config(config, options)
 }
 
 /// What the server says to a proxy that sends these bytes, and no more.
@@ -83,9 +83,9 @@ fn t21_a_trusted_proxy_passes_its_clients_on() {
                 "{readable}: {said}"
             );
         }
-        let tally = server.stop().await;
+        let snapshot = server.stop().await;
         assert_eq!(
-            tally[Event::ByteReceived],
+            snapshot[Counter::ByteReceived],
             8 * count,
             "headers do not count"
         );
@@ -133,7 +133,7 @@ fn t21_what_is_no_header_is_closed_without_a_word() {
             let said = said_to(&server, "10.0.0.1:40000", &header).await;
             assert_eq!(said, "", "{}", header.escape_ascii());
         }
-        assert_eq!(server.stop().await[Event::HeaderRejected], count);
+        assert_eq!(server.stop().await[Counter::HeaderRejected], count);
     });
 }
 
@@ -143,9 +143,12 @@ fn t21_a_stranger_is_closed_without_a_word_whatever_it_sends() {
         let server = behind_proxies(options());
         let header = b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 9990\r\nday\n";
         assert_eq!(said_to(&server, "192.0.2.7:40000", header).await, "");
-        let tally = server.stop().await;
+        let snapshot = server.stop().await;
         assert_eq!(
-            (tally[Event::HeaderRejected], tally[Event::ConnectionServed]),
+            (
+                snapshot[Counter::HeaderRejected],
+                snapshot[Counter::ConnectionServed]
+            ),
             (1, 0)
         );
     });
@@ -242,9 +245,12 @@ fn t08_an_address_that_has_all_it_may_is_told_so() {
         let mut third = server.connect_from(address("192.0.2.1:2002"));
         third.shutdown().await.expect("half-closed");
         assert_eq!(rest_of(&mut third).await, WELCOME);
-        let tally = server.stop().await;
+        let snapshot = server.stop().await;
         assert_eq!(
-            (tally[Event::ConnectionServed], tally[Event::AddressRefused]),
+            (
+                snapshot[Counter::ConnectionServed],
+                snapshot[Counter::AddressRefused]
+            ),
             (2, 1)
         );
     });
@@ -275,12 +281,12 @@ fn networks_that_are_not_served_are_closed_and_ignored() {
             server.replies.recv().await.as_deref(),
             Some(&b"Saturday"[..])
         );
-        let tally = server.stop().await;
+        let snapshot = server.stop().await;
         assert_eq!(
             (
-                tally[Event::NetworkDenied],
-                tally[Event::DatagramAnswered],
-                tally[Event::DatagramIgnored]
+                snapshot[Counter::NetworkDenied],
+                snapshot[Counter::DatagramAnswered],
+                snapshot[Counter::DatagramIgnored]
             ),
             (2, 1, 2)
         );
@@ -301,11 +307,11 @@ fn t04_requests_of_services_and_to_all_of_a_network_are_ignored() {
             .send(Ok(broadcast))
             .expect("the server receives");
         server.ask(b"day", address("192.0.2.1:1024"));
-        let tally = server.stop().await;
+        let snapshot = server.stop().await;
         assert_eq!(
             (
-                tally[Event::DatagramIgnored],
-                tally[Event::DatagramAnswered]
+                snapshot[Counter::DatagramIgnored],
+                snapshot[Counter::DatagramAnswered]
             ),
             (6, 1)
         );
@@ -328,17 +334,17 @@ fn t03_a_flood_in_the_name_of_one_network_is_answered_at_the_rate_and_one_in_fou
         for _ in 0..100 {
             server.ask(b"day", address("198.51.100.1:2000"));
         }
-        while server.counters.tally()[Event::DatagramIgnored] < 1_000
-            || server.counters.tally()[Event::DatagramAnswered] < 425
+        while server.counters.snapshot()[Counter::DatagramIgnored] < 1_000
+            || server.counters.snapshot()[Counter::DatagramAnswered] < 425
         {
             tokio::task::yield_now().await;
         }
-        let tally = server.stop().await;
+        let snapshot = server.stop().await;
         assert_eq!(
             (
-                tally[Event::DatagramAnswered],
-                tally[Event::DatagramLimited],
-                tally[Event::DatagramIgnored]
+                snapshot[Counter::DatagramAnswered],
+                snapshot[Counter::DatagramLimited],
+                snapshot[Counter::DatagramIgnored]
             ),
             (100 + 225 + 100, 675, 1_000)
         );

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chime_protocol::{Framing, Service, Session};
-use chime_server::{Failure, Worker, converse};
+use chime_server::{ConversationError, WorkerContext, converse};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
 };
@@ -20,26 +20,26 @@ use crate::{QUIET, options, run};
 
 /// A conversation in a task of its own.
 pub(crate) struct Served {
-    pub(crate) task: JoinHandle<Result<(), Failure>>,
+    pub(crate) task: JoinHandle<Result<(), ConversationError>>,
     pub(crate) stop: CancellationToken,
 }
 
-pub(crate) fn worker(stop: &CancellationToken) -> Rc<Worker> {
-    Rc::new(Worker::new(options(), Arc::default(), stop.clone()))
+pub(crate) fn context(stop: &CancellationToken) -> Rc<WorkerContext> {
+    Rc::new(WorkerContext::new(options(), Arc::default(), stop.clone()))
 }
 
 pub(crate) fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Served {
     let stop = CancellationToken::new();
-    serve_with(stream, worker(&stop), stop)
+    serve_with(stream, context(&stop), stop)
 }
 
 pub(crate) fn serve_with(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    worker: Rc<Worker>,
+    context: Rc<WorkerContext>,
     stop: CancellationToken,
 ) -> Served {
     let session = Session::new(Service::Both, Framing::Line);
-    let task = spawn_local(converse(stream, session, worker));
+    let task = spawn_local(converse(stream, session, context));
     Served { task, stop }
 }
 
@@ -78,7 +78,7 @@ fn short_reads_and_short_writes_change_nothing() {
 }
 
 /// Waits for the end of a conversation that takes too long.
-pub(crate) async fn failure(served: Served) -> Failure {
+pub(crate) async fn failure(served: Served) -> ConversationError {
     served.task.await.expect("no panic").expect_err("a timeout")
 }
 
@@ -88,7 +88,7 @@ fn an_idle_conversation_ends_at_the_idle_timeout() {
         let (mut client, served) = connect(1024);
         let start = Instant::now();
         read_text(&mut client, "Welcome to the server\n").await;
-        assert!(matches!(failure(served).await, Failure::Idle));
+        assert!(matches!(failure(served).await, ConversationError::Idle));
         assert_eq!(start.elapsed(), options().idle_timeout + QUIET);
         assert_eq!(client.read(&mut [0]).await.expect("an end"), 0);
     });
@@ -104,7 +104,7 @@ fn every_line_of_a_client_puts_the_idle_timeout_off() {
             sleep(options().idle_timeout - Duration::from_secs(1)).await;
             client.write_all(b"1\n").await.expect("still open");
         }
-        assert!(matches!(failure(served).await, Failure::Idle));
+        assert!(matches!(failure(served).await, ConversationError::Idle));
         assert_eq!(
             start.elapsed(),
             options().idle_timeout * 11 - Duration::from_secs(10) + QUIET
@@ -126,7 +126,7 @@ fn t07_a_line_that_drips_ends_at_its_deadline() {
             sleep(Duration::from_secs(1)).await;
             client.write_all(b"1").await.expect("still open");
         }
-        assert!(matches!(failure(served).await, Failure::SlowLine));
+        assert!(matches!(failure(served).await, ConversationError::SlowLine));
         // The line end before it came in the same read, and counts.
         let byte_time = Duration::from_millis(2) * 11;
         assert_eq!(start.elapsed(), options().line_timeout + byte_time + QUIET);
@@ -155,7 +155,10 @@ fn t09_a_client_that_takes_no_replies_is_closed_at_the_write_timeout() {
         let (mut client, served) = connect(64);
         let start = Instant::now();
         let sender = spawn_local(async move { client.write_all(&[b'\n'; 100_000]).await });
-        assert!(matches!(failure(served).await, Failure::SlowReader));
+        assert!(matches!(
+            failure(served).await,
+            ConversationError::SlowReader
+        ));
         let read_time = Duration::from_micros(500) * 64;
         assert_eq!(start.elapsed(), options().write_timeout + read_time + QUIET);
         assert!(sender.await.unwrap().is_err(), "it was not all read");
@@ -284,10 +287,10 @@ impl AsyncWrite for Flood {
 fn a_flood_leaves_others_their_turn() {
     run(async {
         let stop = CancellationToken::new();
-        let worker = worker(&stop);
-        let flood = serve_with(Flood(1_000), Rc::clone(&worker), stop.clone());
+        let context = context(&stop);
+        let flood = serve_with(Flood(1_000), Rc::clone(&context), stop.clone());
         let (mut client, server) = duplex(1024);
-        let polite = serve_with(server, worker, stop);
+        let polite = serve_with(server, context, stop);
         client.write_all(b"day\nquit\n").await.expect("sent");
         let mut text = String::new();
         client.read_to_string(&mut text).await.expect("ASCII");
@@ -303,8 +306,8 @@ fn a_flood_leaves_others_their_turn() {
 fn a_flood_that_goes_on_after_the_end_is_cut() {
     run(async {
         let session = Session::refused(Framing::Line);
-        let worker = worker(&CancellationToken::new());
-        let refused = spawn_local(converse(Flood(u32::MAX), session, worker));
+        let context = context(&CancellationToken::new());
+        let refused = spawn_local(converse(Flood(u32::MAX), session, context));
         while !refused.is_finished() {
             yield_now().await;
             advance(Duration::from_millis(10)).await;

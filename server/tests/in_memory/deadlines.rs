@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use chime_server::{Event, Failure, Offer};
+use chime_server::{ConversationError, Counter, ListenerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -50,7 +50,7 @@ fn t07_a_drip_after_the_deadline_does_not_put_it_off() {
         while client.write_all(b"1").await.is_ok() && start.elapsed() < 2 * options().line_timeout {
             sleep(5 * MS).await;
         }
-        assert!(matches!(failure(served).await, Failure::SlowLine));
+        assert!(matches!(failure(served).await, ConversationError::SlowLine));
         let latest = options().line_timeout + 3 * QUIET;
         assert!(start.elapsed() <= latest, "{:?}", start.elapsed());
     });
@@ -97,7 +97,10 @@ fn t09_a_client_that_never_reads_has_the_time_to_read_what_was_written_and_no_mo
             let (mut client, served) = connect(window);
             let start = Instant::now();
             let sender = spawn_local(async move { client.write_all(&[b'\n'; 1 << 20]).await });
-            assert!(matches!(failure(served).await, Failure::SlowReader));
+            assert!(matches!(
+                failure(served).await,
+                ConversationError::SlowReader
+            ));
             let deadline = options().write_timeout + read_time + QUIET;
             assert_eq!(start.elapsed(), deadline, "window {window}");
             assert!(
@@ -120,7 +123,10 @@ fn time_to_read_does_not_add_up_for_a_client_that_keeps_up() {
         }
         let start = Instant::now();
         let sender = spawn_local(async move { client.write_all(&[b'\n'; 100_000]).await });
-        assert!(matches!(failure(served).await, Failure::SlowReader));
+        assert!(matches!(
+            failure(served).await,
+            ConversationError::SlowReader
+        ));
         let read_time = Duration::from_micros(500) * 100;
         let deadline = options().write_timeout + read_time + QUIET;
         assert!(
@@ -135,7 +141,7 @@ fn time_to_read_does_not_add_up_for_a_client_that_keeps_up() {
 #[test]
 fn t27_a_header_that_is_reported_after_its_deadline_is_read() {
     run(async {
-        let server = Server::offering(behind_proxy(), options());
+        let server = Server::with_config(behind_proxy(), options());
         let mut client = server.connect();
         client.write_all(b"PROXY UNKNOWN").await.expect("sent");
         sleep_until(Instant::now() + Duration::from_secs(3) + QUIET - MS).await;
@@ -148,10 +154,10 @@ fn t27_a_header_that_is_reported_after_its_deadline_is_read() {
     });
 }
 
-fn behind_proxy() -> Offer {
-    Offer {
+fn behind_proxy() -> ListenerConfig {
+    ListenerConfig {
         proxies: Some(["127.0.0.0/8".parse().expect("a network")].into()),
-        ..Offer::default()
+        ..ListenerConfig::default()
     }
 }
 
@@ -188,27 +194,30 @@ impl AsyncWrite for Broken {
 
 #[test]
 fn t22_a_panic_ends_one_connection_in_its_header_too_and_gives_its_permit_back() {
-    for (offer, counted) in [
-        (behind_proxy(), Event::HeaderRejected),
-        (Offer::default(), Event::ConversationPanicked),
+    for (config, counted) in [
+        (behind_proxy(), Counter::HeaderRejected),
+        (ListenerConfig::default(), Counter::ConversationPanicked),
     ] {
         run(async move {
-            let server = Server::offering(offer.clone(), options());
+            let server = Server::with_config(config.clone(), options());
             // More than there are permits for.
             for _ in 0..10 {
                 server.accept(Broken, PEER);
                 sleep(MS).await;
             }
-            let header = if offer.proxies.is_some() {
+            let header = if config.proxies.is_some() {
                 "PROXY UNKNOWN\r\n"
             } else {
                 ""
             };
             let said = server.converse(&format!("{header}12\n")).await;
             assert_eq!(said, format!("{WELCOME}3\n"));
-            let tally = server.stop().await;
-            assert_eq!(tally[counted], 10);
-            assert_eq!(tally[Event::ConnectionServed], tally.conversations_over());
+            let snapshot = server.stop().await;
+            assert_eq!(snapshot[counted], 10);
+            assert_eq!(
+                snapshot[Counter::ConnectionServed],
+                snapshot.conversations_over()
+            );
         });
     }
 }
@@ -226,9 +235,12 @@ fn a_datagram_whose_reply_cannot_be_sent_is_counted_apart_and_hurts_no_other() {
                 Some(&b"Saturday"[..])
             );
         }
-        let tally = server.stop().await;
+        let snapshot = server.stop().await;
         assert_eq!(
-            (tally[Event::DatagramAnswered], tally[Event::DatagramUnsent]),
+            (
+                snapshot[Counter::DatagramAnswered],
+                snapshot[Counter::DatagramUnsent]
+            ),
             (2, 1)
         );
     });

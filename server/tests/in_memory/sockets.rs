@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chime_protocol::model::Script;
-use chime_server::{Counters, Datagram, Datagrams, Event, Listener, Offer, Options, Tally, serve};
+use chime_server::{
+    Counter, CounterSnapshot, Counters, Datagram, Datagrams, Listener, ListenerConfig, Options,
+    serve,
+};
 use chrono::NaiveDateTime;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -84,10 +87,10 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(options: Options) -> Server {
-        Server::offering(Offer::default(), options)
+        Server::with_config(ListenerConfig::default(), options)
     }
 
-    pub(crate) fn offering(offer: Offer, options: Options) -> Server {
+    pub(crate) fn with_config(config: ListenerConfig, options: Options) -> Server {
         let (backlog, accepted) = unbounded_channel();
         let (requests, mail) = unbounded_channel();
         let (reply_sender, replies) = unbounded_channel();
@@ -98,7 +101,7 @@ impl Server {
         let stop = CancellationToken::new();
         let counters = Arc::new(Counters::default());
         let serving = serve(
-            vec![(Backlog(accepted), offer)],
+            vec![(Backlog(accepted), config)],
             vec![mailbox],
             options,
             Arc::clone(&counters),
@@ -143,12 +146,12 @@ impl Server {
         rest_of(&mut client).await
     }
 
-    pub(crate) async fn ended(self) -> Tally {
+    pub(crate) async fn ended(self) -> CounterSnapshot {
         self.task.await.expect("no panic");
-        self.counters.tally()
+        self.counters.snapshot()
     }
 
-    pub(crate) async fn stop(self) -> Tally {
+    pub(crate) async fn stop(self) -> CounterSnapshot {
         self.stop.cancel();
         self.ended().await
     }
@@ -173,11 +176,11 @@ fn t08_clients_over_the_limit_are_told_so_and_leave_room_for_none() {
         }
         drop(clients);
         assert_eq!(server.converse("1").await, "Welcome to the server\n1\n");
-        let tally = server.stop().await;
+        let snapshot = server.stop().await;
         assert_eq!(
             (
-                tally[Event::ConnectionServed],
-                tally[Event::ConnectionRefused]
+                snapshot[Counter::ConnectionServed],
+                snapshot[Counter::ConnectionRefused]
             ),
             (3, 100)
         );
@@ -233,7 +236,7 @@ fn t13_a_listener_that_fails_for_a_while_accepts_again() {
         let jitter = Duration::from_millis(50) * 123_456 / 1_000_000;
         let pauses = (Duration::from_millis(100) + jitter) * 10;
         assert!(start.elapsed().abs_diff(pauses) < Duration::from_millis(20));
-        assert_eq!(server.stop().await[Event::AcceptFailed], 10);
+        assert_eq!(server.stop().await[Counter::AcceptFailed], 10);
     });
 }
 
@@ -264,12 +267,12 @@ fn t22_a_panic_ends_one_connection_and_is_counted() {
         other.write_all(b"day\nquit\n").await.expect("sent");
         assert!(rest_of(&mut other).await.starts_with("Saturday\n"));
         drop(other);
-        let tally = server.stop().await;
+        let snapshot = server.stop().await;
         assert_eq!(
             (
-                tally[Event::ConnectionServed],
-                tally[Event::ConversationEnded],
-                tally[Event::ConversationPanicked]
+                snapshot[Counter::ConnectionServed],
+                snapshot[Counter::ConversationEnded],
+                snapshot[Counter::ConversationPanicked]
             ),
             (2, 1, 1)
         );
@@ -291,11 +294,11 @@ fn who_is_connected_at_the_stop_is_served() {
         );
         drop(client);
         assert_eq!(server.replies.recv().await, Some(b"Saturday".to_vec()));
-        let tally = server.ended().await;
+        let snapshot = server.ended().await;
         assert_eq!(
             (
-                tally[Event::ConnectionServed],
-                tally[Event::DatagramAnswered]
+                snapshot[Counter::ConnectionServed],
+                snapshot[Counter::DatagramAnswered]
             ),
             (1, 1)
         );
@@ -310,11 +313,11 @@ fn a_connection_that_does_not_end_is_cut_at_the_drain_timeout() {
         let sender = spawn_local(async move { client.write_all(&[b'\n'; 100_000]).await });
         tokio::task::yield_now().await;
         let start = Instant::now();
-        let tally = server.stop().await;
+        let snapshot = server.stop().await;
         assert_eq!(
             (
-                tally[Event::ConnectionServed],
-                tally[Event::ConversationCut]
+                snapshot[Counter::ConnectionServed],
+                snapshot[Counter::ConversationCut]
             ),
             (1, 1)
         );
@@ -334,11 +337,11 @@ fn a_datagram_socket_that_fails_for_a_while_answers_again() {
         let start = Instant::now();
         assert_eq!(server.replies.recv().await, Some(b"06:32:06\n".to_vec()));
         assert_eq!(start.elapsed(), Duration::from_millis(100));
-        let tally = server.stop().await;
+        let snapshot = server.stop().await;
         assert_eq!(
             (
-                tally[Event::DatagramAnswered],
-                tally[Event::DatagramIgnored]
+                snapshot[Counter::DatagramAnswered],
+                snapshot[Counter::DatagramIgnored]
             ),
             (1, 1)
         );

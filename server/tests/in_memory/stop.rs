@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use chime_server::{Event, Offer};
+use chime_server::{Counter, ListenerConfig};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
 };
@@ -34,8 +34,8 @@ fn t16_a_stop_cuts_the_pause_after_a_failed_accept_short() {
         server.stop.cancel();
         assert_eq!(rest_of(&mut client).await, format!("{WELCOME}3\n"));
         drop(client);
-        let tally = server.ended().await;
-        assert_eq!(tally[Event::AcceptFailed], 1);
+        let snapshot = server.ended().await;
+        assert_eq!(snapshot[Counter::AcceptFailed], 1);
         assert!(start.elapsed() <= QUIET * 3, "{:?}", start.elapsed());
     });
 }
@@ -56,7 +56,7 @@ fn t16_an_accept_that_fails_during_the_drain_is_tried_again() {
         client.write_all(b"12\n").await.expect("sent");
         assert_eq!(rest_of(&mut client).await, format!("{WELCOME}3\n"));
         drop(client);
-        assert_eq!(server.ended().await[Event::AcceptFailed], 3);
+        assert_eq!(server.ended().await[Counter::AcceptFailed], 3);
     });
 }
 
@@ -84,8 +84,8 @@ fn t16_a_flood_of_connects_does_not_put_a_stop_off() {
         let clients: Vec<_> = (0..BACKLOG + 100).map(|_| server.connect()).collect();
         server.stop.cancel();
         drop(clients);
-        let tally = server.ended().await;
-        assert_eq!(tally[Event::ConnectionServed], BACKLOG);
+        let snapshot = server.ended().await;
+        assert_eq!(snapshot[Counter::ConnectionServed], BACKLOG);
     });
 }
 
@@ -117,8 +117,12 @@ fn t16_a_flood_of_datagrams_does_not_put_a_stop_off() {
         for _ in 0..100 {
             server.ask(b"day", PEER);
         }
-        let tally = server.stop().await;
-        assert_eq!(tally[Event::DatagramAnswered], 64, "each is a batch here");
+        let snapshot = server.stop().await;
+        assert_eq!(
+            snapshot[Counter::DatagramAnswered],
+            64,
+            "each is a batch here"
+        );
     });
 }
 
@@ -227,9 +231,9 @@ fn t16_a_flood_of_requests_is_cut_at_the_drain_timeout_and_counted() {
         });
         sleep(Duration::from_millis(100)).await;
         let start = Instant::now();
-        let tally = server.stop().await;
+        let snapshot = server.stop().await;
         assert_eq!(start.elapsed(), options().drain_timeout);
-        assert_eq!(tally[Event::ConversationCut], 1);
+        assert_eq!(snapshot[Counter::ConversationCut], 1);
         sender.await.expect("no panic");
         receiver.await.expect("no panic");
     });
@@ -238,19 +242,19 @@ fn t16_a_flood_of_requests_is_cut_at_the_drain_timeout_and_counted() {
 #[test]
 fn t21_a_header_that_has_not_arrived_does_not_put_a_stop_off() {
     run(async {
-        let offer = Offer {
+        let config = ListenerConfig {
             proxies: Some(["127.0.0.0/8".parse().expect("a network")].into()),
-            ..Offer::default()
+            ..ListenerConfig::default()
         };
-        let server = Server::offering(offer, options());
+        let server = Server::with_config(config, options());
         let mut client = server.connect();
         client.write_all(b"PROXY TCP4").await.expect("sent");
         yield_now().await;
         let start = Instant::now();
         server.stop.cancel();
         assert_eq!(rest_of(&mut client).await, "");
-        let tally = server.ended().await;
-        assert_eq!(tally[Event::HeaderRejected], 1);
+        let snapshot = server.ended().await;
+        assert_eq!(snapshot[Counter::HeaderRejected], 1);
         assert!(start.elapsed() <= QUIET * 2, "{:?}", start.elapsed());
     });
 }

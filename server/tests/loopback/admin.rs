@@ -11,7 +11,7 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use chime_protocol::Command;
-use chime_server::Event;
+use chime_server::Counter;
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
 use strum::EnumCount;
@@ -206,7 +206,7 @@ fn every_metric_has_a_help_and_a_type() {
     }
     // Every event but the connections served, every command, digits and what is invalid, how many
     // connections are open, the lines of the log that were dropped, and the version.
-    let (events, commands) = (Event::COUNT, Command::ALL.len());
+    let (events, commands) = (Counter::COUNT, Command::ALL.len());
     assert_eq!(samples, events - 1 + commands + 2 + 3);
 }
 

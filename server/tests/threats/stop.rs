@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use chime_server::{Event, Offer, Options, Sockets, Workers};
+use chime_server::{Counter, ListenerConfig, Options, Sockets, Workers};
 use chrono::{NaiveDateTime, Utc};
 use nix::sys::signal::Signal;
 use tokio_util::sync::CancellationToken;
@@ -97,7 +97,7 @@ fn t16_connections_that_do_not_end_are_cut_at_the_drain_timeout() {
 /// Starts a server in this process: a test can't make a process of its own panic.
 fn serve_here(options: &Options, stop: &CancellationToken) -> (SocketAddr, SocketAddr, Workers) {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let sockets = Sockets::bind(&[(free, Offer::default())], &[free]).expect("free ports");
+    let sockets = Sockets::bind(&[(free, ListenerConfig::default())], &[free]).expect("free ports");
     let tcp = sockets.tcp_addresses().expect("it is bound")[0];
     let udp = sockets.udp_addresses().expect("it is bound")[0];
     let workers = NonZero::new(3).expect("not zero");
@@ -140,8 +140,8 @@ fn t22_a_panic_ends_one_connection_and_no_other() {
     ask(&mut connect(0));
     stop.cancel();
     drop(others);
-    let tally = workers.join().expect("they end well");
-    assert_eq!(tally[Event::ConversationPanicked], 1);
+    let snapshot = workers.join().expect("they end well");
+    assert_eq!(snapshot[Counter::ConversationPanicked], 1);
     record("T22", "others served, of 9, when one panicked", 9);
 }
 

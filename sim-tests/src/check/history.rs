@@ -1,6 +1,6 @@
 //! The events of a trace, put in order by what they belong to.
 
-use chime_server::Tally;
+use chime_server::CounterSnapshot;
 use chrono::{NaiveDateTime, TimeDelta};
 
 use crate::scenario::{Behaviour, FaultKind, Scenario};
@@ -138,7 +138,7 @@ pub(super) struct Life {
     pub(super) started_ms: u32,
     pub(super) stopping_ms: Option<u32>,
     /// When it was killed, or stopped with what it says it did.
-    pub(super) end: Option<(u32, Option<(Tally, usize)>)>,
+    pub(super) end: Option<(u32, Option<(CounterSnapshot, usize)>)>,
 }
 
 /// A fault while it lasted.
@@ -218,8 +218,8 @@ impl<'a> History<'a> {
             ServerEvent::Started | ServerEvent::CannotAccept | ServerEvent::CannotReceive => {}
             ServerEvent::Stopping => life.stopping_ms = Some(at_ms),
             ServerEvent::Killed => life.end = Some((at_ms, None)),
-            ServerEvent::Stopped { tally, permits } => {
-                life.end = Some((at_ms, Some((**tally, *permits))));
+            ServerEvent::Stopped { snapshot, permits } => {
+                life.end = Some((at_ms, Some((**snapshot, *permits))));
             }
         }
     }

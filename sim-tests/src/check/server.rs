@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::history::{Connection, History, Life};
 use chime_protocol::Framing;
-use chime_server::Event;
+use chime_server::Counter;
 
 use super::{Failure, QUIET_MS, SLACK_MS, datagrams, failure};
 use crate::situation::Situation;
@@ -21,7 +21,7 @@ pub(super) fn check(
     let lives = history.lives.iter().enumerate();
     lives
         .clone()
-        .try_for_each(|(index, life)| check_tally(history, index, life))?;
+        .try_for_each(|(index, life)| check_counters(history, index, life))?;
     history.connections.iter().try_for_each(|connection| {
         check_idle(history, connection)?;
         check_line(history, connection)?;
@@ -107,8 +107,8 @@ fn check_reader(history: &History<'_>, connection: &Connection<'_>) -> Result<()
 }
 
 /// What the server counted is what happened, and all its room is free again.
-fn check_tally(history: &History<'_>, index: usize, life: &Life) -> Result<(), Failure> {
-    let Some((stopped_ms, Some((tally, permits)))) = life.end else {
+fn check_counters(history: &History<'_>, index: usize, life: &Life) -> Result<(), Failure> {
+    let Some((stopped_ms, Some((snapshot, permits)))) = life.end else {
         return Ok(());
     };
     let last = history.trace.events.len() - 1;
@@ -118,16 +118,24 @@ fn check_tally(history: &History<'_>, index: usize, life: &Life) -> Result<(), F
         accepted.partition(|connection| connection.is_refused);
     let (answered, ignored) = datagrams::counts(history, life.started_ms, stopped_ms);
     let counted = [
-        ("served", tally[Event::ConnectionServed], served.len()),
-        ("refused", tally[Event::ConnectionRefused], refused.len()),
-        ("over", tally.conversations_over(), served.len()),
-        ("panicked", tally[Event::ConversationPanicked], 0),
+        ("served", snapshot[Counter::ConnectionServed], served.len()),
+        (
+            "refused",
+            snapshot[Counter::ConnectionRefused],
+            refused.len(),
+        ),
+        ("over", snapshot.conversations_over(), served.len()),
+        ("panicked", snapshot[Counter::ConversationPanicked], 0),
         (
             "answered datagrams",
-            tally[Event::DatagramAnswered],
+            snapshot[Counter::DatagramAnswered],
             answered,
         ),
-        ("ignored datagrams", tally[Event::DatagramIgnored], ignored),
+        (
+            "ignored datagrams",
+            snapshot[Counter::DatagramIgnored],
+            ignored,
+        ),
     ];
     for (what, counted, happened) in counted {
         if counted != happened as u64 {

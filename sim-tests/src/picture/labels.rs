@@ -103,9 +103,9 @@ fn server(event: &ServerEvent) -> Span {
     match event {
         ServerEvent::Started => Span::new("server-word", "server starts"),
         ServerEvent::Stopping => Span::new("server-word", "server is told to stop"),
-        ServerEvent::Stopped { tally, .. } => {
-            let connections = tally[chime_server::Event::ConnectionServed];
-            let datagrams = tally[chime_server::Event::DatagramAnswered];
+        ServerEvent::Stopped { snapshot, .. } => {
+            let connections = snapshot[chime_server::Counter::ConnectionServed];
+            let datagrams = snapshot[chime_server::Counter::DatagramAnswered];
             let text = format!(
                 "server has stopped: {connections} connections, {datagrams} datagrams served"
             );

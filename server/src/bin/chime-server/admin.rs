@@ -6,7 +6,7 @@ use std::io;
 use std::net::{self, SocketAddr};
 use std::time::Duration;
 
-use chime_server::Monitor;
+use chime_server::Stats;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -43,7 +43,7 @@ pub(crate) fn bind(address: SocketAddr) -> Result<(net::TcpListener, SocketAddr)
 /// Serves the pages, a request for each connection, for as long as it is polled.
 pub(crate) async fn serve(
     listener: net::TcpListener,
-    monitor: Monitor,
+    stats: Stats,
     stopping: CancellationToken,
 ) -> io::Result<Infallible> {
     let listener = TcpListener::from_std(listener)?;
@@ -64,7 +64,7 @@ pub(crate) async fn serve(
                         unfinished.pop_front().inspect(AbortHandle::abort);
                     }
                     // A panic ends this task alone: hyper panics when the clock is before 1970.
-                    let task = converse(stream, monitor.clone(), stopping.clone());
+                    let task = converse(stream, stats.clone(), stopping.clone());
                     unfinished.push_back(connections.spawn(task));
                     // A request that came with its connection is replied to before that is displaced.
                     yield_now().await;
@@ -86,9 +86,9 @@ pub(crate) async fn serve(
     }
 }
 
-async fn converse(stream: TcpStream, monitor: Monitor, stopping: CancellationToken) {
+async fn converse(stream: TcpStream, stats: Stats, stopping: CancellationToken) {
     let answer = service_fn(|request| {
-        let response = respond(&request, &monitor, &stopping);
+        let response = respond(&request, &stats, &stopping);
         async { Ok::<_, Infallible>(response) }
     });
     let mut http = http1::Builder::new();
@@ -102,7 +102,7 @@ async fn converse(stream: TcpStream, monitor: Monitor, stopping: CancellationTok
 
 fn respond(
     request: &Request<Incoming>,
-    monitor: &Monitor,
+    stats: &Stats,
     stopping: &CancellationToken,
 ) -> Response<Full<Bytes>> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -112,8 +112,8 @@ fn respond(
         return response;
     }
     match request.uri().path() {
-        "/metrics" => page(StatusCode::OK, metrics::exposition(&monitor.tally())),
-        "/healthz" if monitor.is_responding() => page(StatusCode::OK, "ok\n"),
+        "/metrics" => page(StatusCode::OK, metrics::exposition(&stats.snapshot())),
+        "/healthz" if stats.is_responding() => page(StatusCode::OK, "ok\n"),
         "/healthz" => page(StatusCode::SERVICE_UNAVAILABLE, "a worker is stuck\n"),
         "/readyz" if !stopping.is_cancelled() => page(StatusCode::OK, "ok\n"),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),

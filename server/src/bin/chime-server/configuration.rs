@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 
-use chime_server::Offer;
+use chime_server::ListenerConfig;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
@@ -65,14 +65,17 @@ impl Configuration {
     }
 
     /// The addresses to serve over TCP, with what is offered at each.
-    pub(crate) fn tcp(&self, sockets_are_inherited: bool) -> Vec<(SocketAddr, Offer)> {
+    pub(crate) fn tcp(&self, sockets_are_inherited: bool) -> Vec<(SocketAddr, ListenerConfig)> {
         if self.flags.no_tcp {
             return Vec::new();
         }
         let from_flags = self.unless_replaced("tcp", &self.flags.tcp, sockets_are_inherited);
-        let from_flags = from_flags.iter().map(|address| (*address, self.offer()));
+        let from_flags = from_flags
+            .iter()
+            .map(|address| (*address, self.listener_config()));
         let listeners = self.tables_of(Transport::Tcp);
-        let from_tables = listeners.map(|listener| (listener.address, listener.offer(&self.flags)));
+        let from_tables =
+            listeners.map(|listener| (listener.address, listener.listener_config(&self.flags)));
         from_flags.chain(from_tables).collect()
     }
 
@@ -88,8 +91,8 @@ impl Configuration {
     }
 
     /// What is offered over TCP where no table says otherwise.
-    pub(crate) fn offer(&self) -> Offer {
-        Offer {
+    pub(crate) fn listener_config(&self) -> ListenerConfig {
+        ListenerConfig {
             service: self.flags.service,
             framing: self.flags.framing,
             proxies: None,

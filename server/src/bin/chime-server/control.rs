@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use chime_server::Monitor;
+use chime_server::Stats;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -58,7 +58,7 @@ impl Control {
         stop: CancellationToken,
         drain_delay: Duration,
         admin: Option<TcpListener>,
-        monitor: Monitor,
+        stats: Stats,
     ) {
         let Control { runtime, signals } = self;
         let run = async move {
@@ -69,8 +69,8 @@ impl Control {
             notify_manager("READY=1");
             tokio::join!(
                 stop_in_order(signals, stop, drain_delay, &stopping),
-                serve_pages(admin, &monitor, &stopping),
-                feed_watchdog(&monitor),
+                serve_pages(admin, &stats, &stopping),
+                feed_watchdog(&stats),
             );
         };
         thread::spawn(move || runtime.block_on(run));
@@ -127,14 +127,14 @@ async fn stop_in_order(
     process::exit(1);
 }
 
-async fn serve_pages(admin: Option<TcpListener>, monitor: &Monitor, stopping: &CancellationToken) {
+async fn serve_pages(admin: Option<TcpListener>, stats: &Stats, stopping: &CancellationToken) {
     let Some(admin) = admin else { return };
-    let Err(error) = admin::serve(admin, monitor.clone(), stopping.clone()).await;
+    let Err(error) = admin::serve(admin, stats.clone(), stopping.clone()).await;
     warn!("cannot serve the admin address: {error}");
 }
 
 /// Tells the service manager that the workers are alive, as often as it wants, as long as they are.
-async fn feed_watchdog(monitor: &Monitor) {
+async fn feed_watchdog(stats: &Stats) {
     let Some(patience) = sd_notify::watchdog_enabled() else {
         return;
     };
@@ -143,7 +143,7 @@ async fn feed_watchdog(monitor: &Monitor) {
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         pulse.tick().await;
-        if monitor.is_responding() {
+        if stats.is_responding() {
             notify_manager("WATCHDOG=1");
         } else {
             warn!("a worker is stuck: the service manager is not told that all is well");

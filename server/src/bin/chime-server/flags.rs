@@ -88,12 +88,12 @@ pub(crate) struct Flags {
     /// Serve only clients of this network; may be given more than once [default: all]
     #[arg(long, value_name = "NET", help_heading = LIMITS)]
     #[arg(value_delimiter = ',')]
-    pub(crate) allow: Vec<Network>,
+    pub(crate) allow: Vec<NetworkArg>,
 
     /// Do not serve clients of this network, even if allowed; may be given more than once [default: none]
     #[arg(long, value_name = "NET", help_heading = LIMITS)]
     #[arg(value_delimiter = ',')]
-    pub(crate) deny: Vec<Network>,
+    pub(crate) deny: Vec<NetworkArg>,
 
     /// Datagrams answered a second for each network /24, or /56 of IPv6 [default: no limit]
     #[arg(long, value_name = "N", help_heading = LIMITS)]
@@ -181,12 +181,12 @@ pub(crate) enum LogFormat {
 ///
 /// IPv4 addresses that are written as IPv6 (`::ffff:10.0.0.0/104`) become IPv4.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Network(pub(crate) IpNet);
+pub(crate) struct NetworkArg(pub(crate) IpNet);
 
-impl FromStr for Network {
+impl FromStr for NetworkArg {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Network, String> {
+    fn from_str(text: &str) -> Result<NetworkArg, String> {
         let address = |_| text.parse::<IpAddr>().map(IpNet::from);
         let network = text.parse::<IpNet>().or_else(address);
         let network = network.map_err(|_| "not a network such as 10.0.0.0/8 or 2001:db8::/32")?;
@@ -194,12 +194,12 @@ impl FromStr for Network {
             IpNet::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some() => {
                 Err("a network of IPv4-mapped addresses has a prefix of at least 96".to_string())
             }
-            network => Ok(Network(network)),
+            network => Ok(NetworkArg(network)),
         }
     }
 }
 
-impl fmt::Display for Network {
+impl fmt::Display for NetworkArg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use chime_protocol::{Framing, Service};
-use chime_server::Offer;
+use chime_server::ListenerConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::flags::{Flags, Network};
+use crate::flags::{Flags, NetworkArg};
 
 /// One address, and what is offered there.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -24,7 +24,7 @@ pub(crate) struct Listener {
     framing: Option<Text<Framing>>,
     /// If given, the trusted proxies. Each connection must begin with a PROXY header of one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    proxies: Option<Vec<Text<Network>>>,
+    proxies: Option<Vec<Text<NetworkArg>>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -48,9 +48,10 @@ impl Listener {
     }
 
     /// What a listener of TCP offers.
-    pub(crate) fn offer(&self, flags: &Flags) -> Offer {
-        let networks = |proxies: &Vec<Text<Network>>| proxies.iter().map(|text| text.0.0).collect();
-        Offer {
+    pub(crate) fn listener_config(&self, flags: &Flags) -> ListenerConfig {
+        let networks =
+            |proxies: &Vec<Text<NetworkArg>>| proxies.iter().map(|text| text.0.0).collect();
+        ListenerConfig {
             service: self.service.map_or(flags.service, |text| text.0),
             framing: self.framing.map_or(flags.framing, |text| text.0),
             proxies: self.proxies.as_ref().map(networks),

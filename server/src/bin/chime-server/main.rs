@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use chime_server::{Addresses, Event, Networks, Options, RateLimit, Sockets, Tally};
+use chime_server::{Addresses, Counter, CounterSnapshot, Networks, Options, RateLimit, Sockets};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -30,7 +30,7 @@ use tracing::info;
 use crate::activation::Inherited;
 use crate::configuration::Configuration;
 use crate::control::Control;
-use crate::flags::{Flags, Network};
+use crate::flags::{Flags, NetworkArg};
 
 fn main() -> ExitCode {
     // Before anything else: no other thread runs, and no signal is lost while the server starts.
@@ -79,7 +79,7 @@ fn run(
     let stop = CancellationToken::new();
     let options = options(flags, connections_max, refusals_max);
     let workers = sockets.start(workers, &options, &stop)?;
-    control.start(stop, flags.drain_delay, admin, workers.monitor());
+    control.start(stop, flags.drain_delay, admin, workers.stats());
     announce(&tcp, &udp, admin_address)
         .map_err(|error| format!("cannot announce the sockets on standard output: {error}"))?;
     log_stop(&workers.join()?);
@@ -87,7 +87,7 @@ fn run(
 }
 
 fn options(flags: &Flags, connections_max: NonZero<u32>, refusals_max: usize) -> Options {
-    let networks = |networks: &[Network]| networks.iter().map(|network| network.0).collect();
+    let networks = |networks: &[NetworkArg]| networks.iter().map(|network| network.0).collect();
     let addresses = flags.max_connections_per_address.map(Addresses::new);
     let clock = if flags.utc { clock::utc } else { clock::local };
     Options {
@@ -113,7 +113,7 @@ fn open(configuration: &Configuration, inherited: Inherited) -> Result<Sockets, 
     let mut sockets = Sockets::bind(&tcp, &configuration.udp(is_inherited))?;
     if !configuration.flags.no_tcp {
         for listener in inherited.tcp {
-            sockets.adopt_listener(listener, configuration.offer())?;
+            sockets.adopt_listener(listener, configuration.listener_config())?;
         }
     }
     if !configuration.flags.no_udp {
@@ -138,21 +138,26 @@ fn announce(tcp: &[SocketAddr], udp: &[SocketAddr], admin: Option<SocketAddr>) -
     stdout.flush()
 }
 
-fn log_stop(tally: &Tally) {
-    use Event::{AddressRefused, ConnectionRefused, DatagramIgnored, DatagramLimited};
-    use Event::{ConnectionServed, DatagramAnswered, HeaderRejected, NetworkDenied};
+fn log_stop(snapshot: &CounterSnapshot) {
+    use Counter::{AddressRefused, ConnectionRefused, DatagramIgnored, DatagramLimited};
+    use Counter::{ConnectionServed, DatagramAnswered, HeaderRejected, NetworkDenied};
 
-    let sum = |events: &[Event]| events.iter().map(|event| tally[*event]).sum::<u64>();
+    let sum = |counters: &[Counter]| {
+        counters
+            .iter()
+            .map(|counter| snapshot[*counter])
+            .sum::<u64>()
+    };
     info!(
         "stopped: {} connections served, {} refused; {} datagrams answered, {} ignored",
-        tally[ConnectionServed],
+        snapshot[ConnectionServed],
         sum(&[
             ConnectionRefused,
             AddressRefused,
             NetworkDenied,
             HeaderRejected
         ]),
-        tally[DatagramAnswered],
+        snapshot[DatagramAnswered],
         sum(&[DatagramIgnored, DatagramLimited]),
     );
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use chime_protocol::Command;
-use chime_server::{Event, Tally};
+use chime_server::{Counter, CounterSnapshot};
 use strum::EnumCount;
 
 use crate::logs;
@@ -25,43 +25,43 @@ const METRICS: [[&str; 3]; 10] = [
 
 /// The sample of each event. Connections served are those that are open and those that have ended.
 #[rustfmt::skip]
-const EVENTS: [(&str, Event); Event::COUNT - 1] = [
-    ("chime_connections_total{outcome=\"ended\"}", Event::ConversationEnded),
-    ("chime_connections_total{outcome=\"idle\"}", Event::ConversationIdle),
-    ("chime_connections_total{outcome=\"slow_line\"}", Event::LineTooSlow),
-    ("chime_connections_total{outcome=\"slow_reader\"}", Event::ReaderTooSlow),
-    ("chime_connections_total{outcome=\"failed\"}", Event::ConversationFailed),
-    ("chime_connections_total{outcome=\"cut\"}", Event::ConversationCut),
-    ("chime_connections_total{outcome=\"panicked\"}", Event::ConversationPanicked),
-    ("chime_connections_refused_total{reason=\"full\"}", Event::ConnectionRefused),
-    ("chime_connections_refused_total{reason=\"address\"}", Event::AddressRefused),
-    ("chime_connections_refused_total{reason=\"network\"}", Event::NetworkDenied),
-    ("chime_connections_refused_total{reason=\"header\"}", Event::HeaderRejected),
-    ("chime_datagrams_total{result=\"answered\"}", Event::DatagramAnswered),
-    ("chime_datagrams_total{result=\"unsent\"}", Event::DatagramUnsent),
-    ("chime_datagrams_total{result=\"ignored\"}", Event::DatagramIgnored),
-    ("chime_datagrams_total{result=\"limited\"}", Event::DatagramLimited),
-    ("chime_received_bytes_total", Event::ByteReceived),
-    ("chime_sent_bytes_total", Event::ByteSent),
-    ("chime_accept_errors_total", Event::AcceptFailed),
+const COUNTERS: [(&str, Counter); Counter::COUNT - 1] = [
+    ("chime_connections_total{outcome=\"ended\"}", Counter::ConversationEnded),
+    ("chime_connections_total{outcome=\"idle\"}", Counter::ConversationIdle),
+    ("chime_connections_total{outcome=\"slow_line\"}", Counter::LineTooSlow),
+    ("chime_connections_total{outcome=\"slow_reader\"}", Counter::ReaderTooSlow),
+    ("chime_connections_total{outcome=\"failed\"}", Counter::ConversationFailed),
+    ("chime_connections_total{outcome=\"cut\"}", Counter::ConversationCut),
+    ("chime_connections_total{outcome=\"panicked\"}", Counter::ConversationPanicked),
+    ("chime_connections_refused_total{reason=\"full\"}", Counter::ConnectionRefused),
+    ("chime_connections_refused_total{reason=\"address\"}", Counter::AddressRefused),
+    ("chime_connections_refused_total{reason=\"network\"}", Counter::NetworkDenied),
+    ("chime_connections_refused_total{reason=\"header\"}", Counter::HeaderRejected),
+    ("chime_datagrams_total{result=\"answered\"}", Counter::DatagramAnswered),
+    ("chime_datagrams_total{result=\"unsent\"}", Counter::DatagramUnsent),
+    ("chime_datagrams_total{result=\"ignored\"}", Counter::DatagramIgnored),
+    ("chime_datagrams_total{result=\"limited\"}", Counter::DatagramLimited),
+    ("chime_received_bytes_total", Counter::ByteReceived),
+    ("chime_sent_bytes_total", Counter::ByteSent),
+    ("chime_accept_errors_total", Counter::AcceptFailed),
 ];
 
 /// Returns the metrics of a server that has counted this.
-pub(crate) fn exposition(tally: &Tally) -> String {
-    let events = EVENTS.map(|(sample, event)| (sample.to_string(), tally[event]));
+pub(crate) fn exposition(snapshot: &CounterSnapshot) -> String {
+    let counters = COUNTERS.map(|(sample, counter)| (sample.to_string(), snapshot[counter]));
     let commands = Command::ALL
         .map(Command::name)
         .into_iter()
-        .zip(tally.requests.commands);
+        .zip(snapshot.requests.commands);
     let others = [
-        ("digits", tally.requests.digits),
-        ("invalid", tally.requests.invalid),
+        ("digits", snapshot.requests.digits),
+        ("invalid", snapshot.requests.invalid),
     ];
     let request = |(name, count)| (format!("chime_requests_total{{command=\"{name}\"}}"), count);
     // The workers count on while they are read: one may have ended that was not yet seen to begin.
-    let open = tally[Event::ConnectionServed].saturating_sub(tally.conversations_over());
+    let open = snapshot[Counter::ConnectionServed].saturating_sub(snapshot.conversations_over());
     let version = env!("CARGO_PKG_VERSION");
-    let mut samples = Vec::from(events);
+    let mut samples = Vec::from(counters);
     samples.extend(commands.chain(others).map(request));
     samples.extend([
         ("chime_log_lines_dropped_total".to_string(), logs::dropped()),
