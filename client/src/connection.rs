@@ -10,8 +10,8 @@ use tokio::time;
 
 use crate::digits::Digits;
 use crate::error::Error;
-use crate::fit;
 use crate::incoming::Incoming;
+use crate::matching;
 use crate::pipe::{BLOCK_BYTES, Pipe};
 
 /// A conversation with a server, one request at a time.
@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let request = Request::of_line(line);
         self.expect_silence()?;
         match self.exchange(format!("{line}\n").as_bytes()).await? {
-            Some(reply) if fit::answers(reply, request) => Ok(Some(reply)),
+            Some(reply) if matching::is_answer_to(reply, request) => Ok(Some(reply)),
             Some(reply) => Err(Error::Unexpected(reply)),
             None if request.is_quit() => Ok(None),
             None => Err(Error::Closed),
@@ -99,7 +99,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         digits.finish()?;
         match self.exchange(b"\n").await? {
             Some(Reply::Sum(sum)) => Ok(sum),
-            Some(reply @ (Reply::CommandError | Reply::DigitError)) => Err(Error::Refused(reply)),
+            Some(reply @ (Reply::CommandError | Reply::DigitError)) => {
+                Err(Error::ErrorReply(reply))
+            }
             Some(reply) => Err(Error::Unexpected(reply)),
             None => Err(Error::Closed),
         }

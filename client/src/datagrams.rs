@@ -10,7 +10,7 @@ use tokio::time::{self, Instant};
 
 use crate::connection::in_time;
 use crate::error::Error;
-use crate::fit;
+use crate::matching;
 
 /// How long each try waits for an answer: the request is sent as often as there are waits.
 const WAITS: [Duration; 3] = [
@@ -156,8 +156,8 @@ async fn exchange(
 /// The answer to `command` that `datagram` is, if it is one.
 fn recognise(datagram: &[u8], command: Command) -> Result<Reply, Error> {
     match Reply::parse(datagram) {
-        Some(reply) if fit::answers_command(reply, command) => Ok(reply),
+        Some(reply) if matching::is_answer_to_command(reply, command) => Ok(reply),
         Some(reply) => Err(Error::Unexpected(reply)),
-        None => Err(Error::Unknown(datagram.to_vec())),
+        None => Err(Error::UnknownReply(datagram.to_vec())),
     }
 }

@@ -25,13 +25,13 @@ pub enum Error {
     },
     /// A line, or the start of one that is too long, or a datagram that no server of this protocol
     /// sends.
-    Unknown(Vec<u8>),
+    UnknownReply(Vec<u8>),
     /// A reply that does not answer what was asked.
     Unexpected(Reply),
     /// The stream or the datagram socket failed.
     Io(io::Error),
     /// The server answered with this error what has to be answered otherwise.
-    Refused(Reply),
+    ErrorReply(Reply),
     /// The input of a [`Pipe`](crate::Pipe) or of a sum failed.
     Input(io::Error),
     /// The input of a sum has a byte that is no digit, nor white space at its end.
@@ -58,13 +58,13 @@ impl fmt::Display for Error {
                 false => write!(f, "no answer within {after:?}"),
                 true => write!(f, "a line was begun but did not end within {after:?}"),
             },
-            Error::Unknown(bytes) => {
+            Error::UnknownReply(bytes) => {
                 let text = bytes.escape_ascii();
                 write!(f, "'{text}' is no reply of this protocol")
             }
             Error::Unexpected(reply) => write!(f, "'{reply}' does not answer what was asked"),
             Error::Io(error) => write!(f, "{error}"),
-            Error::Refused(reply) => write!(f, "the server answered '{reply}'"),
+            Error::ErrorReply(reply) => write!(f, "the server answered '{reply}'"),
             Error::Input(error) => write!(f, "cannot read the input: {error}"),
             Error::NotDigit { offset, byte } => {
                 let text = byte.escape_ascii();

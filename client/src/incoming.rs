@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use chime_protocol::{Replies, Reply};
+use chime_protocol::{Reply, ReplyDecoder};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::error::Error;
@@ -14,7 +14,7 @@ const BUFFER_BYTES: usize = 4096;
 /// The bytes that have come from a server and the replies in them.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    replies: Replies,
+    replies: ReplyDecoder,
     buffer: Box<[u8]>,
     /// The part of the buffer that has not been looked at.
     unread: Range<usize>,
@@ -23,7 +23,7 @@ pub(crate) struct Incoming {
 impl Incoming {
     pub(crate) fn new() -> Incoming {
         Incoming {
-            replies: Replies::new(),
+            replies: ReplyDecoder::new(),
             buffer: vec![0; BUFFER_BYTES].into(),
             unread: 0..0,
         }
@@ -36,7 +36,7 @@ impl Incoming {
         self.unread.start = self.unread.end - bytes.len();
         reply
             .transpose()
-            .map_err(|unknown| Error::Unknown(unknown.line().to_vec()))
+            .map_err(|unknown| Error::UnknownReply(unknown.line().to_vec()))
     }
 
     /// Reads more, once [`Incoming::next`] has returned `None`; false when the server has closed.

@@ -44,8 +44,8 @@ mod connection;
 mod datagrams;
 mod digits;
 mod error;
-mod fit;
 mod incoming;
+mod matching;
 mod pipe;
 
 pub use connection::Connection;

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use chime_protocol::{Reply, Requests};
+use chime_protocol::{Reply, RequestDecoder};
 use memchr::memchr_iter;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{self, Instant};
@@ -108,7 +108,7 @@ struct Outgoing<R> {
     block: Box<[u8]>,
     /// The part of the block that has not been sent.
     unsent: Range<usize>,
-    requests: Requests,
+    requests: RequestDecoder,
     due: Due,
     /// Whether nothing more will be taken from the input.
     is_ended: bool,
@@ -122,7 +122,7 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
             input,
             block: vec![0; BLOCK_BYTES].into(),
             unsent: 0..0,
-            requests: Requests::new(),
+            requests: RequestDecoder::new(),
             due: Due::default(),
             is_ended: false,
             is_shut: false,

@@ -5,7 +5,7 @@ use chrono::NaiveDateTime;
 use crate::reply::LINE_MAX;
 use crate::request::Command;
 
-/// The length of the longest datagram that [`answer`] returns, in bytes.
+/// The length of the longest datagram that [`answer_datagram`] returns, in bytes.
 pub const DATAGRAM_MAX: usize = 32;
 
 /// The reply to one datagram, written to `buffer`; `None` where silence is due.
@@ -15,14 +15,14 @@ pub const DATAGRAM_MAX: usize = 32;
 /// other stop after one datagram. An answer is at most three times as long as its request.
 ///
 /// ```
-/// use chime_protocol::{DATAGRAM_MAX, answer};
+/// use chime_protocol::{DATAGRAM_MAX, answer_datagram};
 ///
 /// let now = chrono::NaiveDate::from_ymd_opt(2026, 11, 21).unwrap().and_hms_opt(6, 32, 6).unwrap();
 /// let mut buffer = [0; DATAGRAM_MAX];
-/// assert_eq!(answer(b"time\n", now, &mut buffer), Some(&b"06:32:06\n"[..]));
-/// assert_eq!(answer(b"06:32:06\n", now, &mut buffer), None);
+/// assert_eq!(answer_datagram(b"time\n", now, &mut buffer), Some(&b"06:32:06\n"[..]));
+/// assert_eq!(answer_datagram(b"06:32:06\n", now, &mut buffer), None);
 /// ```
-pub fn answer<'a>(
+pub fn answer_datagram<'a>(
     request: &[u8],
     now: NaiveDateTime,
     buffer: &'a mut [u8; DATAGRAM_MAX],

@@ -3,8 +3,8 @@
 //! A client connects, is welcomed, and asks for the day, the date, the time, or the sum of a string of
 //! digits; the server answers each request with one line of text. A simpler form over datagrams only
 //! tells the time. This page is the specification. The types below are all that it takes to implement
-//! it: [`Session`] is the server's side of a conversation, [`answer`] the whole service over datagrams,
-//! [`Replies`] and [`Requests`] the client's side.
+//! it: [`Session`] is the server's side of a conversation, [`answer_datagram`] the whole service over datagrams,
+//! [`ReplyDecoder`] and [`RequestDecoder`] the client's side.
 //!
 //! What this crate does **not** do: it opens no sockets, reads no clock, allocates nothing, and starts
 //! nothing. Bytes and the time come in as arguments, bytes go out. So all of it can be tested exactly,
@@ -231,13 +231,13 @@ mod datagram;
 mod digits;
 #[cfg(feature = "model")]
 pub mod model;
-mod replies;
 mod reply;
+mod reply_decoder;
 mod request;
 mod session;
 
-pub use datagram::{DATAGRAM_MAX, answer};
-pub use replies::{Replies, Unknown};
+pub use datagram::{DATAGRAM_MAX, answer_datagram};
 pub use reply::Reply;
-pub use request::{Command, Request, Requests};
+pub use reply_decoder::{ReplyDecoder, UnknownReply};
+pub use request::{Command, Request, RequestDecoder};
 pub use session::{Framing, Progress, RequestCounts, Service, Session, Status, UnknownName};

@@ -27,11 +27,14 @@ pub mod strategies;
 pub mod targets;
 
 mod clients;
-mod run;
 mod script;
 mod servers;
+mod session_under_test;
 
-pub use clients::{check_replies, check_replies_against, check_wired, check_wired_against};
+pub use clients::{
+    check_client_against_server, check_client_against_server_with, check_replies,
+    check_replies_against,
+};
 pub use script::{ROOM_MAX, Script, Step};
 pub use servers::{
     check_datagram, check_datagram_against, check_interleaved, check_interleaved_against,

@@ -102,7 +102,7 @@ impl Request {
     /// assert_eq!(Request::of_line(""), Request::Invalid);
     /// ```
     pub fn of_line(line: &str) -> Request {
-        let mut requests = Requests::new();
+        let mut requests = RequestDecoder::new();
         let request = requests.next(&mut line.as_bytes());
         request
             .or_else(|| requests.finish())
@@ -135,9 +135,9 @@ impl Request {
 /// their replies uses it to know how many replies are due, and whether it has asked to quit.
 ///
 /// ```
-/// use chime_protocol::{Command, Request, Requests};
+/// use chime_protocol::{Command, Request, RequestDecoder};
 ///
-/// let mut requests = Requests::new();
+/// let mut requests = RequestDecoder::new();
 /// let mut input: &[u8] = b" Day \r\n123";
 /// assert_eq!(requests.next(&mut input), Some(Request::Command(Command::Day)));
 /// assert_eq!(requests.next(&mut input), None);
@@ -145,21 +145,21 @@ impl Request {
 /// assert_eq!(requests.next(&mut input), Some(Request::Digits(15)));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Requests {
+pub struct RequestDecoder {
     body: Body,
     tail: Tail,
 }
 
-impl Default for Requests {
-    fn default() -> Requests {
-        Requests::new()
+impl Default for RequestDecoder {
+    fn default() -> RequestDecoder {
+        RequestDecoder::new()
     }
 }
 
-impl Requests {
+impl RequestDecoder {
     /// Starts before the first byte.
-    pub const fn new() -> Requests {
-        Requests {
+    pub const fn new() -> RequestDecoder {
+        RequestDecoder {
             body: Body::Nothing,
             tail: Tail::Nothing,
         }
@@ -168,7 +168,7 @@ impl Requests {
     /// Takes bytes off the front of `input` until a request is complete, and returns it; `None` when
     /// `input` is used up before that.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Request> {
-        if *self == Requests::new()
+        if *self == RequestDecoder::new()
             && let Some(line) = PlainLine::at_front(input)
         {
             *input = &input[line.length..];
@@ -189,7 +189,7 @@ impl Requests {
     /// The client will send no more: returns the request in a last line of at least one byte.
     pub fn finish(&mut self) -> Option<Request> {
         let line = mem::take(self);
-        (line != Requests::new()).then(|| line.body.request())
+        (line != RequestDecoder::new()).then(|| line.body.request())
     }
 
     /// Takes the bytes that only add to a digit sum, or are part of an invalid line whatever they

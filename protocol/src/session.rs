@@ -8,7 +8,7 @@ use core::str::FromStr;
 use chrono::NaiveDateTime;
 
 use crate::reply::{LINE_MAX, Reply};
-use crate::request::{Command, Request, Requests};
+use crate::request::{Command, Request, RequestDecoder};
 
 /// Which commands a server offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,7 +149,7 @@ pub enum Status {
 /// is sent. [`crate`] shows the loop that runs one.
 #[derive(Clone, Debug)]
 pub struct Session {
-    requests: Requests,
+    requests: RequestDecoder,
     /// The reply that the output had no room for, and how much of it is written.
     reply: Option<(Reply, usize)>,
     service: Service,
@@ -163,7 +163,7 @@ impl Session {
     /// Starts a conversation: its first output is the welcome.
     pub const fn new(service: Service, framing: Framing) -> Session {
         Session {
-            requests: Requests::new(),
+            requests: RequestDecoder::new(),
             reply: Some((Reply::Welcome, 0)),
             service,
             framing,
@@ -198,7 +198,7 @@ impl Session {
 
     /// Whether a line has begun and not ended.
     pub fn has_partial_line(&self) -> bool {
-        self.requests != Requests::new()
+        self.requests != RequestDecoder::new()
     }
 
     fn run(

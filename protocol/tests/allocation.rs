@@ -4,7 +4,9 @@ use std::hint::black_box;
 
 use allocation_counter::measure;
 use chime_protocol::model::Script;
-use chime_protocol::{DATAGRAM_MAX, Framing, Replies, Requests, Service, Session, Status, answer};
+use chime_protocol::{
+    DATAGRAM_MAX, Framing, ReplyDecoder, RequestDecoder, Service, Session, Status, answer_datagram,
+};
 
 /// The allocations of a conversation, and of a client's reading of both sides of it.
 #[test]
@@ -14,8 +16,8 @@ fn a_conversation_allocates_nothing() {
     bytes.extend([b'9'; 10_000]);
     bytes.extend([b'x'; 10_000]);
     bytes.extend(b"\nquit");
-    let mut replies = Replies::new();
-    let mut requests = Requests::new();
+    let mut replies = ReplyDecoder::new();
+    let mut requests = RequestDecoder::new();
     let mut counts = (0, 0);
 
     let allocations = measure(|| {
@@ -56,7 +58,8 @@ fn a_datagram_allocates_nothing() {
     let allocations = measure(|| {
         for request in ["day", "date\n", "time\r\n", "send time", "what?", ""] {
             let mut buffer = [0; DATAGRAM_MAX];
-            answered += usize::from(answer(request.as_bytes(), now, &mut buffer).is_some());
+            answered +=
+                usize::from(answer_datagram(request.as_bytes(), now, &mut buffer).is_some());
         }
     });
     assert_eq!(allocations.count_total, 0);
@@ -68,7 +71,7 @@ fn an_unknown_reply_allocates_nothing() {
     let bytes = [b'x'; 1_000];
     let mut unknown = 0;
     let allocations = measure(|| {
-        let mut replies = Replies::new();
+        let mut replies = ReplyDecoder::new();
         let mut input = &bytes[..];
         while let Some(reply) = replies.next(&mut input) {
             unknown += usize::from(reply.is_err());

@@ -1,11 +1,11 @@
 //! The client's side in examples.
 
-use chime_protocol::{Command, Replies, Reply, Request, Requests};
+use chime_protocol::{Command, Reply, ReplyDecoder, Request, RequestDecoder};
 use chrono::{NaiveDate, NaiveTime, Weekday};
 
 /// What a client reads in these bytes.
 fn read(mut bytes: &[u8]) -> Vec<Result<Reply, String>> {
-    let mut replies = Replies::default();
+    let mut replies = ReplyDecoder::default();
     let lines = std::iter::from_fn(|| replies.next(&mut bytes));
     lines
         .map(|line| line.map_err(|unknown| unknown.to_string()))
@@ -87,7 +87,7 @@ fn what_no_server_says_is_unknown() {
 
 #[test]
 fn a_line_is_read_up_to_the_length_of_the_longest_reply() {
-    let mut replies = Replies::new();
+    let mut replies = ReplyDecoder::new();
     let mut input: &[u8] = &[b'x'; 75];
     let unknown = replies.next(&mut input).unwrap().unwrap_err();
     assert_eq!(unknown.line(), [b'x'; Reply::TEXT_MAX]);
@@ -109,7 +109,7 @@ fn a_line_is_read_up_to_the_length_of_the_longest_reply() {
 
 #[test]
 fn a_client_tells_its_own_requests_apart() {
-    let mut requests = Requests::default();
+    let mut requests = RequestDecoder::default();
     let mut input: &[u8] = b"day\ndate\ntime\nsend time\nhelp\nquit\nEXIT\n0\n\nwhat?\nqu";
     let mut commands = Command::ALL.map(Request::Command).to_vec();
     commands.extend([Request::Digits(0), Request::Invalid, Request::Invalid]);

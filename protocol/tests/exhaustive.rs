@@ -2,7 +2,8 @@
 
 use chime_protocol::model::naive::{self, Answer};
 use chime_protocol::model::{
-    Script, Step, check_datagram, check_replies, check_session, check_session_against, check_wired,
+    Script, Step, check_client_against_server, check_datagram, check_replies, check_session,
+    check_session_against,
 };
 use chime_protocol::{Command, Framing, Reply, Service, Session, Status};
 use chrono::NaiveDateTime;
@@ -158,7 +159,7 @@ fn every_command_is_known_to_the_model_and_named_by_help() {
         for service in SERVICES {
             let script = script(service, Framing::Line, 256, &[command.as_bytes(), b"\n"]);
             check_replies(&check_session(&script), &[]);
-            check_wired(&script);
+            check_client_against_server(&script);
         }
         check_datagram(command.as_bytes(), Script::clock_at_start());
     }

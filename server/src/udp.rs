@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use chime_protocol::{DATAGRAM_MAX, answer};
+use chime_protocol::{DATAGRAM_MAX, answer_datagram};
 use chrono::NaiveDateTime;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -139,7 +139,7 @@ fn make_reply(
         && options.networks.admit(client);
     let mut buffer = [0; DATAGRAM_MAX];
     let reply = match is_from_client {
-        true => answer(datagram.payload(), now, &mut buffer),
+        true => answer_datagram(datagram.payload(), now, &mut buffer),
         false => None,
     };
     datagram.length = reply.ok_or(Counter::DatagramIgnored)?.len();

@@ -305,7 +305,7 @@ async fn read(reader: &mut ReadHalf<Stream>, reading: &Reading) -> bool {
 async fn sum(connection: &mut Connection<Stream>, digits: &str) -> Result<Reply, Error> {
     match connection.sum(digits.as_bytes()).await {
         Ok(sum) => Ok(Reply::Sum(sum)),
-        Err(Error::Refused(reply)) => Ok(reply),
+        Err(Error::ErrorReply(reply)) => Ok(reply),
         Err(error) => Err(error),
     }
 }

@@ -79,7 +79,7 @@ async fn only_the_welcome_is_a_welcome() {
     ));
     assert!(matches!(
         greeted("HTTP/1.1 400 Bad Request\r\n", "").await,
-        Err(Error::Unknown(line)) if line == b"HTTP/1.1 400 Bad Request\r"
+        Err(Error::UnknownReply(line)) if line == b"HTTP/1.1 400 Bad Request\r"
     ));
 }
 
@@ -88,7 +88,7 @@ async fn a_line_without_end_is_given_up_at_the_length_of_a_reply() {
     let (near, mut far) = duplex(4096);
     tokio::spawn(async move { while far.write_all(&[b'7'; 4096]).await.is_ok() {} });
     match Connection::greet(near, TIMEOUT).await {
-        Err(Error::Unknown(line)) => assert_eq!(line, [b'7'; Reply::TEXT_MAX]),
+        Err(Error::UnknownReply(line)) => assert_eq!(line, [b'7'; Reply::TEXT_MAX]),
         other => panic!("{other:?}"),
     }
 }
@@ -240,7 +240,7 @@ async fn two_lines_are_not_one_request() {
 
 #[test]
 fn t19_an_error_is_one_line_without_control_bytes() {
-    let text = Error::Unknown(b"\x1b[31mred\r\x00\xff".to_vec()).to_string();
+    let text = Error::UnknownReply(b"\x1b[31mred\r\x00\xff".to_vec()).to_string();
     assert_eq!(
         text,
         r"'\x1b[31mred\r\x00\xff' is no reply of this protocol"

@@ -208,6 +208,6 @@ async fn only_a_fitting_reply_is_an_answer() {
         &[Try::Datagrams(&[b"\xff"])],
     ] {
         let (result, _) = ask(tries, TIMEOUT).await;
-        assert!(matches!(result, Err(Error::Unknown(_))), "{result:?}");
+        assert!(matches!(result, Err(Error::UnknownReply(_))), "{result:?}");
     }
 }

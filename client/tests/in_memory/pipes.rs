@@ -195,7 +195,7 @@ async fn a_reply_that_is_not_due_is_refused() {
 async fn a_line_of_another_protocol_is_refused() {
     let (mut pipe, mut far) = by_hand(64, &b"day\n"[..]).await;
     far.write_all(b"Caturday\n").await.unwrap();
-    assert!(matches!(pipe.next().await, Err(Error::Unknown(line)) if line == b"Caturday"));
+    assert!(matches!(pipe.next().await, Err(Error::UnknownReply(line)) if line == b"Caturday"));
 }
 
 #[tokio::test]

@@ -65,7 +65,10 @@ async fn an_input_that_fails_is_told_from_a_server_that_does() {
 async fn a_server_without_sums_refuses() {
     let mut connection = greeted(Service::DateTime, 64).await;
     let refused = connection.sum(&b"12345"[..]).await;
-    assert!(matches!(refused, Err(Error::Refused(Reply::CommandError))));
+    assert!(matches!(
+        refused,
+        Err(Error::ErrorReply(Reply::CommandError))
+    ));
 }
 
 #[tokio::test]

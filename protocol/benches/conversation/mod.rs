@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use chime_protocol::model::Script;
-use chime_protocol::{DATAGRAM_MAX, Framing, Service, Session, Status, answer};
+use chime_protocol::{DATAGRAM_MAX, Framing, Service, Session, Status, answer_datagram};
 use chrono::NaiveDateTime;
 
 /// The datagrams of a client, and one that is ignored.
@@ -56,6 +56,10 @@ impl Server {
     /// Answers one datagram.
     pub(crate) fn answer(&mut self, request: &str) {
         let mut buffer = [0; DATAGRAM_MAX];
-        black_box(answer(black_box(request.as_bytes()), self.now, &mut buffer));
+        black_box(answer_datagram(
+            black_box(request.as_bytes()),
+            self.now,
+            &mut buffer,
+        ));
     }
 }

@@ -6,9 +6,9 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use super::naive::{self, Line};
-use super::run::Run;
 use super::script::{Readable, Script, Step};
-use crate::{Command, Framing, Replies, Reply, Request, Requests, Service};
+use super::session_under_test::SessionUnderTest;
+use crate::{Command, Framing, Reply, ReplyDecoder, Request, RequestDecoder, Service};
 
 /// Checks that any bytes of a server are cut into lines and recognised as the model does it.
 ///
@@ -19,7 +19,7 @@ pub fn check_replies(bytes: &[u8], cuts: &[usize]) {
 
 /// [`check_replies`] against a model that may be wrong.
 pub fn check_replies_against(model: naive::Read, bytes: &[u8], cuts: &[usize]) {
-    let mut replies = Replies::new();
+    let mut replies = ReplyDecoder::new();
     let mut unread = Vec::new();
     let mut rest = bytes;
     for length in cuts.iter().copied().chain([bytes.len()]) {
@@ -45,23 +45,26 @@ pub fn check_replies_against(model: naive::Read, bytes: &[u8], cuts: &[usize]) {
 ///
 /// What the client sends comes to the server in the reads of `script`, what the server sends comes to
 /// the client in pieces of the size of its buffers. The framing is `line`, whatever the script says.
-pub fn check_wired(script: &Script) {
-    check_wired_against(fits, script);
+pub fn check_client_against_server(script: &Script) {
+    check_client_against_server_with(fits, script);
 }
 
-/// [`check_wired`] against a notion of what replies fit that may be wrong.
-pub fn check_wired_against(fits: fn(Service, Request, Reply) -> bool, script: &Script) {
+/// [`check_client_against_server`] against a notion of what replies fit that may be wrong.
+pub fn check_client_against_server_with(
+    fits: fn(Service, Request, Reply) -> bool,
+    script: &Script,
+) {
     let script = Script {
         framing: Framing::Line,
         ..script.clone()
     };
-    let mut server = Run::served(naive::answer, &script);
+    let mut server = SessionUnderTest::served(naive::answer, &script);
     let mut client = Client {
         script: &script,
         fits,
-        requests: Requests::new(),
+        requests: RequestDecoder::new(),
         due: VecDeque::new(),
-        replies: Replies::new(),
+        replies: ReplyDecoder::new(),
         heard: 0,
         has_quit: false,
     };
@@ -84,9 +87,9 @@ pub fn check_wired_against(fits: fn(Service, Request, Reply) -> bool, script: &S
 struct Client<'a> {
     script: &'a Script,
     fits: fn(Service, Request, Reply) -> bool,
-    requests: Requests,
+    requests: RequestDecoder,
     due: VecDeque<Request>,
-    replies: Replies,
+    replies: ReplyDecoder,
     heard: usize,
     has_quit: bool,
 }
@@ -172,7 +175,7 @@ fn check_line(
     model: naive::Read,
     bytes: &[u8],
     line: &Line,
-    got: Option<Result<Reply, crate::Unknown>>,
+    got: Option<Result<Reply, crate::UnknownReply>>,
 ) {
     let (text, expected) = match line {
         Line::Whole(text) => (text, model(text)),

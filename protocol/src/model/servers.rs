@@ -5,9 +5,9 @@ use std::vec::Vec;
 use chrono::NaiveDateTime;
 
 use super::naive::{self, Answer, Conversation};
-use super::run::Run;
 use super::script::{Readable, Script};
-use crate::{DATAGRAM_MAX, Framing, Session, answer};
+use super::session_under_test::SessionUnderTest;
+use crate::{DATAGRAM_MAX, Framing, Session, answer_datagram};
 
 /// Checks that a session run through `script` sends what the model sends, and returns that.
 ///
@@ -19,7 +19,7 @@ pub fn check_session(script: &Script) -> Vec<u8> {
 
 /// [`check_session`] against a model that may be wrong.
 pub fn check_session_against(model: Answer, script: &Script) -> Vec<u8> {
-    run_to_end(Run::served(model, script))
+    run_to_end(SessionUnderTest::served(model, script))
 }
 
 /// Checks that a client that there is no room for hears that, and nothing else, whatever it does.
@@ -30,7 +30,11 @@ pub fn check_refused(script: &Script) -> Vec<u8> {
 /// [`check_refused`] against a model that may be wrong.
 pub fn check_refused_against(model: fn(Framing) -> Conversation, script: &Script) -> Vec<u8> {
     let session = Session::refused(script.framing);
-    run_to_end(Run::new(script, session, model(script.framing)))
+    run_to_end(SessionUnderTest::new(
+        script,
+        session,
+        model(script.framing),
+    ))
 }
 
 /// Checks that sessions that take their steps in turns each send what they send alone.
@@ -40,9 +44,9 @@ pub fn check_interleaved(scripts: &[Script]) {
 
 /// [`check_interleaved`] against a model that may be wrong.
 pub fn check_interleaved_against(model: Answer, scripts: &[Script]) {
-    let mut runs: Vec<Run<'_>> = scripts
+    let mut runs: Vec<SessionUnderTest<'_>> = scripts
         .iter()
-        .map(|script| Run::served(model, script))
+        .map(|script| SessionUnderTest::served(model, script))
         .collect();
     let step_count = scripts.iter().map(|script| script.steps.len()).max();
     for index in 0..step_count.unwrap_or(0) {
@@ -54,7 +58,7 @@ pub fn check_interleaved_against(model: Answer, scripts: &[Script]) {
     }
     for (mut run, script) in runs.into_iter().zip(scripts) {
         run.end();
-        let alone = run_to_end(Run::served(model, script));
+        let alone = run_to_end(SessionUnderTest::served(model, script));
         assert_eq!(
             run.into_sent(),
             alone,
@@ -71,7 +75,7 @@ pub fn check_datagram(request: &[u8], now: NaiveDateTime) {
 /// [`check_datagram`] against a model that may be wrong.
 pub fn check_datagram_against(model: Answer, request: &[u8], now: NaiveDateTime) {
     let mut buffer = [0; DATAGRAM_MAX];
-    let reply = answer(request, now, &mut buffer);
+    let reply = answer_datagram(request, now, &mut buffer);
     let expected = naive::datagram(model, request, now);
     assert!(
         reply == expected.as_deref(),
@@ -89,11 +93,11 @@ pub fn check_datagram_against(model: Answer, request: &[u8], now: NaiveDateTime)
         "amplifies {}",
         Readable(request)
     );
-    let echo = answer(reply, now, &mut [0; DATAGRAM_MAX]).map(<[u8]>::to_vec);
+    let echo = answer_datagram(reply, now, &mut [0; DATAGRAM_MAX]).map(<[u8]>::to_vec);
     assert_eq!(echo, None, "a reply is a request: {}", Readable(reply));
 }
 
-fn run_to_end(mut run: Run<'_>) -> Vec<u8> {
+fn run_to_end(mut run: SessionUnderTest<'_>) -> Vec<u8> {
     for step in &run.script().steps {
         run.step(step);
     }

@@ -5,7 +5,8 @@
 use std::vec::Vec;
 
 use super::{
-    Script, Step, check_datagram, check_refused, check_replies, check_session, check_wired,
+    Script, Step, check_client_against_server, check_datagram, check_refused, check_replies,
+    check_session,
 };
 use crate::{Framing, Service};
 
@@ -70,5 +71,5 @@ pub fn replies(input: &[u8]) {
 
 /// A script of a client that talks to a server.
 pub fn wired(script: &Script) {
-    check_wired(script);
+    check_client_against_server(script);
 }

@@ -7,8 +7,8 @@ use chime_protocol::model::strategies::{
     cuts, datagram, instant, line_script, script, server_bytes,
 };
 use chime_protocol::model::{
-    check_datagram_against, check_interleaved_against, check_refused_against,
-    check_replies_against, check_session_against, check_wired_against,
+    check_client_against_server_with, check_datagram_against, check_interleaved_against,
+    check_refused_against, check_replies_against, check_session_against,
 };
 use chime_protocol::{Command, Reply, Request, Service};
 use chrono::{Days, NaiveDateTime};
@@ -193,6 +193,6 @@ fn wrong_readings_of_replies_are_caught() {
 fn a_reply_that_does_not_fit_is_caught() {
     caught(line_script(), |script| {
         let fits = |_, request, _| request != Request::Command(Command::SendTime);
-        check_wired_against(fits, &script);
+        check_client_against_server_with(fits, &script);
     });
 }

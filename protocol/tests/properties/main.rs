@@ -12,10 +12,12 @@ use chime_protocol::model::strategies::{
     script, script_text, server_bytes, service,
 };
 use chime_protocol::model::{
-    Script, Step, check_datagram, check_interleaved, check_refused, check_replies, check_session,
-    check_wired,
+    Script, Step, check_client_against_server, check_datagram, check_interleaved, check_refused,
+    check_replies, check_session,
 };
-use chime_protocol::{DATAGRAM_MAX, Framing, Reply, Request, Requests, Service, answer};
+use chime_protocol::{
+    DATAGRAM_MAX, Framing, Reply, Request, RequestDecoder, Service, answer_datagram,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -61,7 +63,7 @@ proptest! {
 
     #[test]
     fn a_client_and_a_server_understand_each_other(script in line_script()) {
-        check_wired(&script);
+        check_client_against_server(&script);
     }
 
     #[test]
@@ -101,7 +103,7 @@ proptest! {
         prop_assert_eq!(of_fuzzer.as_ref(), Ok(&script));
         check_session(&script);
         check_refused(&script);
-        check_wired(&script);
+        check_client_against_server(&script);
     }
 
     #[test]
@@ -214,7 +216,8 @@ fn t02_a_datagram_of_any_length_is_answered_harmlessly() {
                 let mut request = start.as_bytes().to_vec();
                 request.resize(length, filling);
                 check_datagram(&request, now);
-                answered += usize::from(answer(&request, now, &mut [0; DATAGRAM_MAX]).is_some());
+                answered +=
+                    usize::from(answer_datagram(&request, now, &mut [0; DATAGRAM_MAX]).is_some());
             }
         }
     }
@@ -240,7 +243,7 @@ fn is_one_line(line: &[u8]) -> bool {
 }
 
 fn has_quit(mut bytes: &[u8]) -> bool {
-    let mut requests = Requests::new();
+    let mut requests = RequestDecoder::new();
     iter::from_fn(|| requests.next(&mut bytes).or_else(|| requests.finish())).any(Request::is_quit)
 }
 

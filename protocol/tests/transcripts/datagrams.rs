@@ -1,6 +1,6 @@
 //! What answers each datagram.
 
-use chime_protocol::{DATAGRAM_MAX, answer};
+use chime_protocol::{DATAGRAM_MAX, answer_datagram};
 
 use crate::at;
 
@@ -64,7 +64,7 @@ fn a_datagram_is_not_amplified() {
     let longest_day = at("2026-11-25 00:00:00");
     for request in ["day", "day\n", "date", "time", "send time", "send time\n"] {
         let mut buffer = [0; DATAGRAM_MAX];
-        let reply = answer(request.as_bytes(), longest_day, &mut buffer).unwrap();
+        let reply = answer_datagram(request.as_bytes(), longest_day, &mut buffer).unwrap();
         assert!(
             reply.len() <= 32 && reply.len() <= 3 * request.len(),
             "{request:?}"
@@ -78,9 +78,17 @@ fn datagrams_leave_nothing_behind() {
     let now = at("2026-11-21 06:32:06.123456");
     let mut buffer = [0; DATAGRAM_MAX];
     for _ in 0..2 {
-        assert_eq!(answer(b"send time\n", now, &mut buffer).unwrap().len(), 27);
-        assert_eq!(answer(b"what?", now, &mut buffer), None);
-        assert_eq!(answer(b"day", now, &mut buffer), Some(&b"Saturday"[..]));
+        assert_eq!(
+            answer_datagram(b"send time\n", now, &mut buffer)
+                .unwrap()
+                .len(),
+            27
+        );
+        assert_eq!(answer_datagram(b"what?", now, &mut buffer), None);
+        assert_eq!(
+            answer_datagram(b"day", now, &mut buffer),
+            Some(&b"Saturday"[..])
+        );
     }
 }
 
@@ -88,6 +96,6 @@ fn datagrams_leave_nothing_behind() {
 fn datagram(request: &str) -> Option<String> {
     let now = at("2026-11-21 06:32:06.123456");
     let mut buffer = [0; DATAGRAM_MAX];
-    let reply = answer(request.as_bytes(), now, &mut buffer)?;
+    let reply = answer_datagram(request.as_bytes(), now, &mut buffer)?;
     Some(String::from_utf8(reply.to_vec()).expect("replies are ASCII"))
 }

@@ -21,8 +21,8 @@ use std::time::Instant;
 
 use tokio::runtime::Runtime;
 
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::network::Network;
 
 pub(crate) use flags::{Flags, Plan};
 
@@ -35,14 +35,14 @@ use report::Report;
 use tally::Tally;
 
 /// Loads the server, prints the report and returns the exit code.
-pub(crate) fn run(runtime: &Runtime, plan: &Plan, network: &Network) -> Result<u8, Failure> {
+pub(crate) fn run(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<u8, Failure> {
     let tally = match plan.is_udp {
-        true => load::<Datagrams>(runtime, plan, network),
-        false => load::<Lines>(runtime, plan, network),
+        true => load::<Datagrams>(runtime, plan, endpoint),
+        false => load::<Lines>(runtime, plan, endpoint),
     }?;
     let report = Report {
         plan,
-        server: &network.server,
+        server: &endpoint.server,
         tally: &tally,
     };
     let mut output = io::stdout().lock();
@@ -51,18 +51,18 @@ pub(crate) fn run(runtime: &Runtime, plan: &Plan, network: &Network) -> Result<u
         false => write!(output, "{report}"),
     }
     .map_err(Failure::Output)?;
-    match tally.failure(network.timeout) {
+    match tally.failure(endpoint.timeout) {
         Some(failure) => Err(failure),
         None => Ok(0),
     }
 }
 
-fn load<L: Link>(runtime: &Runtime, plan: &Plan, network: &Network) -> Result<Tally, Failure> {
-    let open = network.first(async |address| open::<L>(address, plan, network));
+fn load<L: Link>(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<Tally, Failure> {
+    let open = endpoint.first(async |address| open::<L>(address, plan, endpoint));
     let mut generator = runtime.block_on(open)?;
     let mut run = |name, limit| {
         let progress = Progress::new(name, limit);
-        let pace = Pace::new(limit, plan.rate, network.timeout, Instant::now());
+        let pace = Pace::new(limit, plan.rate, endpoint.timeout, Instant::now());
         let tally = generator.run(pace, |requests| progress.tell(requests));
         tally.map_err(Failure::Connect)
     };
@@ -85,16 +85,16 @@ fn load<L: Link>(runtime: &Runtime, plan: &Plan, network: &Network) -> Result<Ta
 fn open<L: Link>(
     address: SocketAddr,
     plan: &Plan,
-    network: &Network,
+    endpoint: &Endpoint,
 ) -> Result<Generator<L>, Failure> {
     if plan.churn {
         // Whether this is the address to use is seen by a connection that asks nothing.
-        TcpStream::connect_timeout(&address, network.timeout).map_err(Failure::Connect)?;
+        TcpStream::connect_timeout(&address, endpoint.timeout).map_err(Failure::Connect)?;
     }
     let target = Target::new(address, plan);
-    match Generator::open(target, plan, network.timeout) {
+    match Generator::open(target, plan, endpoint.timeout) {
         Ok(Some(generator)) => Ok(generator),
-        Ok(None) => Err(Failure::NotGreeted(network.timeout)),
-        Err(fault) => Err(fault.failure(network.timeout)),
+        Ok(None) => Err(Failure::NotGreeted(endpoint.timeout)),
+        Err(fault) => Err(fault.failure(endpoint.timeout)),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chime_client::Error;
 
-use crate::network::Server;
+use crate::endpoint::Server;
 use crate::sum::Source;
 
 /// Why the program ends without the answer.
@@ -53,12 +53,12 @@ impl Failure {
                 _ => 3,
             },
             Failure::Conversation(error) => match error {
-                Error::Full | Error::Refused(_) => 1,
+                Error::Full | Error::ErrorReply(_) => 1,
                 Error::Input(_) | Error::NotDigit { .. } | Error::NoDigits => 2,
                 Error::MultipleLines | Error::NotOverUdp(_) => 2,
                 Error::Closed | Error::Io(_) => 3,
                 Error::TimedOut { .. } => 4,
-                Error::Unknown(_) | Error::Unexpected(_) => 5,
+                Error::UnknownReply(_) | Error::Unexpected(_) => 5,
             },
             Failure::LineCut => 3,
             Failure::NotGreeted(_) => 4,
@@ -144,7 +144,7 @@ fn hint(error: &Error) -> &'static str {
         Error::Full => "try again later",
         Error::TimedOut { mid_line: true, .. } => "does it run with --framing read?",
         Error::TimedOut { .. } => "is it a chime server? a longer --timeout may help",
-        Error::Unknown(_) | Error::Unexpected(_) => "is it a chime server?",
+        Error::UnknownReply(_) | Error::Unexpected(_) => "is it a chime server?",
         Error::MultipleLines => "ask its lines one at a time",
         Error::NotOverUdp(_) => "ask over TCP",
         _ => "try again",

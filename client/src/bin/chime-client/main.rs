@@ -1,13 +1,13 @@
 //! The command `chime-client`: asks a chime server from the command line, a prompt or a pipe, or loads it.
 
 mod bench;
+mod endpoint;
 mod failure;
-mod form;
 #[cfg(test)]
 mod generated;
 mod names;
-mod network;
 mod options;
+mod output_format;
 mod prompt;
 mod sum;
 
@@ -20,17 +20,17 @@ use chime_protocol::{Command, Reply};
 use tokio::net::TcpStream;
 use tokio::runtime;
 
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::form::Form;
 use crate::names::ExpandAliases;
-use crate::network::Network;
 use crate::options::{Options, Task};
+use crate::output_format::OutputFormat;
 
 fn main() -> ExitCode {
-    let (task, form, network) = Options::read();
-    let exit_code = run(task, form, &network).unwrap_or_else(|failure| {
+    let (task, format, endpoint) = Options::read();
+    let exit_code = run(task, format, &endpoint).unwrap_or_else(|failure| {
         if !failure.is_quiet() {
-            say(&failure.describe(&network.server));
+            eprint_line(&failure.describe(&endpoint.server));
         }
         failure.exit_code()
     });
@@ -38,23 +38,25 @@ fn main() -> ExitCode {
 }
 
 /// Says what happens, in one line on standard error. When nobody can be told, the exit code still tells.
-fn say(line: &str) {
+fn eprint_line(line: &str) {
     let _ = writeln!(io::stderr(), "chime-client: {line}");
 }
 
 /// Does the task and returns the exit code.
-fn run(task: Task, form: Form, network: &Network) -> Result<u8, Failure> {
+fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::Connect)?;
     let result = match task {
-        Task::AskDatagram(command) => runtime.block_on(ask_by_datagram(command, form, network)),
-        Task::Ask(line) => runtime.block_on(ask(&line, form, network)),
-        Task::Sum(source) => runtime.block_on(sum::run(&source, form, network)),
-        Task::Bench(plan) => bench::run(&runtime, &plan, network),
-        Task::Converse if form == Form::Text && is_at_terminal() => prompt::run(&runtime, network),
-        Task::Converse => runtime.block_on(pipe(form, network)),
+        Task::AskDatagram(command) => runtime.block_on(ask_by_datagram(command, format, endpoint)),
+        Task::Ask(line) => runtime.block_on(ask(&line, format, endpoint)),
+        Task::Sum(source) => runtime.block_on(sum::run(&source, format, endpoint)),
+        Task::Bench(plan) => bench::run(&runtime, &plan, endpoint),
+        Task::Converse if format == OutputFormat::Text && is_at_terminal() => {
+            prompt::run(&runtime, endpoint)
+        }
+        Task::Converse => runtime.block_on(pipe(format, endpoint)),
     };
     // The thread that reads standard input may wait for ever.
     runtime.shutdown_background();
@@ -67,28 +69,32 @@ fn is_at_terminal() -> bool {
 }
 
 /// Asks one command over UDP.
-async fn ask_by_datagram(command: Command, form: Form, network: &Network) -> Result<u8, Failure> {
-    let reply = network
+async fn ask_by_datagram(
+    command: Command,
+    format: OutputFormat,
+    endpoint: &Endpoint,
+) -> Result<u8, Failure> {
+    let reply = endpoint
         .first(async |address| {
-            let answer = ask_udp(address, command, network.timeout);
+            let answer = ask_udp(address, command, endpoint.timeout);
             let what = format!("answered by {address}");
-            let answer = network.timed(&what, answer).await;
+            let answer = endpoint.timed(&what, answer).await;
             answer.map_err(Failure::of_datagram)
         })
         .await?;
-    form.write(&mut io::stdout(), Some(command.name()), Some(reply))
+    format.write(&mut io::stdout(), Some(command.name()), Some(reply))
 }
 
 /// Asks one request over TCP.
-async fn ask(line: &str, form: Form, network: &Network) -> Result<u8, Failure> {
-    let mut connection = greet(network).await?;
-    let reply = network.timed("answered", connection.ask(line)).await?;
-    form.write(&mut io::stdout(), Some(line), reply)
+async fn ask(line: &str, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> {
+    let mut connection = greet(endpoint).await?;
+    let reply = endpoint.timed("answered", connection.ask(line)).await?;
+    format.write(&mut io::stdout(), Some(line), reply)
 }
 
 /// Asks what comes through standard input, a line a request.
-async fn pipe(form: Form, network: &Network) -> Result<u8, Failure> {
-    let mut pipe = greet(network)
+async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> {
+    let mut pipe = greet(endpoint)
         .await?
         .pipe(ExpandAliases::new(tokio::io::stdin()));
     let start = Instant::now();
@@ -107,8 +113,8 @@ async fn pipe(form: Form, network: &Network) -> Result<u8, Failure> {
         match next {
             Ok(Some(reply)) => {
                 // Requests overlap, so no answer has a time of its own.
-                network.tell("answered, since the welcome,", start.elapsed());
-                exit_code = exit_code.max(form.write(&mut output, None, Some(reply))?);
+                endpoint.tell("answered, since the welcome,", start.elapsed());
+                exit_code = exit_code.max(format.write(&mut output, None, Some(reply))?);
             }
             end => {
                 output.flush().map_err(Failure::Output)?;
@@ -120,9 +126,9 @@ async fn pipe(form: Form, network: &Network) -> Result<u8, Failure> {
 }
 
 /// Connects and waits for the welcome.
-async fn greet(network: &Network) -> Result<Connection<TcpStream>, Failure> {
-    let stream = network.connect().await?;
+async fn greet(endpoint: &Endpoint) -> Result<Connection<TcpStream>, Failure> {
+    let stream = endpoint.connect().await?;
     let what = format!("welcomed with '{}'", Reply::Welcome);
-    let greeted = Connection::greet(stream, network.timeout);
-    Ok(network.timed(&what, greeted).await?)
+    let greeted = Connection::greet(stream, endpoint.timeout);
+    Ok(endpoint.timed(&what, greeted).await?)
 }

@@ -11,9 +11,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench;
-use crate::form::Form;
+use crate::endpoint::{Endpoint, Family, Server, Transport};
 use crate::names;
-use crate::network::{Family, Network, Server, Transport};
+use crate::output_format::OutputFormat;
 use crate::sum::Source;
 
 const TCP_PORT: u16 = 9990;
@@ -168,7 +168,7 @@ enum Digits {
 
 impl Options {
     /// Reads the command line and the environment; ends the program if they are wrong.
-    pub(crate) fn read() -> (Task, Form, Network) {
+    pub(crate) fn read() -> (Task, OutputFormat, Endpoint) {
         let mut command = without_empty_variables(Options::command());
         let arguments = names::fold_case(env::args_os().collect(), &command);
         let options = Options::parse_arguments(arguments, &command)
@@ -176,7 +176,7 @@ impl Options {
         let task = options
             .task()
             .unwrap_or_else(|error| command.error(ErrorKind::ArgumentConflict, error).exit());
-        let network = Network {
+        let endpoint = Endpoint {
             server: options.server.or_port(match task {
                 Task::AskDatagram(_) => UDP_PORT,
                 Task::Bench(bench::Plan { is_udp: true, .. }) => UDP_PORT,
@@ -190,11 +190,11 @@ impl Options {
             timeout: options.timeout,
             is_verbose: options.verbose,
         };
-        let form = match options.json {
-            true => Form::Json,
-            false => Form::Text,
+        let format = match options.json {
+            true => OutputFormat::Json,
+            false => OutputFormat::Text,
         };
-        (task, form, network)
+        (task, format, endpoint)
     }
 
     fn parse_arguments(

@@ -9,20 +9,20 @@ use chime_protocol::{Reply, Request};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::names;
-use crate::network::Network;
 
 use editor::Editor;
 
 /// Shows the welcome, then asks what is typed, until the person or the server ends it.
-pub(crate) fn run(runtime: &Runtime, network: &Network) -> Result<u8, Failure> {
+pub(crate) fn run(runtime: &Runtime, endpoint: &Endpoint) -> Result<u8, Failure> {
     let mut conversation = Conversation {
         runtime,
-        network,
-        connection: Some(runtime.block_on(crate::greet(network))?),
+        endpoint,
+        connection: Some(runtime.block_on(crate::greet(endpoint))?),
     };
-    let mut editor = Editor::new(network)?;
+    let mut editor = Editor::new(endpoint)?;
     show(Reply::Welcome)?;
     while let Some(text) = editor.read()? {
         // What is pasted may be several lines; a bare Enter is no request.
@@ -32,12 +32,12 @@ pub(crate) fn run(runtime: &Runtime, network: &Network) -> Result<u8, Failure> {
                 Ok(Some(reply)) => {
                     show(reply)?;
                     if let Some(advice) = advice(line, reply) {
-                        crate::say(&advice);
+                        crate::eprint_line(&advice);
                     }
                 }
                 Ok(None) => return Ok(0),
                 Err(failure) => {
-                    crate::say(&failure.describe(&network.server));
+                    crate::eprint_line(&failure.describe(&endpoint.server));
                     break;
                 }
             }
@@ -49,7 +49,7 @@ pub(crate) fn run(runtime: &Runtime, network: &Network) -> Result<u8, Failure> {
 /// A conversation with a server that may go away and come back.
 struct Conversation<'a> {
     runtime: &'a Runtime,
-    network: &'a Network,
+    endpoint: &'a Endpoint,
     /// None after a failure: the next request begins another.
     connection: Option<Connection<TcpStream>>,
 }
@@ -58,11 +58,11 @@ impl Conversation<'_> {
     /// Asks one request, over another connection if the one there was is lost. No request does any harm
     /// if it is asked twice.
     fn ask(&mut self, line: &str) -> Result<Option<Reply>, Failure> {
-        let server = &self.network.server;
+        let server = &self.endpoint.server;
         if let Some(connection) = self.connection.take() {
             match self.ask_over(connection, line) {
                 Err(Error::Closed | Error::Io(_)) => {
-                    crate::say(&format!("the connection to {server} was lost"));
+                    crate::eprint_line(&format!("the connection to {server} was lost"));
                 }
                 answer => return Ok(answer?),
             }
@@ -70,8 +70,8 @@ impl Conversation<'_> {
         if Request::of_line(line).is_quit() {
             return Ok(None);
         }
-        let connection = self.runtime.block_on(crate::greet(self.network))?;
-        crate::say(&format!("connected to {server} again"));
+        let connection = self.runtime.block_on(crate::greet(self.endpoint))?;
+        crate::eprint_line(&format!("connected to {server} again"));
         Ok(self.ask_over(connection, line)?)
     }
 
@@ -81,7 +81,7 @@ impl Conversation<'_> {
         mut connection: Connection<TcpStream>,
         line: &str,
     ) -> Result<Option<Reply>, Error> {
-        let answer = self.network.timed("answered", connection.ask(line));
+        let answer = self.endpoint.timed("answered", connection.ask(line));
         let answer = self.runtime.block_on(answer)?;
         self.connection = Some(connection);
         Ok(answer)

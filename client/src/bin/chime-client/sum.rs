@@ -13,9 +13,9 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::InspectReader;
 
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::form::Form;
-use crate::network::Network;
+use crate::output_format::OutputFormat;
 
 use progress::Progress;
 
@@ -73,7 +73,11 @@ impl fmt::Display for Source {
 }
 
 /// Sends the digits of `source` as one line, prints their sum and returns the exit code.
-pub(crate) async fn run(source: &Source, form: Form, network: &Network) -> Result<u8, Failure> {
+pub(crate) async fn run(
+    source: &Source,
+    format: OutputFormat,
+    endpoint: &Endpoint,
+) -> Result<u8, Failure> {
     let failure = |error| match error {
         Error::Closed => Failure::LineCut,
         Error::Input(_) | Error::NotDigit { .. } | Error::NoDigits => {
@@ -85,11 +89,11 @@ pub(crate) async fn run(source: &Source, form: Form, network: &Network) -> Resul
         .read()
         .await
         .map_err(|error| failure(Error::Input(error)))?;
-    let mut connection = crate::greet(network).await?;
-    let reply = match network.timed("answered", connection.sum(digits)).await {
+    let mut connection = crate::greet(endpoint).await?;
+    let reply = match endpoint.timed("answered", connection.sum(digits)).await {
         Ok(sum) => Reply::Sum(sum),
-        Err(Error::Refused(reply)) => reply,
+        Err(Error::ErrorReply(reply)) => reply,
         Err(error) => return Err(failure(error)),
     };
-    form.write(&mut io::stdout(), None, Some(reply))
+    format.write(&mut io::stdout(), None, Some(reply))
 }

@@ -56,7 +56,7 @@ struct Connection<L> {
 
 /// What is going on while requests are sent.
 #[derive(Debug)]
-struct Run {
+struct Measurement {
     pace: Pace,
     tally: Tally,
     /// Requests on their way on all connections.
@@ -110,7 +110,7 @@ impl<L: Link> Generator<L> {
     /// `tell` is called every [`TICK`] with the requests that have been answered so far.
     pub(crate) fn run(&mut self, pace: Pace, mut tell: impl FnMut(u64)) -> io::Result<Tally> {
         let start = Instant::now();
-        let mut run = Run {
+        let mut run = Measurement {
             pace,
             tally: Tally::default(),
             on_their_way: 0,
@@ -208,7 +208,7 @@ impl<L: Link> Generator<L> {
     }
 
     /// Gives the requests that are due to connections with room for them, in turn.
-    fn hand_out(&mut self, run: &mut Run, now: Instant) {
+    fn hand_out(&mut self, run: &mut Measurement, now: Instant) {
         let connections = self.connections.len();
         let mut due = run.pace.due(now);
         for connections_left in (1..=connections as u64).rev() {
@@ -222,7 +222,13 @@ impl<L: Link> Generator<L> {
 
     /// Has a connection send up to so many requests that are due, as far as it has room, and returns
     /// how many it took.
-    fn give(&mut self, index: usize, requests_max: u64, run: &mut Run, now: Instant) -> u64 {
+    fn give(
+        &mut self,
+        index: usize,
+        requests_max: u64,
+        run: &mut Measurement,
+        now: Instant,
+    ) -> u64 {
         let connection = &mut self.connections[index];
         if connection.has_ended {
             return 0;
@@ -250,7 +256,7 @@ impl<L: Link> Generator<L> {
     }
 
     /// Does what an event is about.
-    fn attend(&mut self, event: &Event, run: &mut Run) {
+    fn attend(&mut self, event: &Event, run: &mut Measurement) {
         let index = event.token().0;
         let Some(connection) = self.connections.get_mut(index) else {
             return;
@@ -288,7 +294,7 @@ impl<L: Link> Generator<L> {
 
     /// Ends the connections on which no reply came for too long. Of datagrams, which may be lost, that
     /// is no failure.
-    fn give_up_waiting(&mut self, run: &mut Run, now: Instant) {
+    fn give_up_waiting(&mut self, run: &mut Measurement, now: Instant) {
         for index in 0..self.connections.len() {
             let connection = &mut self.connections[index];
             let is_waiting = connection.requests.count() > 0;
@@ -309,7 +315,7 @@ impl<L: Link> Generator<L> {
     }
 }
 
-impl Run {
+impl Measurement {
     /// Counts replies to the oldest requests of a connection.
     fn answer<L>(&mut self, connection: &mut Connection<L>, replies: u64, now: Instant) {
         if replies == 0 {

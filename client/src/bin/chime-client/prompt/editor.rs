@@ -13,9 +13,9 @@ use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::{ColorMode, CompletionType, Config, Context, Helper, Validator};
 
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::names;
-use crate::network::Network;
 
 const PROMPT: &str = "chime> ";
 
@@ -32,7 +32,7 @@ pub(super) struct Editor {
 impl Editor {
     /// Begins with the history of earlier runs. To have none is nothing that a person has to be told
     /// unless they ask.
-    pub(super) fn new(network: &Network) -> Result<Editor, Failure> {
+    pub(super) fn new(endpoint: &Endpoint) -> Result<Editor, Failure> {
         let config = Config::builder()
             .max_history_size(HISTORY_LINES_MAX)
             .map_err(failure)?
@@ -46,8 +46,8 @@ impl Editor {
         if let Some(file) = &history
             && let Err(error) = load(&mut lines, file)
         {
-            if network.is_verbose {
-                crate::say(&format!("no history in {}: {error}", file.display()));
+            if endpoint.is_verbose {
+                crate::eprint_line(&format!("no history in {}: {error}", file.display()));
             }
             history = None;
         }

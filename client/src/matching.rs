@@ -3,11 +3,11 @@
 use chime_protocol::{Command, Reply, Request};
 
 /// Whether a server of any service may answer `request` with `reply`.
-pub(crate) fn answers(reply: Reply, request: Request) -> bool {
+pub(crate) fn is_answer_to(reply: Reply, request: Request) -> bool {
     let is_error = matches!(reply, Reply::CommandError | Reply::DigitError);
     match request {
         Request::Command(command) => {
-            answers_command(reply, command) || is_error && !request.is_quit()
+            is_answer_to_command(reply, command) || is_error && !request.is_quit()
         }
         Request::Digits(_) => is_error || matches!(reply, Reply::Sum(_)),
         Request::Invalid => is_error,
@@ -15,7 +15,7 @@ pub(crate) fn answers(reply: Reply, request: Request) -> bool {
 }
 
 /// Whether `reply` is of the kind that `command` asks for.
-pub(crate) fn answers_command(reply: Reply, command: Command) -> bool {
+pub(crate) fn is_answer_to_command(reply: Reply, command: Command) -> bool {
     match command {
         Command::Day => matches!(reply, Reply::Weekday(_)),
         Command::Date => matches!(reply, Reply::Date(_)),

@@ -6,13 +6,13 @@ use crate::reply::Reply;
 
 /// Cuts a server's bytes into lines and recognises the reply in each, in constant memory.
 ///
-/// Nothing is assumed of the server: a line that no server of this protocol sends is [`Unknown`], and
+/// Nothing is assumed of the server: a line that no server of this protocol sends is [`UnknownReply`], and
 /// so is the start of a line that is too long for a reply.
 ///
 /// ```
-/// use chime_protocol::{Replies, Reply};
+/// use chime_protocol::{ReplyDecoder, Reply};
 ///
-/// let mut replies = Replies::new();
+/// let mut replies = ReplyDecoder::new();
 /// let mut input: &[u8] = b"Welcome to the server\n1";
 /// assert_eq!(replies.next(&mut input), Some(Ok(Reply::Welcome)));
 /// assert_eq!(replies.next(&mut input), None);
@@ -21,15 +21,15 @@ use crate::reply::Reply;
 /// assert_eq!(replies.next(&mut input), Some(Ok(Reply::Sum(15))));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replies {
+pub struct ReplyDecoder {
     line: [u8; Reply::TEXT_MAX],
     length: usize,
 }
 
-impl Replies {
+impl ReplyDecoder {
     /// Starts before the first byte.
-    pub const fn new() -> Replies {
-        Replies {
+    pub const fn new() -> ReplyDecoder {
+        ReplyDecoder {
             line: [0; Reply::TEXT_MAX],
             length: 0,
         }
@@ -38,8 +38,8 @@ impl Replies {
     /// Takes bytes off the front of `input` until a line is complete or too long, and returns what it
     /// says; `None` when `input` is used up before that.
     ///
-    /// After an [`Unknown`] the conversation is best given up; what follows is read as another line.
-    pub fn next(&mut self, input: &mut &[u8]) -> Option<Result<Reply, Unknown>> {
+    /// After an [`UnknownReply`] the conversation is best given up; what follows is read as another line.
+    pub fn next(&mut self, input: &mut &[u8]) -> Option<Result<Reply, UnknownReply>> {
         let room = Reply::TEXT_MAX - self.length;
         let line_end = input.iter().take(room + 1).position(|byte| *byte == b'\n');
         let (text, rest) = input.split_at(line_end.unwrap_or(room.min(input.len())));
@@ -51,10 +51,10 @@ impl Replies {
         }
         let line = mem::take(self);
         if line_end.is_none() {
-            return Some(Err(Unknown(line)));
+            return Some(Err(UnknownReply(line)));
         }
         *input = &rest[1..];
-        Some(Reply::parse(line.unfinished()).ok_or(Unknown(line)))
+        Some(Reply::parse(line.unfinished()).ok_or(UnknownReply(line)))
     }
 
     /// The bytes of a line that has begun and not ended.
@@ -63,24 +63,24 @@ impl Replies {
     }
 }
 
-impl Default for Replies {
-    fn default() -> Replies {
-        Replies::new()
+impl Default for ReplyDecoder {
+    fn default() -> ReplyDecoder {
+        ReplyDecoder::new()
     }
 }
 
 /// A line that no server of this protocol sends, or the start of one that is too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown(Replies);
+pub struct UnknownReply(ReplyDecoder);
 
-impl Unknown {
+impl UnknownReply {
     /// The bytes of the line, at most [`Reply::TEXT_MAX`].
     pub fn line(&self) -> &[u8] {
         self.0.unfinished()
     }
 }
 
-impl fmt::Display for Unknown {
+impl fmt::Display for UnknownReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -90,4 +90,4 @@ impl fmt::Display for Unknown {
     }
 }
 
-impl core::error::Error for Unknown {}
+impl core::error::Error for UnknownReply {}

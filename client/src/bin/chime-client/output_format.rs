@@ -15,14 +15,14 @@ const ERROR_REPLY: u8 = 1;
 /// A [`Reply`] is one of few texts, so nothing that is written here can move the cursor of a terminal
 /// or colour it, whatever a server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum OutputFormat {
     /// The reply as it came.
     Text,
     /// An object on a line, as documented by `--help`.
     Json,
 }
 
-impl Form {
+impl OutputFormat {
     /// Writes the answer to a request, if that has been kept, and returns the exit code. There may be
     /// no reply to a request to quit.
     pub(crate) fn write(
@@ -33,9 +33,9 @@ impl Form {
     ) -> Result<u8, Failure> {
         let is_error = matches!(reply, Some(Reply::CommandError | Reply::DigitError));
         match (self, reply) {
-            (Form::Text, None) => Ok(()),
-            (Form::Text, Some(reply)) => writeln!(output, "{reply}"),
-            (Form::Json, reply) => {
+            (OutputFormat::Text, None) => Ok(()),
+            (OutputFormat::Text, Some(reply)) => writeln!(output, "{reply}"),
+            (OutputFormat::Json, reply) => {
                 let sum = match reply {
                     Some(Reply::Sum(sum)) => Some(sum),
                     _ => None,

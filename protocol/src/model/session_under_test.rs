@@ -11,7 +11,7 @@ use super::script::{Readable, Script, Step};
 use crate::{Framing, Progress, RequestCounts, Session, Status};
 
 /// A run of a script: after every step the session has sent what the model has sent.
-pub(super) struct Run<'a> {
+pub(super) struct SessionUnderTest<'a> {
     script: &'a Script,
     session: Session,
     model: Conversation,
@@ -22,17 +22,21 @@ pub(super) struct Run<'a> {
     requests: u64,
 }
 
-impl<'a> Run<'a> {
+impl<'a> SessionUnderTest<'a> {
     /// Starts a session with the script's server, in the model of which `answer` answers.
-    pub(super) fn served(answer: Answer, script: &'a Script) -> Run<'a> {
+    pub(super) fn served(answer: Answer, script: &'a Script) -> SessionUnderTest<'a> {
         let session = Session::new(script.service, script.framing);
         let model = Conversation::new(answer, script.service, script.framing);
-        Run::new(script, session, model)
+        SessionUnderTest::new(script, session, model)
     }
 
     /// Starts before the first step, with a session and the model of it.
-    pub(super) fn new(script: &'a Script, session: Session, model: Conversation) -> Run<'a> {
-        Run {
+    pub(super) fn new(
+        script: &'a Script,
+        session: Session,
+        model: Conversation,
+    ) -> SessionUnderTest<'a> {
+        SessionUnderTest {
             script,
             session,
             model,

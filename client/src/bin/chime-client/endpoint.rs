@@ -119,7 +119,7 @@ pub(crate) enum Family {
 
 /// How to reach the server.
 #[derive(Debug)]
-pub(crate) struct Network {
+pub(crate) struct Endpoint {
     pub(crate) server: Server,
     pub(crate) family: Family,
     /// The longest wait for each thing.
@@ -128,7 +128,7 @@ pub(crate) struct Network {
     pub(crate) is_verbose: bool,
 }
 
-impl Network {
+impl Endpoint {
     /// Connects to the first address that lets us.
     pub(crate) async fn connect(&self) -> Result<TcpStream, Failure> {
         let connect = async |address| {
@@ -160,7 +160,7 @@ impl Network {
     /// Tells what has happened and how long it has taken, if that is to be told.
     pub(crate) fn tell(&self, what: &str, time: Duration) {
         if self.is_verbose {
-            crate::say(&format!("{what} in {time:.1?}"));
+            crate::eprint_line(&format!("{what} in {time:.1?}"));
         }
     }
 
