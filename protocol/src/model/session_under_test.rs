@@ -103,7 +103,7 @@ impl<'a> SessionUnderTest<'a> {
             self.check_progress(input, progress);
             // What has been sent is the model's so far, which is finite: the loop ends.
             let written = &self.output[..progress.written];
-            let is_due = self.model.sent[self.sent.len()..].starts_with(written);
+            let is_expected = self.model.sent[self.sent.len()..].starts_with(written);
             self.sent.extend(written);
             let RequestCounts {
                 commands,
@@ -112,43 +112,50 @@ impl<'a> SessionUnderTest<'a> {
             } = progress.requests;
             self.requests += commands.iter().sum::<u64>() + digits + invalid;
             input = &input[progress.read..];
-            assert!(is_due, "{}", self.report("what was sent is wrong"));
+            assert!(is_expected, "{}", self.report("wrong output"));
             match progress.status {
                 Status::OutputFull => {}
                 Status::NeedInput | Status::Closed => {
-                    let is_closed = progress.status == Status::Closed;
-                    let is_due = is_closed == self.model.is_closed;
-                    assert!(is_due, "{}", self.report(&format!("{:?}", progress.status)));
+                    assert!(
+                        (progress.status == Status::Closed) == self.model.is_closed,
+                        "{}",
+                        self.report(&format!("unexpected {:?}", progress.status))
+                    );
                     break;
                 }
             }
         }
-        let is_prompt = self.sent.len() == self.model.sent.len();
-        assert!(is_prompt, "{}", self.report("a reply is due"));
-        let is_counted = self.requests == self.model.requests;
-        assert!(is_counted, "{}", self.report("a request is miscounted"));
-        let is_known = self.session.has_partial_line() == self.model.has_partial_line();
         assert!(
-            is_known,
+            self.sent.len() == self.model.sent.len(),
             "{}",
-            self.report("a line is taken for ended, or not")
+            self.report("a reply is missing")
+        );
+        assert!(
+            self.requests == self.model.requests,
+            "{}",
+            self.report("requests are miscounted")
+        );
+        assert!(
+            self.session.has_partial_line() == self.model.has_partial_line(),
+            "{}",
+            self.report("has_partial_line is wrong")
         );
         &self.sent[start..]
     }
 
-    /// What the status says is so, and the call got somewhere unless it had nothing to do.
+    /// Asserts that the status matches what was read and written, and that reads are not split.
     fn check_progress(&self, input: &[u8], progress: Progress) {
-        let is_so = match progress.status {
+        let matches_status = match progress.status {
             Status::NeedInput => progress.read == input.len(),
             Status::OutputFull => progress.written == self.output.len(),
             Status::Closed => true,
         };
-        let is_whole = match self.script.framing {
+        let matches_framing = match self.script.framing {
             Framing::Line => progress.read <= input.len(),
             Framing::Read => [0, input.len()].contains(&progress.read),
         };
         assert!(
-            is_so && is_whole,
+            matches_status && matches_framing,
             "{}",
             self.report(&format!(
                 "{progress:?} of {} and {}",
