@@ -1,0 +1,47 @@
+//! `cargo fuzz-all`: fuzzes each target, then the canary until it fails.
+
+use anyhow::{Result, ensure};
+use xshell::{Shell, cmd};
+
+/// The target with a planted bug, which the fuzzer must find.
+const CANARY: &str = "canary";
+const CANARY_SECONDS: u32 = 60;
+/// What the check reports when the canary is found.
+const CANARY_REPORT: &str = "wrong output";
+
+pub(crate) fn run(shell: &Shell, seconds: u32) -> Result<()> {
+    if cmd!(shell, "cargo fuzz --version")
+        .quiet()
+        .ignore_stdout()
+        .ignore_stderr()
+        .run()
+        .is_err()
+    {
+        cmd!(shell, "cargo install --locked cargo-fuzz").run()?;
+    }
+    cmd!(shell, "cargo fuzz build --sanitizer none").run()?;
+    let targets = cmd!(shell, "cargo fuzz list").read()?;
+    let targets: Vec<_> = targets.lines().filter(|target| *target != CANARY).collect();
+    ensure!(!targets.is_empty(), "cargo fuzz lists no targets");
+    for target in targets {
+        fuzz(shell, target, seconds).run()?;
+    }
+    let output = fuzz(shell, CANARY, CANARY_SECONDS)
+        .ignore_status()
+        .output()?;
+    let report = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        !output.status.success() && report.contains(CANARY_REPORT),
+        "the fuzzer does not find the planted bug of its canary in {CANARY_SECONDS} s"
+    );
+    println!("the fuzzer finds the planted bug of its canary");
+    Ok(())
+}
+
+fn fuzz<'a>(shell: &'a Shell, target: &str, seconds: u32) -> xshell::Cmd<'a> {
+    let time = format!("-max_total_time={seconds}");
+    cmd!(
+        shell,
+        "cargo fuzz run --sanitizer none {target} -- {time} -dict=fuzz/dictionary.txt"
+    )
+}

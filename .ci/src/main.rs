@@ -1,0 +1,47 @@
+//! The tasks of the repository, as cargo aliases (`.cargo/config.toml`).
+
+mod ci;
+mod fuzz;
+mod readme;
+mod threats;
+
+use std::env;
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Parser;
+use xshell::Shell;
+
+/// The tasks of the repository
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo")]
+enum Task {
+    /// Run every check that a change must pass
+    Ci,
+    /// Fuzz each target, and the canary until it fails
+    FuzzAll {
+        /// Seconds for each target
+        #[arg(default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Run the commands of the README
+    Readme {
+        /// Run only the commands that contain one of these texts
+        filters: Vec<String>,
+    },
+    /// Run the test of each threat and write the table server/tests/threats/README.md
+    Threats,
+}
+
+fn main() -> Result<()> {
+    let task = Task::parse();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    env::set_current_dir(root.expect("this folder has a parent"))?;
+    let shell = Shell::new()?;
+    match task {
+        Task::Ci => ci::run(&shell),
+        Task::FuzzAll { seconds } => fuzz::run(&shell, seconds),
+        Task::Readme { filters } => readme::run(&shell, &filters),
+        Task::Threats => threats::run(&shell),
+    }
+}
