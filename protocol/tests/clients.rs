@@ -80,7 +80,7 @@ fn what_no_server_says_is_unknown() {
         "2026-11-21T06:32:06.123456",
         "HTTP/1.1 400",
     ] {
-        let unknown = format!("no reply of this protocol: '{}'", line.escape_default());
+        let unknown = format!("not a reply of this protocol: '{}'", line.escape_default());
         assert_eq!(read(format!("{line}\n").as_bytes()), [Err(unknown)]);
     }
 }
