@@ -1,4 +1,4 @@
-//! What must hold of a client: against a server of this protocol, and against any bytes at all.
+//! Checks of the client's side: against a server of this protocol, and against arbitrary bytes.
 
 use std::collections::VecDeque;
 use std::format;
@@ -10,9 +10,10 @@ use super::script::{Readable, Script, Step};
 use super::session_under_test::SessionUnderTest;
 use crate::{Command, Framing, Reply, ReplyDecoder, Request, RequestDecoder, Service};
 
-/// Checks that any bytes of a server are cut into lines and recognised as the model does it.
+/// Checks that a [`ReplyDecoder`] and the model decode arbitrary server bytes alike.
 ///
-/// They come in pieces of the lengths `cuts`, then the rest in one. It is compared after every piece.
+/// The bytes arrive in pieces of the lengths `cuts`, then the rest in one piece. The two are compared after every
+/// piece.
 pub fn check_replies(bytes: &[u8], cuts: &[usize]) {
     check_replies_against(naive::reply, bytes, cuts);
 }
@@ -32,24 +33,24 @@ pub fn check_replies_against(model: naive::Read, bytes: &[u8], cuts: &[usize]) {
         assert_eq!(
             replies.next(&mut piece),
             None,
-            "more than {}",
+            "an unexpected reply in {}",
             Readable(bytes)
         );
-        assert_eq!(piece, b"", "not all is read of {}", Readable(bytes));
+        assert_eq!(piece, b"", "unread bytes of {}", Readable(bytes));
         assert_eq!(replies.unfinished(), unread, "in {}", Readable(bytes));
     }
 }
 
-/// Checks that a client and a server of this protocol understand each other: each reply is due, and of
-/// the kind that its request asks for.
+/// Checks a client against a server of this protocol: each request gets one reply, in order and of the matching
+/// kind.
 ///
-/// What the client sends comes to the server in the reads of `script`, what the server sends comes to
-/// the client in pieces of the size of its buffers. The framing is `line`, whatever the script says.
+/// The server receives the reads of `script`. The client receives the replies in pieces of the output buffer size.
+/// The framing is always `line`.
 pub fn check_client_against_server(script: &Script) {
     check_client_against_server_with(fits, script);
 }
 
-/// [`check_client_against_server`] against a notion of what replies fit that may be wrong.
+/// [`check_client_against_server`] with a predicate for matching replies that may be wrong.
 pub fn check_client_against_server_with(
     fits: fn(Service, Request, Reply) -> bool,
     script: &Script,
@@ -83,7 +84,7 @@ pub fn check_client_against_server_with(
     assert!(client.is_content(), "a reply is missing in\n\n{script}");
 }
 
-/// A client that sends ahead, and knows which replies are due.
+/// A client that pipelines requests and checks each reply against its request.
 struct Client<'a> {
     script: &'a Script,
     fits: fn(Service, Request, Reply) -> bool,
@@ -138,13 +139,13 @@ impl Client<'_> {
         );
     }
 
-    /// Whether every request sent has its reply: not before the server has been read at all.
+    /// Whether the welcome and the reply to every request have arrived.
     fn is_content(&self) -> bool {
         self.heard > 0 && self.due.is_empty() && self.replies.unfinished().is_empty()
     }
 }
 
-/// Whether `reply` is of the kind that `request` asks for.
+/// Whether `reply` is a possible reply to `request`.
 fn fits(service: Service, request: Request, reply: Reply) -> bool {
     use Command::{Date, Day, Exit, Help, Quit, SendTime, Time};
 

@@ -1,8 +1,8 @@
-//! The protocol, written so naively that it is obviously right: it stores what it reads, then splits it,
-//! trims it and looks it up, and has chrono put the time into text.
+//! A naive model of the protocol, simple enough to be obviously right: it buffers all input, splits it, trims
+//! it and looks it up, and formats the time with chrono.
 //!
-//! It shares no code with the machine, and no text either: two that are written apart seldom agree on a
-//! mistake.
+//! It shares neither code nor text with the state machine, because independent implementations rarely have the
+//! same bug.
 
 use std::format;
 use std::string::{String, ToString};
@@ -19,12 +19,12 @@ const FAREWELL: &str = "Thank You .. See You soon !! ";
 const COMMAND_ERROR: &str = "You entered an invalid command";
 const DIGIT_ERROR: &str = "Please enter a valid String of Digits or type 'quit' to exit.";
 
-/// What answers a command: [`answer`], or a wrong model that a check must catch.
+/// A function that replies to a command: [`answer`], or a canary that a check must catch.
 pub type Answer = fn(Service, &[u8], NaiveDateTime) -> (Option<String>, bool);
 
-/// The reply to a command, if it has one, and whether the conversation ends with it.
+/// Returns the reply to a command, if it has one, and whether the server closes after it.
 ///
-/// The command comes without what the framing takes off it.
+/// The caller has removed the line end and the surrounding blanks, if the framing ignores them.
 pub fn answer(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<String>, bool) {
     use Service::{Both, DateTime, DigitSum};
 
@@ -46,7 +46,7 @@ pub fn answer(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<S
     (Some(reply), false)
 }
 
-/// The end of `text`: a date without its century, or without the fifth digit of its year.
+/// Returns the last `length` bytes of `text`: a date without its century, or without the fifth digit of its year.
 fn last(length: usize, text: String) -> String {
     text[text.len() - length..].into()
 }
@@ -57,23 +57,23 @@ fn digit_sum(text: &str) -> Option<u64> {
     Some(digits.into_iter().map(u64::from).sum())
 }
 
-/// The server's side of a conversation, with all that it sent and all of the line that has begun.
+/// The server's side of a conversation, which keeps everything that it sent and the whole unfinished line.
 #[derive(Clone, Debug)]
 pub struct Conversation {
     answer: Answer,
     service: Service,
     framing: Framing,
     unfinished: Vec<u8>,
-    /// All that the server has sent so far.
+    /// The bytes that the server has sent.
     pub sent: Vec<u8>,
-    /// How many requests it has read.
+    /// The number of requests that the server has read.
     pub requests: u64,
     /// Whether the server has closed the conversation.
     pub is_closed: bool,
 }
 
 impl Conversation {
-    /// Starts a conversation, in which `answer` answers: it is welcomed.
+    /// Starts a conversation with the welcome. `answer` replies to its commands.
     pub fn new(answer: Answer, service: Service, framing: Framing) -> Conversation {
         let mut conversation = Conversation {
             answer,
@@ -88,7 +88,7 @@ impl Conversation {
         conversation
     }
 
-    /// Starts a conversation that the server has no room for.
+    /// Starts a conversation of a full server: it only sends the full notice.
     pub fn refused(framing: Framing) -> Conversation {
         let mut conversation = Conversation::new(answer, Service::Both, framing);
         conversation.sent.clear();
@@ -97,7 +97,7 @@ impl Conversation {
         conversation
     }
 
-    /// Takes what one read returned, at `now`.
+    /// Processes the bytes of one read at `now`.
     pub fn read(&mut self, bytes: &[u8], now: NaiveDateTime) {
         if self.framing == Framing::Read {
             return self.command(bytes, now);
@@ -109,7 +109,7 @@ impl Conversation {
         }
     }
 
-    /// The client sends no more.
+    /// Processes EOF at `now`.
     pub fn end(&mut self, now: NaiveDateTime) {
         let line = self.unfinished.clone();
         if !line.is_empty() {
@@ -118,7 +118,7 @@ impl Conversation {
         self.is_closed = true;
     }
 
-    /// Whether a line has begun and not ended.
+    /// Returns whether a line has begun but not ended.
     pub fn has_partial_line(&self) -> bool {
         !self.is_closed && !self.unfinished.is_empty()
     }
@@ -149,7 +149,7 @@ impl Conversation {
     }
 }
 
-/// The datagram that answers a datagram, if one does.
+/// Returns the reply to a datagram, if it has one.
 pub fn datagram(answer: Answer, request: &[u8], now: NaiveDateTime) -> Option<Vec<u8>> {
     let request = String::from_utf8_lossy(request);
     let (command, line_end) = if let Some(command) = request.strip_suffix("\r\n") {
@@ -167,9 +167,9 @@ pub fn datagram(answer: Answer, request: &[u8], now: NaiveDateTime) -> Option<Ve
     Some((reply? + line_end).into_bytes())
 }
 
-/// Takes the next line of a server, without its LF, off the front of what has come from it.
+/// Takes the next line, without its LF, off the front of the bytes received from a server.
 ///
-/// Where more bytes have come than the longest reply has, and no LF, the line is cut there.
+/// A line that is longer than the longest reply is cut at that length.
 pub fn next_line(unread: &mut Vec<u8>) -> Option<Line> {
     let line_end = unread.iter().position(|byte| *byte == b'\n');
     if let Some(length) = line_end.filter(|length| *length <= HELP.len()) {
@@ -183,16 +183,16 @@ pub fn next_line(unread: &mut Vec<u8>) -> Option<Line> {
 /// A line of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// All of a line, without its LF.
+    /// A whole line, without its LF.
     Whole(Vec<u8>),
-    /// The start of a line that is too long for a reply.
+    /// The start of a line that is longer than any reply.
     Cut(Vec<u8>),
 }
 
-/// What reads a line of a server: [`reply`], or a wrong model that a check must catch.
+/// A function that parses a line of a server: [`reply`], or a canary that a check must catch.
 pub type Read = fn(&[u8]) -> Option<Reply>;
 
-/// The reply that a line of a server is, if it is one.
+/// Parses a line of a server. Returns `None` if it is not a reply.
 pub fn reply(line: &[u8]) -> Option<Reply> {
     let text = str::from_utf8(line).ok()?;
     let shape = text.replace(|char: char| char.is_ascii_digit(), "9");
@@ -224,13 +224,13 @@ pub fn reply(line: &[u8]) -> Option<Reply> {
     }
 }
 
-/// The date that is written `9999-99-99`, if there is such a day.
+/// Parses a date of the shape `9999-99-99`, if that day exists.
 fn date(text: &str) -> Option<NaiveDate> {
     let year = i32::try_from(number(&text[..4])).ok()?;
     NaiveDate::from_ymd_opt(year, number(&text[5..7]), number(&text[8..]))
 }
 
-/// The time of day that is written `99:99:99`, if there is such a second: 60 is a leap second.
+/// Parses a time of day of the shape `99:99:99`, if that second exists. Second 60 is a leap second.
 fn time(text: &str, micros: u32) -> Option<NaiveTime> {
     let (hour, minute) = (number(&text[..2]), number(&text[3..5]));
     match number(&text[6..]) {
@@ -240,7 +240,5 @@ fn time(text: &str, micros: u32) -> Option<NaiveTime> {
 }
 
 fn number(digits: &str) -> u32 {
-    digits
-        .parse()
-        .expect("only digits are where the shape has them")
+    digits.parse().expect("the shape has only digits here")
 }

@@ -1,4 +1,4 @@
-//! What must hold of a server: conversations and datagrams.
+//! Checks of the server's side: conversations and datagrams.
 
 use std::vec::Vec;
 
@@ -9,10 +9,10 @@ use super::script::{Readable, Script};
 use super::session_under_test::SessionUnderTest;
 use crate::{DATAGRAM_MAX, Framing, Session, answer_datagram};
 
-/// Checks that a session run through `script` sends what the model sends, and returns that.
+/// Checks that a session run through `script` sends the same bytes as the model, and returns them.
 ///
-/// It is compared after every step, so a reply must also be prompt. What the session reports of its
-/// progress is held to its contract.
+/// The two are compared after every step, so replies must not be delayed. The [`Progress`](crate::Progress) of
+/// every call is checked against its contract.
 pub fn check_session(script: &Script) -> Vec<u8> {
     check_session_against(naive::answer, script)
 }
@@ -22,7 +22,7 @@ pub fn check_session_against(model: Answer, script: &Script) -> Vec<u8> {
     run_to_end(SessionUnderTest::served(model, script))
 }
 
-/// Checks that a client that there is no room for hears that, and nothing else, whatever it does.
+/// Checks that a refused client gets only the full notice, whatever it sends.
 pub fn check_refused(script: &Script) -> Vec<u8> {
     check_refused_against(Conversation::refused, script)
 }
@@ -37,7 +37,7 @@ pub fn check_refused_against(model: fn(Framing) -> Conversation, script: &Script
     ))
 }
 
-/// Checks that sessions that take their steps in turns each send what they send alone.
+/// Checks that interleaved sessions each send what they send alone.
 pub fn check_interleaved(scripts: &[Script]) {
     check_interleaved_against(naive::answer, scripts);
 }
@@ -62,12 +62,12 @@ pub fn check_interleaved_against(model: Answer, scripts: &[Script]) {
         assert_eq!(
             run.into_sent(),
             alone,
-            "not as alone, in this script:\n\n{script}"
+            "interleaving changes the replies, in this script:\n\n{script}"
         );
     }
 }
 
-/// Checks that a datagram is answered as the model answers it, and that the answer is harmless.
+/// Checks that a datagram gets the reply of the model, that the reply is short, and that it is not a request.
 pub fn check_datagram(request: &[u8], now: NaiveDateTime) {
     check_datagram_against(naive::answer, request, now);
 }
@@ -79,18 +79,22 @@ pub fn check_datagram_against(model: Answer, request: &[u8], now: NaiveDateTime)
     let expected = naive::datagram(model, request, now);
     assert!(
         reply == expected.as_deref(),
-        "the datagram {} is answered wrongly at {now}\nexpected: {}\ngot:      {}\n",
+        "wrong reply to the datagram {} at {now}\nexpected: {}\ngot:      {}\n",
         Readable(request),
-        Readable(expected.as_deref().unwrap_or(b"(silence)")),
-        Readable(reply.unwrap_or(b"(silence)")),
+        Readable(expected.as_deref().unwrap_or(b"(no reply)")),
+        Readable(reply.unwrap_or(b"(no reply)")),
     );
     let Some(reply) = reply else {
         return;
     };
-    assert!(reply.len() <= 32, "too long: {}", Readable(reply));
+    assert!(
+        reply.len() <= 32,
+        "the reply is too long: {}",
+        Readable(reply)
+    );
     assert!(
         reply.len() <= 3 * request.len(),
-        "amplifies {}",
+        "amplification of {}",
         Readable(request)
     );
     let echo = answer_datagram(reply, now, &mut [0; DATAGRAM_MAX]).map(<[u8]>::to_vec);

@@ -1,4 +1,4 @@
-//! A session driven through a script beside the model of it: what every check of a session is built on.
+//! A session and the model driven through the same script: the base of every check of a session.
 
 use std::string::String;
 use std::vec::Vec;
@@ -10,7 +10,7 @@ use super::naive::{Answer, Conversation};
 use super::script::{Readable, Script, Step};
 use crate::{Framing, Progress, RequestCounts, Session, Status};
 
-/// A run of a script: after every step the session has sent what the model has sent.
+/// One run of a script. After every step, it asserts that the session has sent the same bytes as the model.
 pub(super) struct SessionUnderTest<'a> {
     script: &'a Script,
     session: Session,
@@ -18,19 +18,19 @@ pub(super) struct SessionUnderTest<'a> {
     now: NaiveDateTime,
     output: Vec<u8>,
     sent: Vec<u8>,
-    /// Requests that the session has counted.
+    /// The number of requests that the session has counted.
     requests: u64,
 }
 
 impl<'a> SessionUnderTest<'a> {
-    /// Starts a session with the script's server, in the model of which `answer` answers.
+    /// Starts a session with the script's service and framing, and a model that replies with `answer`.
     pub(super) fn served(answer: Answer, script: &'a Script) -> SessionUnderTest<'a> {
         let session = Session::new(script.service, script.framing);
         let model = Conversation::new(answer, script.service, script.framing);
         SessionUnderTest::new(script, session, model)
     }
 
-    /// Starts before the first step, with a session and the model of it.
+    /// Starts a session and its model before the first step.
     pub(super) fn new(
         script: &'a Script,
         session: Session,
@@ -47,9 +47,9 @@ impl<'a> SessionUnderTest<'a> {
         }
     }
 
-    /// Takes one step, and returns what the session sends at it.
+    /// Runs one step, and returns the bytes that the session sends.
     ///
-    /// The session is also run when there is nothing to read: it says what is due, and nothing twice.
+    /// The session also runs after a step without input, and must not send anything twice.
     pub(super) fn step(&mut self, step: &Step) -> &[u8] {
         match step {
             Step::Clock(now) => self.now = *now,
@@ -62,7 +62,7 @@ impl<'a> SessionUnderTest<'a> {
         self.exchange(&[], false)
     }
 
-    /// The client stops sending: returns what the session sends then.
+    /// Ends the input, and returns the bytes that the session sends. Later calls must send nothing.
     pub(super) fn end(&mut self) -> &[u8] {
         self.model.end(self.now);
         let start = self.sent.len();
@@ -72,27 +72,27 @@ impl<'a> SessionUnderTest<'a> {
         &self.sent[start..]
     }
 
-    /// The script that is run.
+    /// Returns the script.
     pub(super) fn script(&self) -> &'a Script {
         self.script
     }
 
-    /// Whether the session asks to close the conversation.
+    /// Returns whether the session has closed the conversation.
     pub(super) fn is_closed(&self) -> bool {
         self.model.is_closed
     }
 
-    /// The size of the buffers that the session writes to, in bytes.
+    /// Returns the size of the output buffers in bytes.
     pub(super) fn room(&self) -> usize {
         self.output.len()
     }
 
-    /// All that the session has sent.
+    /// Returns all bytes that the session has sent.
     pub(super) fn into_sent(self) -> Vec<u8> {
         self.sent
     }
 
-    /// Runs the session by its contract until it waits, and returns what it sends.
+    /// Runs the session until it needs input or closes, and returns the bytes that it sends.
     fn exchange(&mut self, mut input: &[u8], is_last: bool) -> &[u8] {
         let start = self.sent.len();
         loop {
@@ -101,10 +101,14 @@ impl<'a> SessionUnderTest<'a> {
                 true => self.session.finish(&mut self.output, self.now),
             };
             self.check_progress(input, progress);
-            // What has been sent is the model's so far, which is finite: the loop ends.
-            let written = &self.output[..progress.written];
-            let is_expected = self.model.sent[self.sent.len()..].starts_with(written);
-            self.sent.extend(written);
+            // The model's output is finite and the session cannot send more, so the loop ends.
+            let sent_before = self.sent.len();
+            self.sent.extend(&self.output[..progress.written]);
+            assert!(
+                self.model.sent[sent_before..].starts_with(&self.sent[sent_before..]),
+                "{}",
+                self.report("wrong output")
+            );
             let RequestCounts {
                 commands,
                 digits,
@@ -112,7 +116,6 @@ impl<'a> SessionUnderTest<'a> {
             } = progress.requests;
             self.requests += commands.iter().sum::<u64>() + digits + invalid;
             input = &input[progress.read..];
-            assert!(is_expected, "{}", self.report("wrong output"));
             match progress.status {
                 Status::OutputFull => {}
                 Status::NeedInput | Status::Closed => {
@@ -143,26 +146,23 @@ impl<'a> SessionUnderTest<'a> {
         &self.sent[start..]
     }
 
-    /// Asserts that the status matches what was read and written, and that reads are not split.
+    /// Asserts that the status matches the bytes read and written, and that framing `read` splits no reads.
     fn check_progress(&self, input: &[u8], progress: Progress) {
-        let matches_status = match progress.status {
-            Status::NeedInput => progress.read == input.len(),
-            Status::OutputFull => progress.written == self.output.len(),
-            Status::Closed => true,
-        };
-        let matches_framing = match self.script.framing {
-            Framing::Line => progress.read <= input.len(),
-            Framing::Read => [0, input.len()].contains(&progress.read),
-        };
-        assert!(
-            matches_status && matches_framing,
-            "{}",
+        let (input, output) = (input.len(), self.output.len());
+        let report = || {
             self.report(&format!(
-                "{progress:?} of {} and {}",
-                input.len(),
-                self.room()
+                "{progress:?} with {input} bytes of input and {output} of output"
             ))
-        );
+        };
+        match progress.status {
+            Status::NeedInput => assert!(progress.read == input, "{}", report()),
+            Status::OutputFull => assert!(progress.written == output, "{}", report()),
+            Status::Closed => {}
+        }
+        match self.script.framing {
+            Framing::Line => assert!(progress.read <= input, "{}", report()),
+            Framing::Read => assert!([0, input].contains(&progress.read), "{}", report()),
+        }
     }
 
     fn report(&self, what: &str) -> String {
