@@ -7,17 +7,17 @@ const ROW: usize = 16;
 const ROWS: usize = 8;
 
 /// Returns the number of ASCII digits that `text` starts with, and their sum.
-pub(crate) fn leading(text: &[u8]) -> (usize, u64) {
+pub(crate) fn sum_leading(text: &[u8]) -> (usize, u64) {
     let (all_rows, _) = text.as_chunks();
     let mut rows = all_rows;
     let mut sum = 0;
     // Most lines end in the first row, where reading a block of rows would be wasted.
-    if let Some(row_sum) = take::<1>(&mut rows) {
+    if let Some(row_sum) = take_rows::<1>(&mut rows) {
         sum += row_sum;
-        while let Some(block_sum) = take::<ROWS>(&mut rows) {
+        while let Some(block_sum) = take_rows::<ROWS>(&mut rows) {
             sum += block_sum;
         }
-        while let Some(row_sum) = take::<1>(&mut rows) {
+        while let Some(row_sum) = take_rows::<1>(&mut rows) {
             sum += row_sum;
         }
     }
@@ -34,7 +34,7 @@ pub(crate) fn leading(text: &[u8]) -> (usize, u64) {
 
 /// Takes `COUNT` rows off the front and returns the sum of their digits. Returns `None` and takes nothing if
 /// there are fewer rows or a byte is not a digit.
-fn take<const COUNT: usize>(rows: &mut &[[u8; ROW]]) -> Option<u64> {
+fn take_rows<const COUNT: usize>(rows: &mut &[[u8; ROW]]) -> Option<u64> {
     let (block, rest) = rows.split_first_chunk::<COUNT>()?;
     let mut all_digits = true;
     let mut sum = 0;

@@ -35,7 +35,7 @@ pub use clients::{
     check_client_against_server, check_client_against_server_with, check_replies,
     check_replies_against,
 };
-pub use script::{ROOM_MAX, Script, Step};
+pub use script::{OUTPUT_SIZE_MAX, Script, Step};
 pub use servers::{
     check_datagram, check_datagram_against, check_interleaved, check_interleaved_against,
     check_refused, check_refused_against, check_session, check_session_against,

@@ -40,9 +40,12 @@ impl ReplyDecoder {
     ///
     /// After an [`UnknownReply`], callers should close the connection. Later bytes are decoded as another line.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Result<Reply, UnknownReply>> {
-        let room = Reply::TEXT_MAX - self.length;
-        let line_end = input.iter().take(room + 1).position(|byte| *byte == b'\n');
-        let (text, rest) = input.split_at(line_end.unwrap_or(room.min(input.len())));
+        let capacity = Reply::TEXT_MAX - self.length;
+        let line_end = input
+            .iter()
+            .take(capacity + 1)
+            .position(|byte| *byte == b'\n');
+        let (text, rest) = input.split_at(line_end.unwrap_or(capacity.min(input.len())));
         self.line[self.length..][..text.len()].copy_from_slice(text);
         self.length += text.len();
         *input = rest;

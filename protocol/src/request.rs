@@ -122,7 +122,7 @@ impl Request {
         if let Some(command) = Command::parse(text) {
             return Some(Request::Command(command));
         }
-        match digits::leading(text) {
+        match digits::sum_leading(text) {
             (length, sum) if length == text.len() => Some(Request::Digits(sum)),
             _ => Some(Request::Invalid),
         }
@@ -197,7 +197,7 @@ impl RequestDecoder {
     fn take_run(&mut self, input: &[u8]) -> usize {
         match (&mut self.body, self.tail) {
             (Body::Digits(sum), Tail::Nothing) => {
-                let (length, run_sum) = digits::leading(input);
+                let (length, run_sum) = digits::sum_leading(input);
                 *sum += run_sum;
                 length
             }

@@ -231,7 +231,7 @@ impl Session {
                 continue;
             };
             requests.add(request);
-            if let Some(reply) = self.answer(request, now) {
+            if let Some(reply) = self.reply_to(request, now) {
                 written += self.write_reply(reply, 0, &mut output[written..]);
             }
         };
@@ -277,7 +277,7 @@ impl Session {
     }
 
     /// Returns the reply to `request`, if it has one.
-    fn answer(&mut self, request: Request, now: NaiveDateTime) -> Option<Reply> {
+    fn reply_to(&mut self, request: Request, now: NaiveDateTime) -> Option<Reply> {
         use Command::{Date, Day, Exit, Help, Quit, SendTime, Time};
         use Service::{Both, DateTime, DigitSum};
 

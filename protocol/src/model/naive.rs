@@ -33,9 +33,9 @@ pub fn answer(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<S
         (DateTime, "quit" | "exit") => return (None, true),
         (Both | DigitSum, "quit" | "exit") => return (Some(FAREWELL.into()), true),
         (Both | DateTime, "day") => now.format("%A").to_string(),
-        (Both | DateTime, "date") => last(8, now.format("%Y-%m-%d").to_string()),
+        (Both | DateTime, "date") => last_bytes(8, now.format("%Y-%m-%d").to_string()),
         (Both | DateTime, "time") => now.format("%H:%M:%S").to_string(),
-        (Both, "send time") => last(26, now.format("%Y-%m-%d %H:%M:%S%.6f").to_string()),
+        (Both, "send time") => last_bytes(26, now.format("%Y-%m-%d %H:%M:%S%.6f").to_string()),
         (Both, "help") => HELP.into(),
         (Both | DigitSum, text) if digit_sum(text).is_some() => {
             format!("{}", digit_sum(text).unwrap_or_default())
@@ -47,7 +47,7 @@ pub fn answer(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<S
 }
 
 /// Returns the last `length` bytes of `text`: a date without its century, or without the fifth digit of its year.
-fn last(length: usize, text: String) -> String {
+fn last_bytes(length: usize, text: String) -> String {
     text[text.len() - length..].into()
 }
 
@@ -189,11 +189,11 @@ pub enum Line {
     Cut(Vec<u8>),
 }
 
-/// A function that parses a line of a server: [`reply`], or a canary that a check must catch.
-pub type Read = fn(&[u8]) -> Option<Reply>;
+/// A function that parses a line of a server: [`parse_reply`], or a canary that a check must catch.
+pub type ParseReply = fn(&[u8]) -> Option<Reply>;
 
 /// Parses a line of a server. Returns `None` if it is not a reply.
-pub fn reply(line: &[u8]) -> Option<Reply> {
+pub fn parse_reply(line: &[u8]) -> Option<Reply> {
     let text = str::from_utf8(line).ok()?;
     let shape = text.replace(|char: char| char.is_ascii_digit(), "9");
     match shape.as_str() {
@@ -210,12 +210,12 @@ pub fn reply(line: &[u8]) -> Option<Reply> {
         "Friday" => Some(Reply::Weekday(Weekday::Fri)),
         "Saturday" => Some(Reply::Weekday(Weekday::Sat)),
         "Sunday" => Some(Reply::Weekday(Weekday::Sun)),
-        "99-99-99" if text < "70" => date(&format!("20{text}")).map(Reply::Date),
-        "99-99-99" => date(&format!("19{text}")).map(Reply::Date),
-        "99:99:99" => time(text, 0).map(Reply::Time),
+        "99-99-99" if text < "70" => parse_date(&format!("20{text}")).map(Reply::Date),
+        "99-99-99" => parse_date(&format!("19{text}")).map(Reply::Date),
+        "99:99:99" => parse_time(text, 0).map(Reply::Time),
         "9999-99-99 99:99:99.999999" => {
-            let time = time(&text[11..19], number(&text[20..]))?;
-            date(&text[..10]).map(|date| Reply::DateTime(date.and_time(time)))
+            let time = parse_time(&text[11..19], parse_number(&text[20..]))?;
+            parse_date(&text[..10]).map(|date| Reply::DateTime(date.and_time(time)))
         }
         nines if nines.is_empty() || nines.contains(|char| char != '9') => None,
         "9" => text.parse().map(Reply::Sum).ok(),
@@ -225,20 +225,20 @@ pub fn reply(line: &[u8]) -> Option<Reply> {
 }
 
 /// Parses a date of the shape `9999-99-99`, if that day exists.
-fn date(text: &str) -> Option<NaiveDate> {
-    let year = i32::try_from(number(&text[..4])).ok()?;
-    NaiveDate::from_ymd_opt(year, number(&text[5..7]), number(&text[8..]))
+fn parse_date(text: &str) -> Option<NaiveDate> {
+    let year = i32::try_from(parse_number(&text[..4])).ok()?;
+    NaiveDate::from_ymd_opt(year, parse_number(&text[5..7]), parse_number(&text[8..]))
 }
 
 /// Parses a time of day of the shape `99:99:99`, if that second exists. Second 60 is a leap second.
-fn time(text: &str, micros: u32) -> Option<NaiveTime> {
-    let (hour, minute) = (number(&text[..2]), number(&text[3..5]));
-    match number(&text[6..]) {
+fn parse_time(text: &str, micros: u32) -> Option<NaiveTime> {
+    let (hour, minute) = (parse_number(&text[..2]), parse_number(&text[3..5]));
+    match parse_number(&text[6..]) {
         60 => NaiveTime::from_hms_micro_opt(hour, minute, 59, 1_000_000 + micros),
         second => NaiveTime::from_hms_micro_opt(hour, minute, second, micros),
     }
 }
 
-fn number(digits: &str) -> u32 {
+fn parse_number(digits: &str) -> u32 {
     digits.parse().expect("the shape has only digits here")
 }

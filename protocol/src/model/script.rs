@@ -9,7 +9,7 @@ use chrono::{NaiveDate, NaiveDateTime};
 use crate::{Framing, Service};
 
 /// The largest output buffer that a script offers, in bytes.
-pub const ROOM_MAX: usize = 65_536;
+pub const OUTPUT_SIZE_MAX: usize = 65_536;
 
 /// The events at the server's side of one conversation.
 ///
@@ -40,7 +40,7 @@ pub struct Script {
 pub enum Step {
     /// Sets the clock.
     Clock(NaiveDateTime),
-    /// Sets the size of the output buffers to between 1 and [`ROOM_MAX`] bytes.
+    /// Sets the size of the output buffers to between 1 and [`OUTPUT_SIZE_MAX`] bytes.
     Room(usize),
     /// A read returns these bytes, at least one.
     Read(Vec<u8>),
@@ -48,7 +48,7 @@ pub enum Step {
 
 impl Script {
     /// The size of the output buffers at the start, in bytes.
-    pub const ROOM_AT_START: usize = 4096;
+    pub const INITIAL_OUTPUT_SIZE: usize = 4096;
 
     /// The clock at the start: `2026-11-21 06:32:06.123456`.
     pub fn clock_at_start() -> NaiveDateTime {
@@ -106,14 +106,14 @@ impl Step {
     fn parse(line: &[u8]) -> Option<Step> {
         let text = str::from_utf8(line).unwrap_or_default();
         if let Some(clock) = text.strip_prefix("clock ")
-            && let Ok(clock) = NaiveDateTime::parse_from_str(clock, CLOCK)
+            && let Ok(clock) = NaiveDateTime::parse_from_str(clock, CLOCK_FORMAT)
         {
             return Some(Step::Clock(clock));
         }
-        if let Some(room) = text.strip_prefix("room ")
-            && let Ok(room) = room.parse::<usize>()
+        if let Some(size) = text.strip_prefix("room ")
+            && let Ok(size) = size.parse::<usize>()
         {
-            return Some(Step::Room(room.clamp(1, ROOM_MAX)));
+            return Some(Step::Room(size.clamp(1, OUTPUT_SIZE_MAX)));
         }
         let bytes = unescape(line.strip_prefix(b"> ").unwrap_or(line));
         (!bytes.is_empty()).then_some(Step::Read(bytes))
@@ -123,20 +123,20 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Clock(clock) => write!(f, "clock {}", clock.format(CLOCK)),
-            Step::Room(room) => write!(f, "room {room}"),
-            Step::Read(bytes) => write!(f, "> {}", Readable(bytes)),
+            Step::Clock(clock) => write!(f, "clock {}", clock.format(CLOCK_FORMAT)),
+            Step::Room(size) => write!(f, "room {size}"),
+            Step::Read(bytes) => write!(f, "> {}", Escaped(bytes)),
         }
     }
 }
 
 /// The shortest exact fraction of a second, and a leap second as second 60.
-const CLOCK: &str = "%Y-%m-%d %H:%M:%S%.f";
+const CLOCK_FORMAT: &str = "%Y-%m-%d %H:%M:%S%.f";
 
 /// Displays bytes as in a script.
-pub(super) struct Readable<'a>(pub(super) &'a [u8]);
+pub(super) struct Escaped<'a>(pub(super) &'a [u8]);
 
-impl fmt::Display for Readable<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = self.0.len().saturating_sub(1);
         for (index, byte) in self.0.iter().enumerate() {

@@ -5,7 +5,7 @@ use std::vec::Vec;
 use chrono::NaiveDateTime;
 
 use super::naive::{self, Answer, Conversation};
-use super::script::{Readable, Script};
+use super::script::{Escaped, Script};
 use super::session_under_test::SessionUnderTest;
 use crate::{DATAGRAM_MAX, Framing, Session, answer_datagram};
 
@@ -19,7 +19,7 @@ pub fn check_session(script: &Script) -> Vec<u8> {
 
 /// [`check_session`] against a model that may be wrong.
 pub fn check_session_against(model: Answer, script: &Script) -> Vec<u8> {
-    run_to_end(SessionUnderTest::served(model, script))
+    run_to_end(SessionUnderTest::new(model, script))
 }
 
 /// Checks that a refused client gets only the full notice, whatever it sends.
@@ -30,7 +30,7 @@ pub fn check_refused(script: &Script) -> Vec<u8> {
 /// [`check_refused`] against a model that may be wrong.
 pub fn check_refused_against(model: fn(Framing) -> Conversation, script: &Script) -> Vec<u8> {
     let session = Session::refused(script.framing);
-    run_to_end(SessionUnderTest::new(
+    run_to_end(SessionUnderTest::with_session(
         script,
         session,
         model(script.framing),
@@ -44,23 +44,23 @@ pub fn check_interleaved(scripts: &[Script]) {
 
 /// [`check_interleaved`] against a model that may be wrong.
 pub fn check_interleaved_against(model: Answer, scripts: &[Script]) {
-    let mut runs: Vec<SessionUnderTest<'_>> = scripts
+    let mut sessions: Vec<SessionUnderTest<'_>> = scripts
         .iter()
-        .map(|script| SessionUnderTest::served(model, script))
+        .map(|script| SessionUnderTest::new(model, script))
         .collect();
     let step_count = scripts.iter().map(|script| script.steps.len()).max();
     for index in 0..step_count.unwrap_or(0) {
-        for (run, script) in runs.iter_mut().zip(scripts) {
+        for (session, script) in sessions.iter_mut().zip(scripts) {
             if let Some(step) = script.steps.get(index) {
-                run.step(step);
+                session.step(step);
             }
         }
     }
-    for (mut run, script) in runs.into_iter().zip(scripts) {
-        run.end();
-        let alone = run_to_end(SessionUnderTest::served(model, script));
+    for (mut session, script) in sessions.into_iter().zip(scripts) {
+        session.end();
+        let alone = run_to_end(SessionUnderTest::new(model, script));
         assert_eq!(
-            run.into_sent(),
+            session.into_sent(),
             alone,
             "interleaving changes the replies, in this script:\n\n{script}"
         );
@@ -80,9 +80,9 @@ pub fn check_datagram_against(model: Answer, request: &[u8], now: NaiveDateTime)
     assert!(
         reply == expected.as_deref(),
         "wrong reply to the datagram {} at {now}\nexpected: {}\ngot:      {}\n",
-        Readable(request),
-        Readable(expected.as_deref().unwrap_or(b"(no reply)")),
-        Readable(reply.unwrap_or(b"(no reply)")),
+        Escaped(request),
+        Escaped(expected.as_deref().unwrap_or(b"(no reply)")),
+        Escaped(reply.unwrap_or(b"(no reply)")),
     );
     let Some(reply) = reply else {
         return;
@@ -90,21 +90,21 @@ pub fn check_datagram_against(model: Answer, request: &[u8], now: NaiveDateTime)
     assert!(
         reply.len() <= 32,
         "the reply is too long: {}",
-        Readable(reply)
+        Escaped(reply)
     );
     assert!(
         reply.len() <= 3 * request.len(),
         "amplification of {}",
-        Readable(request)
+        Escaped(request)
     );
     let echo = answer_datagram(reply, now, &mut [0; DATAGRAM_MAX]).map(<[u8]>::to_vec);
-    assert_eq!(echo, None, "a reply is a request: {}", Readable(reply));
+    assert_eq!(echo, None, "a reply is a request: {}", Escaped(reply));
 }
 
-fn run_to_end(mut run: SessionUnderTest<'_>) -> Vec<u8> {
-    for step in &run.script().steps {
-        run.step(step);
+fn run_to_end(mut session: SessionUnderTest<'_>) -> Vec<u8> {
+    for step in &session.script().steps {
+        session.step(step);
     }
-    run.end();
-    run.into_sent()
+    session.end();
+    session.into_sent()
 }

@@ -7,7 +7,7 @@ use std::{format, vec};
 use chrono::NaiveDateTime;
 
 use super::naive::{Answer, Conversation};
-use super::script::{Readable, Script, Step};
+use super::script::{Escaped, Script, Step};
 use crate::{Framing, Progress, RequestCounts, Session, Status};
 
 /// One run of a script. After every step, it asserts that the session has sent the same bytes as the model.
@@ -24,14 +24,14 @@ pub(super) struct SessionUnderTest<'a> {
 
 impl<'a> SessionUnderTest<'a> {
     /// Starts a session with the script's service and framing, and a model that replies with `answer`.
-    pub(super) fn served(answer: Answer, script: &'a Script) -> SessionUnderTest<'a> {
+    pub(super) fn new(answer: Answer, script: &'a Script) -> SessionUnderTest<'a> {
         let session = Session::new(script.service, script.framing);
         let model = Conversation::new(answer, script.service, script.framing);
-        SessionUnderTest::new(script, session, model)
+        SessionUnderTest::with_session(script, session, model)
     }
 
     /// Starts a session and its model before the first step.
-    pub(super) fn new(
+    pub(super) fn with_session(
         script: &'a Script,
         session: Session,
         model: Conversation,
@@ -41,7 +41,7 @@ impl<'a> SessionUnderTest<'a> {
             session,
             model,
             now: Script::clock_at_start(),
-            output: vec![0; Script::ROOM_AT_START],
+            output: vec![0; Script::INITIAL_OUTPUT_SIZE],
             sent: Vec::new(),
             requests: 0,
         }
@@ -53,22 +53,22 @@ impl<'a> SessionUnderTest<'a> {
     pub(super) fn step(&mut self, step: &Step) -> &[u8] {
         match step {
             Step::Clock(now) => self.now = *now,
-            Step::Room(room) => self.output = vec![0; *room],
+            Step::Room(size) => self.output = vec![0; *size],
             Step::Read(bytes) => {
                 self.model.read(bytes, self.now);
-                return self.exchange(bytes, false);
+                return self.run(bytes, false);
             }
         }
-        self.exchange(&[], false)
+        self.run(&[], false)
     }
 
     /// Ends the input, and returns the bytes that the session sends. Later calls must send nothing.
     pub(super) fn end(&mut self) -> &[u8] {
         self.model.end(self.now);
         let start = self.sent.len();
-        self.exchange(&[], true);
-        self.exchange(b"day\n", false);
-        self.exchange(&[], true);
+        self.run(&[], true);
+        self.run(b"day\n", false);
+        self.run(&[], true);
         &self.sent[start..]
     }
 
@@ -83,7 +83,7 @@ impl<'a> SessionUnderTest<'a> {
     }
 
     /// Returns the size of the output buffers in bytes.
-    pub(super) fn room(&self) -> usize {
+    pub(super) fn output_size(&self) -> usize {
         self.output.len()
     }
 
@@ -93,7 +93,7 @@ impl<'a> SessionUnderTest<'a> {
     }
 
     /// Runs the session until it needs input or closes, and returns the bytes that it sends.
-    fn exchange(&mut self, mut input: &[u8], is_last: bool) -> &[u8] {
+    fn run(&mut self, mut input: &[u8], is_last: bool) -> &[u8] {
         let start = self.sent.len();
         loop {
             let progress = match is_last {
@@ -169,8 +169,8 @@ impl<'a> SessionUnderTest<'a> {
         format!(
             "{what}, in this script:\n\n{}\nexpected: {}\ngot:      {}\n",
             self.script,
-            Readable(&self.model.sent),
-            Readable(&self.sent),
+            Escaped(&self.model.sent),
+            Escaped(&self.sent),
         )
     }
 }

@@ -79,8 +79,11 @@ pub fn cuts() -> impl Strategy<Value = Vec<usize>> {
 
 /// A step that sets the clock or the output buffer size.
 fn setting() -> impl Strategy<Value = Step> {
-    let room = prop_oneof![2 => 1..=3_usize, 2 => 1..=40_usize, 1 => 1..=200_usize];
-    prop_oneof![instant().prop_map(Step::Clock), room.prop_map(Step::Room)]
+    let output_size = prop_oneof![2 => 1..=3_usize, 2 => 1..=40_usize, 1 => 1..=200_usize];
+    prop_oneof![
+        instant().prop_map(Step::Clock),
+        output_size.prop_map(Step::Room)
+    ]
 }
 
 fn cut(mut bytes: &[u8], pieces: Vec<Piece>) -> Vec<Step> {
@@ -127,8 +130,8 @@ pub fn line() -> impl Strategy<Value = Vec<u8>> {
 /// A command or a near miss.
 pub fn command() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        8 => named(is_asking),
-        1 => named(|command| !is_asking(command)),
+        8 => named(keeps_open),
+        1 => named(|command| !keeps_open(command)),
         4 => digits().prop_map(String::into_bytes),
         4 => near_miss(),
         1 => vec(any::<u8>(), 0..12),
@@ -136,13 +139,13 @@ pub fn command() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Whether the conversation continues after this command.
-fn is_asking(command: &Command) -> bool {
+fn keeps_open(command: &Command) -> bool {
     !Request::Command(*command).is_quit()
 }
 
 /// One of the commands that satisfy the predicate, in mixed case.
-fn named(is_one: impl Fn(&Command) -> bool) -> impl Strategy<Value = Vec<u8>> {
-    let commands = Command::ALL.into_iter().filter(is_one);
+fn named(predicate: impl Fn(&Command) -> bool) -> impl Strategy<Value = Vec<u8>> {
+    let commands = Command::ALL.into_iter().filter(predicate);
     let names: Vec<_> = commands.map(Command::name).collect();
     (select(names), any::<u16>()).prop_map(|(name, capitals)| {
         let mut name = name.as_bytes().to_vec();
@@ -161,7 +164,7 @@ pub fn digits() -> impl Strategy<Value = String> {
 }
 
 fn near_miss() -> impl Strategy<Value = Vec<u8>> {
-    let few: &[&[u8]] = &[
+    let examples: &[&[u8]] = &[
         b"",
         b" ",
         b"\r",
@@ -207,10 +210,10 @@ fn near_miss() -> impl Strategy<Value = Vec<u8>> {
     ];
     let long = "[a-z ]{8,40}".prop_map(String::into_bytes);
     // A neighbour of the digits in ASCII, or any byte.
-    let spoiler = prop_oneof![select(b"/:".to_vec()), any::<u8>()];
-    let spoilt = (digits(), spoiler, digits())
+    let middle = prop_oneof![select(b"/:".to_vec()), any::<u8>()];
+    let corrupted = (digits(), middle, digits())
         .prop_map(|(before, byte, after)| [before.as_bytes(), &[byte], after.as_bytes()].concat());
-    prop_oneof![4 => select(few).prop_map(<[u8]>::to_vec), 1 => long, 2 => spoilt]
+    prop_oneof![4 => select(examples).prop_map(<[u8]>::to_vec), 1 => long, 2 => corrupted]
 }
 
 /// A datagram: a request, a near miss, or neither.
@@ -218,7 +221,7 @@ pub fn datagram() -> impl Strategy<Value = Vec<u8>> {
     let ends: &[&str] = &[
         "", "", "\n", "\n", "\r\n", "\r\n", "\r", "\n\n", "\r\r\n", " ", "\0",
     ];
-    let request = (named(is_asking), select(ends))
+    let request = (named(keeps_open), select(ends))
         .prop_map(|(command, end)| [command.as_slice(), end.as_bytes()].concat());
     prop_oneof![4 => request, 1 => line(), 1 => server_bytes(), 1 => vec(any::<u8>(), 0..1500)]
 }
@@ -238,8 +241,8 @@ pub fn server_bytes() -> impl Strategy<Value = Vec<u8>> {
         1 => vec(any::<u8>(), 0..200),
     ];
     let end = select(vec!["\n", "\n", "\n", "\n", "\n", "\r\n", ""]);
-    let ended = (line, end).prop_map(|(line, end)| [line.as_slice(), end.as_bytes()].concat());
-    vec(ended, 0..8).prop_map(|lines| lines.concat())
+    let terminated = (line, end).prop_map(|(line, end)| [line.as_slice(), end.as_bytes()].concat());
+    vec(terminated, 0..8).prop_map(|lines| lines.concat())
 }
 
 /// The replies with a fixed text.

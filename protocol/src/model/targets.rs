@@ -40,9 +40,9 @@ pub fn session(input: &[u8]) {
     let reads = bytes
         .split(|byte| *byte == b'|')
         .filter(|read| !read.is_empty());
-    for room in [Script::ROOM_AT_START, 1] {
+    for output_size in [Script::INITIAL_OUTPUT_SIZE, 1] {
         let steps = reads.clone().map(|read| Step::Read(read.to_vec()));
-        let steps = [Step::Room(room)].into_iter().chain(steps).collect();
+        let steps = [Step::Room(output_size)].into_iter().chain(steps).collect();
         check_session(&Script {
             service,
             framing,

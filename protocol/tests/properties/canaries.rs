@@ -163,14 +163,14 @@ fn wrong_datagrams_are_caught() {
 #[test]
 fn wrong_readings_of_replies_are_caught() {
     fn knows_no_leap_second(line: &[u8]) -> Option<Reply> {
-        naive::reply(line).filter(|reply| !reply.to_string().ends_with(":60"))
+        naive::parse_reply(line).filter(|reply| !reply.to_string().ends_with(":60"))
     }
     fn does_not_mind_leading_zeros(line: &[u8]) -> Option<Reply> {
         let sum = || str::from_utf8(line).ok()?.parse().ok().map(Reply::Sum);
-        naive::reply(line).or_else(sum)
+        naive::parse_reply(line).or_else(sum)
     }
     fn has_another_century(line: &[u8]) -> Option<Reply> {
-        match naive::reply(line)? {
+        match naive::parse_reply(line)? {
             Reply::Date(date) if line.starts_with(b"7") => {
                 Some(Reply::Date(date + Days::new(36_525)))
             }
@@ -181,7 +181,7 @@ fn wrong_readings_of_replies_are_caught() {
         knows_no_leap_second,
         does_not_mind_leading_zeros,
         has_another_century,
-    ] as [naive::Read; 3]
+    ] as [naive::ParseReply; 3]
     {
         caught((server_bytes(), cuts()), |(bytes, cuts)| {
             check_replies_against(wrong, &bytes, &cuts);
