@@ -46,7 +46,7 @@ pub fn answer(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<S
     (Some(reply), false)
 }
 
-/// Returns the last `length` bytes of `text`: a date without its century, or without the fifth digit of its year.
+/// Returns the last `length` bytes of `text`, to remove the century or the fifth digit of a year.
 fn last_bytes(length: usize, text: String) -> String {
     text[text.len() - length..].into()
 }
@@ -100,12 +100,12 @@ impl Conversation {
     /// Processes the bytes of one read at `now`.
     pub fn read(&mut self, bytes: &[u8], now: NaiveDateTime) {
         if self.framing == Framing::Read {
-            return self.command(bytes, now);
+            return self.process_command(bytes, now);
         }
         self.unfinished.extend(bytes);
         while let Some(line_end) = self.unfinished.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.unfinished.drain(..=line_end).collect();
-            self.line(&line[..line_end], now);
+            self.process_line(&line[..line_end], now);
         }
     }
 
@@ -113,7 +113,7 @@ impl Conversation {
     pub fn end(&mut self, now: NaiveDateTime) {
         let line = self.unfinished.clone();
         if !line.is_empty() {
-            self.line(&line, now);
+            self.process_line(&line, now);
         }
         self.is_closed = true;
     }
@@ -123,13 +123,13 @@ impl Conversation {
         !self.is_closed && !self.unfinished.is_empty()
     }
 
-    fn line(&mut self, line: &[u8], now: NaiveDateTime) {
+    fn process_line(&mut self, line: &[u8], now: NaiveDateTime) {
         let line = String::from_utf8_lossy(line);
         let line = line.strip_suffix('\r').unwrap_or(&line);
-        self.command(line.trim_matches([' ', '\t']).as_bytes(), now);
+        self.process_command(line.trim_matches([' ', '\t']).as_bytes(), now);
     }
 
-    fn command(&mut self, command: &[u8], now: NaiveDateTime) {
+    fn process_command(&mut self, command: &[u8], now: NaiveDateTime) {
         if self.is_closed {
             return;
         }
