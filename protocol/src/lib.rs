@@ -1,18 +1,19 @@
 //! The chime protocol: its specification, and a sans-I/O state machine that implements it.
 //!
-//! chime is a small request/reply protocol. Over TCP, a client requests the day, the date, the time or the sum of
-//! a string of digits, and the server sends one line of text per request. Over UDP, it requests only the time.
+//! chime is a small request/reply protocol. Over TCP, a client requests the day, the date, the time or the
+//! sum of a string of digits, and the server sends one line of text per request. Over UDP, a client requests
+//! the day, the date or the time.
 //!
-//! This crate opens no sockets, reads no clock, allocates nothing and spawns nothing. Bytes and the time come in
-//! as arguments, and bytes go out. So every behaviour can be tested exactly, and any runtime or simulator can
-//! drive it.
+//! This crate is **not** a server or a client: it opens no sockets, reads no clock, allocates nothing and
+//! spawns nothing. Bytes and the time come in as arguments, and bytes go out. So every behaviour can be tested
+//! exactly, and any runtime or simulator can drive it.
 //!
 //! | side | TCP | UDP |
 //! | --- | --- | --- |
 //! | server | [`Session`]: the bytes of a client and the time in, replies out | [`answer_datagram`] |
-//! | client | [`RequestDecoder`] for the bytes it sends, [`ReplyDecoder`] for the bytes it receives | [`Reply::parse`] |
+//! | client | [`ReplyDecoder`] for the bytes received, [`RequestDecoder`] for the bytes sent | [`Reply::parse`] |
 //!
-//! The crates `chime-server` and `chime-client` add the sockets and the clock, and `chime-sim-tests` runs both in a
+//! The crates `chime-server` and `chime-client` add the sockets and the clock. `chime-sim-tests` runs both in a
 //! deterministic simulation. The feature `model` adds a naive model of the protocol and the checks against it.
 //!
 //! This page has [an example and the grammar](#a-conversation), [the rules](#rules), and

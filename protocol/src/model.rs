@@ -4,8 +4,8 @@
 //! [`Script`] or bytes and calls a `check_` function. The function panics if the state machine and the model
 //! differ, with the script, the expected bytes and the actual bytes.
 //!
-//! Each check has a variant that takes the model as an argument (`_against` or `_with`), so that canary tests can
-//! show that it catches a wrong model.
+//! Each check has a variant that takes the model as an argument (`_against` or `_with`), so that canary tests
+//! can show that it catches a wrong model.
 //!
 //! ```
 //! use chime_protocol::model::{Script, check_session};

@@ -43,7 +43,7 @@ pub enum Reply {
     Farewell,
     /// The error for a request that is not a command of the service.
     CommandError,
-    /// The error of [`Service::DigitSum`](crate::Service::DigitSum) for a request that is not a string of digits.
+    /// The error of the service `digit-sum` for a request that is not a string of digits.
     DigitError,
 }
 

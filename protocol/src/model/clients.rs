@@ -12,13 +12,13 @@ use crate::{Command, Framing, Reply, ReplyDecoder, Request, RequestDecoder, Serv
 
 /// Checks that a [`ReplyDecoder`] and the model decode arbitrary server bytes alike.
 ///
-/// The bytes arrive in pieces of the lengths `cuts`, then the rest in one piece. The two are compared after every
-/// piece.
+/// The bytes arrive in pieces of the lengths `cuts`, then the rest in one piece. The two are compared after
+/// every piece.
 pub fn check_replies(bytes: &[u8], cuts: &[usize]) {
     check_replies_against(naive::parse_reply, bytes, cuts);
 }
 
-/// [`check_replies`] against a model that may be wrong.
+/// [`check_replies`] against the given model, for canary tests.
 pub fn check_replies_against(model: naive::ParseReply, bytes: &[u8], cuts: &[usize]) {
     let mut replies = ReplyDecoder::new();
     let mut unread = Vec::new();
@@ -44,13 +44,13 @@ pub fn check_replies_against(model: naive::ParseReply, bytes: &[u8], cuts: &[usi
 /// Checks a client against a server of this protocol: each request gets one reply, in order and of the matching
 /// kind.
 ///
-/// The server receives the reads of `script`. The client receives the replies in pieces of the output buffer size.
-/// The framing is always `line`.
+/// The server receives the reads of `script`. The client receives the replies in pieces of the output buffer
+/// size. The framing is always `line`.
 pub fn check_client_against_server(script: &Script) {
     check_client_against_server_with(is_reply_to, script);
 }
 
-/// [`check_client_against_server`] with a predicate for matching replies that may be wrong.
+/// [`check_client_against_server`] with the given predicate for matching replies, for canary tests.
 pub fn check_client_against_server_with(
     is_reply_to: fn(Service, Request, Reply) -> bool,
     script: &Script,

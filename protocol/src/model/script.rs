@@ -8,7 +8,7 @@ use chrono::{NaiveDate, NaiveDateTime};
 
 use crate::{Framing, Service};
 
-/// The largest output buffer that a script offers, in bytes.
+/// The maximum size of the output buffers of a script, in bytes.
 pub const OUTPUT_SIZE_MAX: usize = 65_536;
 
 /// The events at the server's side of one conversation.

@@ -17,7 +17,7 @@ pub fn check_session(script: &Script) -> Vec<u8> {
     check_session_against(naive::answer, script)
 }
 
-/// [`check_session`] against a model that may be wrong.
+/// [`check_session`] against the given model, for canary tests.
 pub fn check_session_against(model: Answer, script: &Script) -> Vec<u8> {
     run_to_end(SessionUnderTest::new(model, script))
 }
@@ -27,7 +27,7 @@ pub fn check_refused(script: &Script) -> Vec<u8> {
     check_refused_against(Conversation::refused, script)
 }
 
-/// [`check_refused`] against a model that may be wrong.
+/// [`check_refused`] against the given model, for canary tests.
 pub fn check_refused_against(model: fn(Framing) -> Conversation, script: &Script) -> Vec<u8> {
     let session = Session::refused(script.framing);
     run_to_end(SessionUnderTest::with_session(
@@ -42,7 +42,7 @@ pub fn check_interleaved(scripts: &[Script]) {
     check_interleaved_against(naive::answer, scripts);
 }
 
-/// [`check_interleaved`] against a model that may be wrong.
+/// [`check_interleaved`] against the given model, for canary tests.
 pub fn check_interleaved_against(model: Answer, scripts: &[Script]) {
     let mut sessions: Vec<SessionUnderTest<'_>> = scripts
         .iter()
@@ -72,7 +72,7 @@ pub fn check_datagram(request: &[u8], now: NaiveDateTime) {
     check_datagram_against(naive::answer, request, now);
 }
 
-/// [`check_datagram`] against a model that may be wrong.
+/// [`check_datagram`] against the given model, for canary tests.
 pub fn check_datagram_against(model: Answer, request: &[u8], now: NaiveDateTime) {
     let mut buffer = [0; DATAGRAM_MAX];
     let reply = answer_datagram(request, now, &mut buffer);

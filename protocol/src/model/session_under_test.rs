@@ -62,7 +62,7 @@ impl<'a> SessionUnderTest<'a> {
         self.run(&[], false)
     }
 
-    /// Ends the input, and returns the bytes that the session sends. Later calls must send nothing.
+    /// Ends the input, checks that later calls send nothing, and returns the bytes that the session sends.
     pub(super) fn end(&mut self) -> &[u8] {
         self.model.end(self.now);
         let start = self.sent.len();
