@@ -1,4 +1,4 @@
-//! The server's conversation over a stream that reads and writes little, waits, and fails.
+//! The server's conversation over a stream with short reads and writes, pending polls and errors.
 #![no_main]
 
 use chime_server::model::{StreamScript, check_converse};

@@ -1,4 +1,4 @@
-//! A script: reads, output buffers, times.
+//! A session driven by a script: reads, output buffer sizes, times.
 #![no_main]
 
 use chime_protocol::model::Script;

@@ -1,4 +1,4 @@
-//! Anyone's bytes against the client's side.
+//! The bytes of an untrusted server against the client's side.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| chime_protocol::model::targets::replies(input));

@@ -1,4 +1,4 @@
-//! A client and a server wired together.
+//! A client against a server.
 #![no_main]
 
 use chime_protocol::model::Script;

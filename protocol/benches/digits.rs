@@ -1,7 +1,7 @@
-//! How fast digits are summed, beside how fast one core can read the same memory at all.
+//! Throughput of the digit sum, compared with one core reading the same memory.
 //!
-//! `cargo bench -p chime-protocol --bench digits` ends with the ratio of the two: the aim is 0.9 where
-//! the digits do not fit a cache, and 15 GB/s where they do.
+//! `cargo bench -p chime-protocol --bench digits` prints the ratio of the two at the end. The goal is 0.9 if
+//! the digits do not fit in a cache, and 15 GB/s if they do.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use criterion::{Criterion, Throughput};
 
 use conversation::Server;
 
-#[expect(dead_code, reason = "digits are sent by no other means")]
+#[expect(dead_code, reason = "digits have no datagrams")]
 mod conversation;
 
-/// Lengths of a line of digits in bytes, with their names.
+/// The lengths of the lines of digits in bytes, with their names.
 const LENGTHS: [(usize, &str); 5] = [
     (16, "16 B"),
     (1 << 10, "1 KiB"),
@@ -41,7 +41,7 @@ fn main() {
     }
 }
 
-/// Measures both on the same memory, one after the other.
+/// Measures summing and reading `line`, one after the other.
 fn compare(criterion: &mut Criterion, line: &[u8], name: &str) {
     let mut server = Server::new();
     let mut session = server.welcomed();
@@ -53,7 +53,7 @@ fn compare(criterion: &mut Criterion, line: &[u8], name: &str) {
     group.bench_function("read", |bencher| bencher.iter(|| read(line)));
 }
 
-/// Measures both by turns, so that whatever else the machine does slows both, and prints medians.
+/// Measures summing and reading in alternation, so that other load slows both, and prints medians.
 fn print_ratio(line: &[u8], name: &str) {
     let mut server = Server::new();
     let mut session = server.welcomed();
@@ -67,10 +67,10 @@ fn print_ratio(line: &[u8], name: &str) {
     });
     rounds.sort_by(|one, other| one.0.total_cmp(&other.0));
     let (ratio, sum) = rounds[rounds.len() / 2];
-    println!("digits, {name:>7}: {sum:5.1} GB/s, {ratio:.2} of the speed at which memory is read");
+    println!("digits, {name:>7}: {sum:5.1} GB/s, {ratio:.2} of the memory read throughput");
 }
 
-/// How fast `work` reads `line`, in GB/s.
+/// Returns the throughput at which `work` reads `line`, in GB/s.
 fn rate(line: &[u8], repeats: usize, mut work: impl FnMut()) -> f64 {
     let start = Instant::now();
     for _ in 0..repeats {
@@ -79,7 +79,7 @@ fn rate(line: &[u8], repeats: usize, mut work: impl FnMut()) -> f64 {
     (line.len() * repeats) as f64 / start.elapsed().as_secs_f64() / 1e9
 }
 
-/// Reads memory as fast as can be: nothing that looks at each byte is faster.
+/// Reads memory with the cheapest operation that uses every byte.
 fn read(memory: &[u8]) -> u64 {
     let (words, _) = black_box(memory).as_chunks();
     words

@@ -1,8 +1,8 @@
-//! How many instructions the hot paths take: a figure that a busy machine does not disturb, so that a
-//! regression of one percent can be seen.
+//! Instruction counts of the hot paths. Other load does not affect them, so a regression of one percent is
+//! visible.
 //!
-//! `cargo bench -p chime-protocol --bench instructions` needs valgrind; without it, it says so and ends.
-//! A case runs in a process of its own, under callgrind, which counts what happens inside `measured`.
+//! `cargo bench -p chime-protocol --bench instructions` needs valgrind, and skips everything without it.
+//! Each case runs in its own process under callgrind, which counts the instructions inside `measured`.
 
 use std::io::ErrorKind;
 use std::process::Command;
@@ -12,12 +12,12 @@ use conversation::{DATAGRAMS, Server};
 
 mod conversation;
 
-/// A hot path: its name, how often it is taken, and by what.
+/// A hot path: its name, the number of repetitions, and the work.
 type Case = (&'static str, usize, Work);
 
 #[derive(Clone, Copy)]
 enum Work {
-    /// A session reads this, again and again, in one piece.
+    /// A session reads this text, repeated, in one read.
     Input(&'static str),
     Datagrams,
     Conversations,
@@ -42,17 +42,17 @@ fn main() {
             let case = CASES
                 .into_iter()
                 .find(|case| Some(case.0) == name.as_deref());
-            run(case.expect("a case is run by its name"));
+            run(case.expect("--case needs the name of a case"));
         }
         _ => CASES.into_iter().for_each(run),
     }
 }
 
-/// Prints the instructions of each case.
+/// Prints the instruction count of each case.
 fn count_all() {
     for (name, count, _) in CASES {
         let Some(instructions) = count_instructions(name) else {
-            println!("skipped: there is no valgrind here");
+            println!("skipped: valgrind not found");
             return;
         };
         let each = instructions as f64 / count as f64;
@@ -60,9 +60,9 @@ fn count_all() {
     }
 }
 
-/// Runs a case under callgrind; `None` without valgrind.
+/// Runs a case under callgrind. Returns `None` if valgrind is not installed.
 fn count_instructions(name: &str) -> Option<u64> {
-    let this = std::env::current_exe().expect("a benchmark is a file");
+    let this = std::env::current_exe().expect("the benchmark has a path");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg("--toggle-collect=*::measured*")
@@ -78,7 +78,7 @@ fn count_instructions(name: &str) -> Option<u64> {
         .lines()
         .find_map(|line| line.split_once("Collected : "));
     let instructions = collected.and_then(|(_, instructions)| instructions.trim().parse().ok());
-    Some(instructions.unwrap_or_else(|| panic!("callgrind counts instructions: {report}")))
+    Some(instructions.unwrap_or_else(|| panic!("no instruction count in the report: {report}")))
 }
 
 fn run((_, count, work): Case) {
@@ -97,7 +97,7 @@ fn measured(work: Work, count: usize, input: &[u8], server: &mut Server, session
         Work::Input(_) => server.converse(session, input),
         Work::Datagrams => {
             for request in DATAGRAMS.into_iter().cycle().take(count) {
-                server.answer(request);
+                server.serve_datagram(request);
             }
         }
         Work::Conversations => {

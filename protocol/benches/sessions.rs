@@ -1,4 +1,4 @@
-//! How many commands, conversations and datagrams one core answers a second.
+//! The number of commands, conversations and datagrams that one core serves per second.
 //!
 //! `cargo bench -p chime-protocol --bench sessions`
 
@@ -11,7 +11,7 @@ use conversation::{DATAGRAMS, Server};
 
 mod conversation;
 
-/// Requests that are sent ahead of their replies, all in one read.
+/// The number of pipelined requests.
 const PIPELINED: usize = 1_000;
 
 /// One request of each kind.
@@ -33,7 +33,7 @@ fn chunks(criterion: &mut Criterion) {
     }
 }
 
-/// Measures the answers to `input`, which comes in reads of `size` bytes.
+/// Measures a session that reads `input` in chunks of `size` bytes.
 fn pipelined(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, input: &[u8], size: usize) {
     let mut server = Server::new();
     let mut session = server.welcomed();
@@ -65,7 +65,7 @@ fn datagrams(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for request in DATAGRAMS {
         group.bench_function(request.trim_end(), |bencher| {
-            bencher.iter(|| server.answer(request));
+            bencher.iter(|| server.serve_datagram(request));
         });
     }
 }

@@ -1,4 +1,4 @@
-//! The whole service over UDP.
+//! The service over UDP.
 
 use chrono::NaiveDateTime;
 
@@ -8,11 +8,11 @@ use crate::request::Command;
 /// The length of the longest datagram that [`answer_datagram`] returns, in bytes.
 pub const DATAGRAM_MAX: usize = 32;
 
-/// The reply to one datagram, written to `buffer`; `None` where silence is due.
+/// Writes the reply to one datagram to `buffer` and returns it, or `None` if the datagram gets no reply.
 ///
-/// A request is `send time`, `day`, `date` or `time` in any letter case, then LF, CRLF or nothing. Only
-/// such a request is ever answered, and no answer is one, so two servers that are made to talk to each
-/// other stop after one datagram. An answer is at most three times as long as its request.
+/// A request is `send time`, `day`, `date` or `time` in any letter case, then LF, CRLF or nothing. Anything
+/// else gets no reply, and no reply is itself a request, so two servers that are tricked into talking to each
+/// other stop after one datagram. A reply is at most three times as long as its request.
 ///
 /// ```
 /// use chime_protocol::{DATAGRAM_MAX, answer_datagram};

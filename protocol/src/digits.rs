@@ -1,23 +1,23 @@
-//! The digit sum: safe code that the compiler turns into vector code.
+//! The digit sum, in safe code that the compiler vectorizes.
 
-/// Bytes that are looked at together: at most 28, so that their sum fits a byte (28 × 9 = 252).
+/// Bytes that are summed together: at most 28, so that their sum fits a byte (28 × 9 = 252).
 const ROW: usize = 16;
 
-/// Rows of a long line that are read before it is asked whether all of them were digits.
+/// Rows of a long line between two checks that all bytes were digits.
 const ROWS: usize = 8;
 
-/// The number of ASCII digits that `text` starts with, and their sum.
-pub(crate) fn leading(text: &[u8]) -> (usize, u64) {
+/// Returns the number of ASCII digits that `text` starts with, and their sum.
+pub(crate) fn sum_leading(text: &[u8]) -> (usize, u64) {
     let (all_rows, _) = text.as_chunks();
     let mut rows = all_rows;
     let mut sum = 0;
-    // Most lines end in the first row; a block of rows would be read in vain.
-    if let Some(row_sum) = take::<1>(&mut rows) {
+    // Most lines end in the first row, where reading a block of rows would be wasted.
+    if let Some(row_sum) = take_rows::<1>(&mut rows) {
         sum += row_sum;
-        while let Some(block_sum) = take::<ROWS>(&mut rows) {
+        while let Some(block_sum) = take_rows::<ROWS>(&mut rows) {
             sum += block_sum;
         }
-        while let Some(row_sum) = take::<1>(&mut rows) {
+        while let Some(row_sum) = take_rows::<1>(&mut rows) {
             sum += row_sum;
         }
     }
@@ -32,8 +32,9 @@ pub(crate) fn leading(text: &[u8]) -> (usize, u64) {
     (length, sum)
 }
 
-/// Takes `COUNT` rows off the front, if they are there and all digits, and returns the sum of these.
-fn take<const COUNT: usize>(rows: &mut &[[u8; ROW]]) -> Option<u64> {
+/// Takes `COUNT` rows off the front and returns the sum of their digits. Returns `None` and takes nothing if
+/// there are fewer rows or a byte is not a digit.
+fn take_rows<const COUNT: usize>(rows: &mut &[[u8; ROW]]) -> Option<u64> {
     let (block, rest) = rows.split_first_chunk::<COUNT>()?;
     let mut all_digits = true;
     let mut sum = 0;

@@ -1,17 +1,17 @@
-//! The checks of this crate, and the naive model that they compare the machine with.
+//! Differential checks of this crate against a naive model.
 //!
-//! One body of checks serves every engine: property tests, fuzzers, the replay of seeds, simulations. An
-//! engine makes up a [`Script`], or bytes, and calls a `check_` function, which panics where the machine
-//! is wrong, with the script, what was expected and what came.
+//! Property tests, fuzzers, the replay of seeds and simulations share these checks. An engine generates a
+//! [`Script`] or bytes and calls a `check_` function. The function panics if the state machine and the model
+//! differ, with the script, the expected bytes and the actual bytes.
 //!
-//! Each check has a form ending in `_against` that takes the model as an argument, so that a test can
-//! show that a wrong model is caught. A check that nothing can fail is worth nothing.
+//! Each check has a variant that takes the model as an argument (`_against` or `_with`), so that canary tests
+//! can show that it catches a wrong model.
 //!
 //! ```
 //! use chime_protocol::model::{Script, check_session};
 //!
 //! let script = Script::parse(br"
-//! ## Half a command, then its end, through buffers of 7 bytes, one second to midnight.
+//! ## A command in two reads, through buffers of 7 bytes, one second before midnight.
 //! clock 2026-11-21 23:59:59
 //! room 7
 //! > da
@@ -35,7 +35,7 @@ pub use clients::{
     check_client_against_server, check_client_against_server_with, check_replies,
     check_replies_against,
 };
-pub use script::{ROOM_MAX, Script, Step};
+pub use script::{OUTPUT_SIZE_MAX, Script, Step};
 pub use servers::{
     check_datagram, check_datagram_against, check_interleaved, check_interleaved_against,
     check_refused, check_refused_against, check_session, check_session_against,

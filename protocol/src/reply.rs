@@ -1,4 +1,4 @@
-//! What a server says, as values and as text: the only file that holds text a user sees.
+//! The replies of a server, as values and as text. All text that a user sees is in this file.
 
 use core::fmt;
 
@@ -23,9 +23,9 @@ const DIGIT_ERROR: &str = "Please enter a valid String of Digits or type 'quit' 
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The first thing a server says to a client that it serves.
+    /// The welcome, sent as soon as a client is connected.
     Welcome,
-    /// What a server says in place of the welcome to a client that it has no room for.
+    /// The full notice, sent in place of the welcome by a server at its connection limit.
     Full,
     /// The weekday, in English.
     Weekday(Weekday),
@@ -39,11 +39,11 @@ pub enum Reply {
     Sum(u64),
     /// The commands, in one line.
     Help,
-    /// The last thing a server says to a client that quits.
+    /// The farewell, sent before the server closes after `quit` or `exit`.
     Farewell,
-    /// The request is no command.
+    /// The error for a request that is not a command of the service.
     CommandError,
-    /// The request is no string of digits: said by a service that offers nothing else.
+    /// The error of the service `digit-sum` for a request that is not a string of digits.
     DigitError,
 }
 
@@ -51,9 +51,9 @@ impl Reply {
     /// The length of the longest reply, in bytes, without a line end.
     pub const TEXT_MAX: usize = HELP.len();
 
-    /// Reads the text of a reply; `None` if no server says that.
+    /// Parses the text of a reply, without a line end. Returns `None` if no server sends this text.
     ///
-    /// A date comes without its century: it is taken to lie between 1970 and 2069.
+    /// A date has no century on the wire, and is taken to be between 1970 and 2069.
     pub fn parse(text: &[u8]) -> Option<Reply> {
         let text = str::from_utf8(text).ok()?;
         let reply = match text {
@@ -65,7 +65,7 @@ impl Reply {
             DIGIT_ERROR => Reply::DigitError,
             _ => Reply::parse_value(text)?,
         };
-        // The readers of values know more spellings than a server uses.
+        // The parsers of values accept more spellings than a server sends.
         let mut line = [0; LINE_MAX];
         let length = reply.write_line(&mut line);
         (line[..length - 1] == *text.as_bytes()).then_some(reply)
@@ -130,7 +130,7 @@ impl fmt::Display for Reply {
 /// The length of the longest reply with its LF, in bytes.
 pub(crate) const LINE_MAX: usize = Reply::TEXT_MAX + 1;
 
-/// A reply being put into text: by hand, because most of the time of an answer is spent here.
+/// A reply that is being formatted, without `core::fmt`: most of the time of a request is spent here.
 struct Line<'a> {
     bytes: &'a mut [u8; LINE_MAX],
     length: usize,
@@ -142,7 +142,7 @@ impl Line<'_> {
         self.length += text.len();
     }
 
-    /// The last `DIGITS` digits of `number`, with leading zeros.
+    /// Appends the last `DIGITS` digits of `number`, with leading zeros.
     fn push_digits<const DIGITS: usize>(&mut self, mut number: u32) {
         let mut digits = [b'0'; DIGITS];
         for digit in digits.iter_mut().rev() {
@@ -162,7 +162,7 @@ impl Line<'_> {
         self.length += length;
     }
 
-    /// The date, with the last `YEAR_DIGITS` digits of its year.
+    /// Appends the date, with the last `YEAR_DIGITS` digits of its year.
     fn push_date<const YEAR_DIGITS: usize>(&mut self, date: NaiveDate) {
         self.push_digits::<YEAR_DIGITS>(date.year().unsigned_abs());
         self.push("-");
@@ -171,7 +171,7 @@ impl Line<'_> {
         self.push_digits::<2>(date.day());
     }
 
-    /// The time of day to the second; in a leap second the seconds are 60.
+    /// Appends the time of day to the second. In a leap second the seconds are 60.
     fn push_time(&mut self, time: NaiveTime) {
         let leap = time.nanosecond() / 1_000_000_000;
         self.push_digits::<2>(time.hour());

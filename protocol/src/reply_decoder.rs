@@ -1,13 +1,13 @@
-//! The client's side: where replies end in a server's bytes, and what they say.
+//! The client's side: decodes the replies in a server's bytes.
 
 use core::{fmt, mem};
 
 use crate::reply::Reply;
 
-/// Cuts a server's bytes into lines and recognises the reply in each, in constant memory.
+/// Splits a server's bytes into lines and parses the reply in each, in constant memory.
 ///
-/// Nothing is assumed of the server: a line that no server of this protocol sends is [`UnknownReply`], and
-/// so is the start of a line that is too long for a reply.
+/// The server is not trusted: a line that is not a reply of this protocol is an [`UnknownReply`], and so is the
+/// start of a line that is longer than any reply.
 ///
 /// ```
 /// use chime_protocol::{ReplyDecoder, Reply};
@@ -27,7 +27,7 @@ pub struct ReplyDecoder {
 }
 
 impl ReplyDecoder {
-    /// Starts before the first byte.
+    /// Creates a decoder for the start of a stream.
     pub const fn new() -> ReplyDecoder {
         ReplyDecoder {
             line: [0; Reply::TEXT_MAX],
@@ -35,14 +35,17 @@ impl ReplyDecoder {
         }
     }
 
-    /// Takes bytes off the front of `input` until a line is complete or too long, and returns what it
-    /// says; `None` when `input` is used up before that.
+    /// Takes bytes off the front of `input` until a line is complete or too long, and returns its reply.
+    /// Returns `None` if `input` is used up before that.
     ///
-    /// After an [`UnknownReply`] the conversation is best given up; what follows is read as another line.
+    /// After an [`UnknownReply`], callers should close the connection. Later bytes are decoded as another line.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Result<Reply, UnknownReply>> {
-        let room = Reply::TEXT_MAX - self.length;
-        let line_end = input.iter().take(room + 1).position(|byte| *byte == b'\n');
-        let (text, rest) = input.split_at(line_end.unwrap_or(room.min(input.len())));
+        let capacity = Reply::TEXT_MAX - self.length;
+        let line_end = input
+            .iter()
+            .take(capacity + 1)
+            .position(|byte| *byte == b'\n');
+        let (text, rest) = input.split_at(line_end.unwrap_or(capacity.min(input.len())));
         self.line[self.length..][..text.len()].copy_from_slice(text);
         self.length += text.len();
         *input = rest;
@@ -57,7 +60,7 @@ impl ReplyDecoder {
         Some(Reply::parse(line.unfinished()).ok_or(UnknownReply(line)))
     }
 
-    /// The bytes of a line that has begun and not ended.
+    /// Returns the bytes of the line that has begun but not ended.
     pub fn unfinished(&self) -> &[u8] {
         &self.line[..self.length]
     }
@@ -69,12 +72,12 @@ impl Default for ReplyDecoder {
     }
 }
 
-/// A line that no server of this protocol sends, or the start of one that is too long.
+/// The error for a line that is not a reply of this protocol, or for the start of a line that is too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownReply(ReplyDecoder);
 
 impl UnknownReply {
-    /// The bytes of the line, at most [`Reply::TEXT_MAX`].
+    /// Returns the bytes of the line, at most [`Reply::TEXT_MAX`].
     pub fn line(&self) -> &[u8] {
         self.0.unfinished()
     }
@@ -84,7 +87,7 @@ impl fmt::Display for UnknownReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "no reply of this protocol: '{}'",
+            "not a reply of this protocol: '{}'",
             self.line().escape_ascii()
         )
     }

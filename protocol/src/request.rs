@@ -1,4 +1,4 @@
-//! What a client asks: the commands, and where requests end in a stream of lines.
+//! The requests of a client: the commands, and a decoder for a stream of lines.
 
 use core::mem;
 
@@ -7,7 +7,7 @@ use chrono::{Datelike, NaiveDateTime};
 use crate::digits;
 use crate::reply::Reply;
 
-/// A command that has a name. The other command is a string of digits: see [`Request::Digits`].
+/// A command with a name. A string of digits is [`Request::Digits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// `day`: the weekday.
@@ -38,7 +38,7 @@ impl Command {
         Command::Exit,
     ];
 
-    /// The command as it is sent, in small letters.
+    /// Returns the command as it is sent, in lower case.
     pub const fn name(self) -> &'static str {
         match self {
             Command::Day => "day",
@@ -51,14 +51,14 @@ impl Command {
         }
     }
 
-    /// Recognises exactly these bytes, nothing trimmed, letter case ignored.
+    /// Parses a command, ignoring letter case and trimming nothing.
     pub(crate) fn parse(text: &[u8]) -> Option<Command> {
         Command::ALL
             .into_iter()
             .find(|command| command.name().as_bytes().eq_ignore_ascii_case(text))
     }
 
-    /// The reply of a command that asks for the time, at `now`. Datagrams may ask these.
+    /// Returns the reply at `now` to a time command, or `None` for the others. UDP offers the time commands.
     pub(crate) fn time_reply(self, now: NaiveDateTime) -> Option<Reply> {
         match self {
             Command::Day => Some(Reply::Weekday(now.weekday())),
@@ -70,7 +70,7 @@ impl Command {
     }
 }
 
-/// Every command stands in [`Command::ALL`], at its own place.
+/// Every command is in [`Command::ALL`], at the index of its discriminant.
 const _: () = {
     let mut index = 0;
     while index < Command::ALL.len() {
@@ -83,16 +83,16 @@ const _: () = {
 /// One request of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// A command that has a name.
+    /// A command with a name.
     Command(Command),
     /// One or more ASCII digits; the value is their sum.
     Digits(u64),
-    /// Anything else, an empty line too.
+    /// Anything else, including an empty line.
     Invalid,
 }
 
 impl Request {
-    /// The request that `line` is, which is given without its end: what is behind an LF does not count.
+    /// Parses a line without its line end. Text after an LF is ignored.
     ///
     /// ```
     /// use chime_protocol::{Command, Request};
@@ -109,12 +109,12 @@ impl Request {
             .unwrap_or(Request::Invalid)
     }
 
-    /// Whether the server closes after it: nothing that follows is read.
+    /// Returns whether the server closes after this request and reads nothing more.
     pub fn is_quit(self) -> bool {
         matches!(self, Request::Command(Command::Quit | Command::Exit))
     }
 
-    /// Recognises exactly these bytes, nothing trimmed, letter case ignored. No bytes are no request.
+    /// Parses a request, ignoring letter case and trimming nothing. Returns `None` if `text` is empty.
     pub(crate) fn parse(text: &[u8]) -> Option<Request> {
         if text.is_empty() {
             return None;
@@ -122,17 +122,17 @@ impl Request {
         if let Some(command) = Command::parse(text) {
             return Some(Request::Command(command));
         }
-        match digits::leading(text) {
+        match digits::sum_leading(text) {
             (length, sum) if length == text.len() => Some(Request::Digits(sum)),
             _ => Some(Request::Invalid),
         }
     }
 }
 
-/// Cuts a client's bytes into lines and recognises the request in each, in constant memory.
+/// Splits a client's bytes into lines and parses the request in each, in constant memory.
 ///
-/// A server's [`Session`](crate::Session) is built on it. A client that sends requests ahead of
-/// their replies uses it to know how many replies are due, and whether it has asked to quit.
+/// [`Session`](crate::Session) is built on it. A client that pipelines requests uses it to count the
+/// replies to expect, and to detect a `quit`.
 ///
 /// ```
 /// use chime_protocol::{Command, Request, RequestDecoder};
@@ -157,7 +157,7 @@ impl Default for RequestDecoder {
 }
 
 impl RequestDecoder {
-    /// Starts before the first byte.
+    /// Creates a decoder for the start of a stream.
     pub const fn new() -> RequestDecoder {
         RequestDecoder {
             body: Body::Nothing,
@@ -165,7 +165,7 @@ impl RequestDecoder {
         }
     }
 
-    /// Takes bytes off the front of `input` until a request is complete, and returns it; `None` when
+    /// Takes bytes off the front of `input` until a request is complete, and returns it. Returns `None` if
     /// `input` is used up before that.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Request> {
         if *self == RequestDecoder::new()
@@ -186,24 +186,24 @@ impl RequestDecoder {
         }
     }
 
-    /// The client will send no more: returns the request in a last line of at least one byte.
+    /// Ends the stream at EOF: returns the request in a last line of at least one byte without LF.
     pub fn finish(&mut self) -> Option<Request> {
         let line = mem::take(self);
         (line != RequestDecoder::new()).then(|| line.body.request())
     }
 
-    /// Takes the bytes that only add to a digit sum, or are part of an invalid line whatever they
-    /// are, and returns how many they were. These are the only ones that can be many.
+    /// Takes a run of bytes that extends the body of the line, and returns its length. Only such runs can be
+    /// long: digits add to the sum, and an invalid line stays invalid.
     fn take_run(&mut self, input: &[u8]) -> usize {
         match (&mut self.body, self.tail) {
             (Body::Digits(sum), Tail::Nothing) => {
-                let (length, run_sum) = digits::leading(input);
+                let (length, run_sum) = digits::sum_leading(input);
                 *sum += run_sum;
                 length
             }
             (Body::Word(word), Tail::Nothing) => {
                 let mut length = 0;
-                // Not a space, which may turn out not to count.
+                // Stops at a space, which may be trailing.
                 while let Some(byte @ b'A'..) = input.get(length)
                     && let Some(longer) = word.with(*byte)
                 {
@@ -235,7 +235,7 @@ impl RequestDecoder {
     }
 }
 
-/// What a line holds so far, without what may turn out not to count at its end.
+/// The content of a line so far, without blanks and CR that may be trailing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
     Nothing,
@@ -244,20 +244,20 @@ enum Body {
     Invalid,
 }
 
-/// What follows the body: it counts only if more of the body follows.
+/// The bytes after the body. They are ignored unless more of the body follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tail {
     Nothing,
-    /// One space, which `send time` may have inside.
+    /// One space, as in `send time`.
     Space,
-    /// Any other spaces and tabs.
+    /// Any other sequence of spaces and tabs.
     Blanks,
-    /// Spaces and tabs or none, then CR.
+    /// Any number of spaces and tabs, then CR.
     Return,
 }
 
 impl Body {
-    /// The body after `tail` and `byte`, which is neither blank, CR nor LF.
+    /// Returns the body extended by `tail` and `byte`, which is neither a blank nor CR nor LF.
     fn with(self, tail: Tail, byte: u8) -> Body {
         let word = match (self, tail) {
             (Body::Nothing, _) if byte.is_ascii_digit() => {
@@ -281,8 +281,8 @@ impl Body {
     }
 }
 
-/// The start of what may be a command, in one register: the bit 1, then five bits for each byte, which
-/// are the same for a small letter as for a capital one.
+/// A prefix of a command in one register: a 1 bit, then the low five bits of each byte, which do not depend on
+/// letter case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Word(u64);
 
@@ -297,7 +297,7 @@ impl Word {
             let mut name = Command::ALL[index].name().as_bytes();
             while let [byte, rest @ ..] = name {
                 let longer = names[index].with(*byte);
-                names[index] = longer.expect("a name has at most 12 letters and spaces");
+                names[index] = longer.expect("names have at most 12 letters and spaces");
                 name = rest;
             }
             index += 1;
@@ -305,7 +305,7 @@ impl Word {
         names
     };
 
-    /// The word with one more byte, if it can be part of a command.
+    /// Returns the word with one more byte, if that can be part of a command.
     const fn with(self, byte: u8) -> Option<Word> {
         match self.0.checked_mul(32) {
             Some(bits) if byte.is_ascii_alphabetic() || byte == b' ' => {
@@ -315,29 +315,29 @@ impl Word {
         }
     }
 
-    /// The command, if the word is the name of one.
+    /// Returns the command whose name is this word.
     fn command(self) -> Option<Command> {
         let index = Word::NAMES.iter().position(|name| *name == self)?;
         Some(Command::ALL[index])
     }
 }
 
-/// A line that holds a short command and nothing else, in one register.
+/// A line that is a short command and nothing else, in one register.
 ///
-/// Most lines are such, and to look at eight bytes at a time is several times as fast as one by one.
+/// Most lines are like this, and comparing eight bytes at once is several times as fast as byte by byte.
 #[derive(Clone, Copy)]
 struct PlainLine {
     command: Command,
-    /// Bytes of the line, with its LF.
+    /// The length of the line in bytes, with its LF.
     length: usize,
-    /// The line in small letters, the first byte lowest.
+    /// The line in lower case, the first byte in the lowest bits.
     bits: u64,
-    /// The bits that tell capital letters from small ones.
+    /// The bits in which upper and lower case differ.
     case: u64,
 }
 
 impl PlainLine {
-    /// How many commands are short enough, with the LF of their line.
+    /// The number of commands that fit with their LF.
     const COUNT: usize = {
         let (mut count, mut index) = (0, 0);
         while index < Command::ALL.len() {
@@ -347,7 +347,7 @@ impl PlainLine {
         count
     };
 
-    /// The lines of these commands.
+    /// The lines of the commands that fit.
     const ALL: [PlainLine; PlainLine::COUNT] = {
         let mut lines = [PlainLine {
             command: Command::ALL[0],
@@ -375,7 +375,7 @@ impl PlainLine {
         lines
     };
 
-    /// The line with which `input` begins.
+    /// Returns the plain line that `input` begins with.
     fn at_front(input: &[u8]) -> Option<PlainLine> {
         let word = u64::from_le_bytes(*input.first_chunk()?);
         let mask = |line: &PlainLine| u64::MAX >> (64 - 8 * line.length);

@@ -1,4 +1,4 @@
-//! The server's side of one conversation over a stream.
+//! The server's side of one conversation over TCP.
 
 use core::fmt;
 use core::mem;
@@ -13,7 +13,7 @@ use crate::request::{Command, Request, RequestDecoder};
 /// Which commands a server offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Service {
-    /// All of them.
+    /// All commands.
     #[default]
     Both,
     /// `day`, `date`, `time`, and `quit` or `exit` without a farewell.
@@ -28,11 +28,11 @@ pub enum Framing {
     /// A line is a command; replies end with LF.
     #[default]
     Line,
-    /// What one read returns is a command; replies have no line end.
+    /// The bytes of one read are a command; replies have no line end.
     Read,
 }
 
-/// Gives an enum the names by which users call its variants, as command lines and files write them.
+/// Gives the variants of an enum their names on command lines and in configuration files.
 macro_rules! name_variants {
     ($type:ident: $first:ident = $first_name:literal $(, $variant:ident = $name:literal)*) => {
         impl $type {
@@ -69,7 +69,7 @@ macro_rules! name_variants {
 name_variants!(Service: Both = "both", DateTime = "date-time", DigitSum = "digit-sum");
 name_variants!(Framing: Line = "line", Read = "read");
 
-/// The error of parsing a [`Service`] or a [`Framing`]. It shows the names that exist.
+/// The error of parsing a [`Service`] or a [`Framing`]. Its message lists the valid names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownName(&'static str);
 
@@ -81,33 +81,33 @@ impl fmt::Display for UnknownName {
 
 impl core::error::Error for UnknownName {}
 
-/// How far one call got.
+/// The progress that one call of a [`Session`] made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Progress {
-    /// Bytes taken off the front of the input. The others stay the caller's, to be given again.
+    /// Bytes read from the front of the input. The caller passes the other bytes again.
     pub read: usize,
-    /// Bytes written to the front of the output, to be sent.
+    /// Bytes written to the front of the output, which the caller sends.
     pub written: usize,
     /// What to do next.
     pub status: Status,
-    /// The requests that were read to their end.
+    /// The requests that were completed.
     pub requests: RequestCounts,
 }
 
-/// How many requests of each kind there were.
+/// The number of requests of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestCounts {
-    /// Of each command, in the order of [`Command::ALL`].
+    /// Requests of each command, in the order of [`Command::ALL`].
     pub commands: [u64; Command::ALL.len()],
     /// Strings of digits.
     pub digits: u64,
-    /// Everything else.
+    /// All other requests.
     pub invalid: u64,
 }
 
 impl RequestCounts {
-    /// Requests of any kind.
+    /// Returns the number of requests of all kinds.
     pub fn total(&self) -> u64 {
         self.commands.iter().sum::<u64>() + self.digits + self.invalid
     }
@@ -131,26 +131,25 @@ impl AddAssign for RequestCounts {
     }
 }
 
-/// What the caller of a [`Session`] does next, once it has sent what was written.
+/// What the caller of a [`Session`] does after it has sent the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// All input was read and every reply is written: wait for more input.
+    /// All input is read and every reply is written: wait for more input.
     NeedInput,
-    /// Every byte of the output was written and there may be more: call again with the input that
-    /// was not read.
+    /// The output is full and there may be more: call again with the input that was not read.
     OutputFull,
-    /// Every reply is written and nothing more will be read: close the connection.
+    /// Every reply is written and no more input is read: close the connection.
     Closed,
 }
 
-/// The server's side of one conversation over a stream: bytes in, bytes out.
+/// The server's side of one conversation over TCP: bytes in, bytes out.
 ///
-/// Every byte string is a legal input, so nothing here can fail. The state is of fixed size, whatever
-/// is sent. [`crate`] shows the loop that runs one.
+/// Every byte string is a legal input, so no call can fail. The state has a fixed size. See
+/// [the run loop](crate#running-a-session).
 #[derive(Clone, Debug)]
 pub struct Session {
     requests: RequestDecoder,
-    /// The reply that the output had no room for, and how much of it is written.
+    /// The reply that did not fit the output, and how many of its bytes are written.
     reply: Option<(Reply, usize)>,
     service: Service,
     framing: Framing,
@@ -160,7 +159,7 @@ pub struct Session {
 const _: () = assert!(size_of::<Session>() <= 64);
 
 impl Session {
-    /// Starts a conversation: its first output is the welcome.
+    /// Creates a session, whose first output is the welcome.
     pub const fn new(service: Service, framing: Framing) -> Session {
         Session {
             requests: RequestDecoder::new(),
@@ -171,7 +170,7 @@ impl Session {
         }
     }
 
-    /// Starts a conversation that only says that the server is full.
+    /// Creates a session that only sends the full notice and closes.
     pub const fn refused(framing: Framing) -> Session {
         Session {
             reply: Some((Reply::Full, 0)),
@@ -180,23 +179,23 @@ impl Session {
         }
     }
 
-    /// Reads `input` and writes the replies, until one of the two is used up or the conversation ends.
+    /// Reads `input` and writes the replies to `output`, until either is used up or the conversation ends.
     ///
-    /// Replies tell the time `now`. Any non-empty `output` makes progress. With [`Framing::Read`],
+    /// Replies contain the time `now`. Any non-empty `output` makes progress. With [`Framing::Read`],
     /// `input` is what one read returned, or empty.
     pub fn advance(&mut self, input: &[u8], output: &mut [u8], now: NaiveDateTime) -> Progress {
         self.run(input, false, output, now)
     }
 
-    /// Ends the conversation, when the client will send no more and all that it sent has been read:
-    /// answers a last line that has no line end.
+    /// Ends the conversation at EOF: writes the reply to a last line without a line end.
     ///
-    /// Call it again while it returns [`Status::OutputFull`]; at last it returns [`Status::Closed`].
+    /// Call it after [`advance`](Session::advance) has read all input, and again while it returns
+    /// [`Status::OutputFull`]. The last call returns [`Status::Closed`].
     pub fn finish(&mut self, output: &mut [u8], now: NaiveDateTime) -> Progress {
         self.run(&[], true, output, now)
     }
 
-    /// Whether a line has begun and not ended.
+    /// Returns whether a line has begun but not ended.
     pub fn has_partial_line(&self) -> bool {
         self.requests != RequestDecoder::new()
     }
@@ -232,7 +231,7 @@ impl Session {
                 continue;
             };
             requests.add(request);
-            if let Some(reply) = self.answer(request, now) {
+            if let Some(reply) = self.reply_to(request, now) {
                 written += self.write_reply(reply, 0, &mut output[written..]);
             }
         };
@@ -244,10 +243,10 @@ impl Session {
         }
     }
 
-    /// Writes as much of the reply from `offset` as there is room for, keeps it if that is not all, and
-    /// returns how much was written.
+    /// Writes the reply from `offset` on until `output` is full, keeps the reply if it does not fit, and
+    /// returns the number of bytes written.
     fn write_reply(&mut self, reply: Reply, offset: usize, output: &mut [u8]) -> usize {
-        // Most often there is room for any reply, and no need of a copy.
+        // Usually any reply fits, and no copy is needed.
         if offset == 0
             && let Some(line) = output.first_chunk_mut()
         {
@@ -262,7 +261,7 @@ impl Session {
         written
     }
 
-    /// Writes the reply with the line end that its framing gives it, and returns how much that was.
+    /// Writes the reply with the line end of the framing, and returns the number of bytes written.
     fn write_whole(&self, reply: Reply, line: &mut [u8; LINE_MAX]) -> usize {
         match self.framing {
             Framing::Line => reply.write_line(line),
@@ -277,8 +276,8 @@ impl Session {
         }
     }
 
-    /// The reply to `request`, if it has one.
-    fn answer(&mut self, request: Request, now: NaiveDateTime) -> Option<Reply> {
+    /// Returns the reply to `request`, if it has one.
+    fn reply_to(&mut self, request: Request, now: NaiveDateTime) -> Option<Reply> {
         use Command::{Date, Day, Exit, Help, Quit, SendTime, Time};
         use Service::{Both, DateTime, DigitSum};
 

@@ -1,4 +1,4 @@
-//! Nothing is allocated, whatever is sent.
+//! The protocol never allocates.
 
 use std::hint::black_box;
 
@@ -8,7 +8,7 @@ use chime_protocol::{
     DATAGRAM_MAX, Framing, ReplyDecoder, RequestDecoder, Service, Session, Status, answer_datagram,
 };
 
-/// The allocations of a conversation, and of a client's reading of both sides of it.
+/// A session, and the decoders of both sides.
 #[test]
 fn a_conversation_allocates_nothing() {
     let now = Script::clock_at_start();
@@ -32,18 +32,18 @@ fn a_conversation_allocates_nothing() {
             loop {
                 let progress = session.advance(rest, &mut output, now);
                 rest = &rest[progress.read..];
-                let mut said = &output[..progress.written];
-                while let Some(reply) = replies.next(&mut said) {
+                let mut sent = &output[..progress.written];
+                while let Some(reply) = replies.next(&mut sent) {
                     assert!(reply.is_ok());
                     counts.1 += 1;
                 }
                 if progress.status != Status::OutputFull {
                     break;
                 }
-                assert_eq!(progress.written, output.len(), "or it would never end");
+                assert_eq!(progress.written, output.len(), "no progress");
             }
         }
-        // The farewell, which fits.
+        // The farewell fits the output.
         assert_eq!(session.finish(&mut output, now).status, Status::Closed);
     });
 
@@ -54,16 +54,15 @@ fn a_conversation_allocates_nothing() {
 #[test]
 fn a_datagram_allocates_nothing() {
     let now = Script::clock_at_start();
-    let mut answered = 0;
+    let mut replies = 0;
     let allocations = measure(|| {
         for request in ["day", "date\n", "time\r\n", "send time", "what?", ""] {
             let mut buffer = [0; DATAGRAM_MAX];
-            answered +=
-                usize::from(answer_datagram(request.as_bytes(), now, &mut buffer).is_some());
+            replies += usize::from(answer_datagram(request.as_bytes(), now, &mut buffer).is_some());
         }
     });
     assert_eq!(allocations.count_total, 0);
-    assert_eq!(answered, 4);
+    assert_eq!(replies, 4);
 }
 
 #[test]
@@ -81,7 +80,7 @@ fn an_unknown_reply_allocates_nothing() {
     assert_eq!(unknown, 13);
 }
 
-/// A check of the check.
+/// A canary for the tests above.
 #[test]
 fn an_allocation_is_counted() {
     assert_eq!(

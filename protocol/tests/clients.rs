@@ -1,10 +1,10 @@
-//! The client's side in examples.
+//! Examples of the client's side.
 
 use chime_protocol::{Command, Reply, ReplyDecoder, Request, RequestDecoder};
 use chrono::{NaiveDate, NaiveTime, Weekday};
 
-/// What a client reads in these bytes.
-fn read(mut bytes: &[u8]) -> Vec<Result<Reply, String>> {
+/// Decodes all replies in `bytes`.
+fn decode(mut bytes: &[u8]) -> Vec<Result<Reply, String>> {
     let mut replies = ReplyDecoder::default();
     let lines = std::iter::from_fn(|| replies.next(&mut bytes));
     lines
@@ -13,7 +13,7 @@ fn read(mut bytes: &[u8]) -> Vec<Result<Reply, String>> {
 }
 
 #[test]
-fn a_client_reads_what_a_server_says() {
+fn every_reply_is_decoded_and_formatted() {
     let date = NaiveDate::from_ymd_opt(2026, 11, 21).unwrap();
     let time = NaiveTime::from_hms_opt(6, 32, 6).unwrap();
     let micros = NaiveTime::from_hms_micro_opt(6, 32, 6, 123_456).unwrap();
@@ -39,13 +39,13 @@ fn a_client_reads_what_a_server_says() {
             Reply::DigitError,
         ),
     ] {
-        assert_eq!(read(line.as_bytes()), [Ok(reply)]);
+        assert_eq!(decode(line.as_bytes()), [Ok(reply)]);
         assert_eq!(format!("{reply}\n"), line);
     }
 }
 
 #[test]
-fn a_date_lies_between_1970_and_2069() {
+fn a_date_is_between_1970_and_2069() {
     for (line, year) in [
         ("70-01-01\n", 1970),
         ("99-01-01\n", 1999),
@@ -53,12 +53,12 @@ fn a_date_lies_between_1970_and_2069() {
         ("69-01-01\n", 2069),
     ] {
         let date = NaiveDate::from_ymd_opt(year, 1, 1).unwrap();
-        assert_eq!(read(line.as_bytes()), [Ok(Reply::Date(date))]);
+        assert_eq!(decode(line.as_bytes()), [Ok(Reply::Date(date))]);
     }
 }
 
 #[test]
-fn what_no_server_says_is_unknown() {
+fn other_lines_are_unknown_replies() {
     for line in [
         "",
         "\r",
@@ -80,13 +80,13 @@ fn what_no_server_says_is_unknown() {
         "2026-11-21T06:32:06.123456",
         "HTTP/1.1 400",
     ] {
-        let unknown = format!("no reply of this protocol: '{}'", line.escape_default());
-        assert_eq!(read(format!("{line}\n").as_bytes()), [Err(unknown)]);
+        let unknown = format!("not a reply of this protocol: '{}'", line.escape_default());
+        assert_eq!(decode(format!("{line}\n").as_bytes()), [Err(unknown)]);
     }
 }
 
 #[test]
-fn a_line_is_read_up_to_the_length_of_the_longest_reply() {
+fn a_line_longer_than_any_reply_is_an_unknown_reply() {
     let mut replies = ReplyDecoder::new();
     let mut input: &[u8] = &[b'x'; 75];
     let unknown = replies.next(&mut input).unwrap().unwrap_err();
@@ -108,7 +108,7 @@ fn a_line_is_read_up_to_the_length_of_the_longest_reply() {
 }
 
 #[test]
-fn a_client_tells_its_own_requests_apart() {
+fn every_kind_of_request_is_decoded() {
     let mut requests = RequestDecoder::default();
     let mut input: &[u8] = b"day\ndate\ntime\nsend time\nhelp\nquit\nEXIT\n0\n\nwhat?\nqu";
     let mut commands = Command::ALL.map(Request::Command).to_vec();

@@ -1,4 +1,4 @@
-//! What is small enough to be tried in every way.
+//! Exhaustive tests of small input spaces.
 
 use chime_protocol::model::naive::{self, Answer};
 use chime_protocol::model::{
@@ -8,7 +8,7 @@ use chime_protocol::model::{
 use chime_protocol::{Command, Framing, Reply, Service, Session, Status};
 use chrono::NaiveDateTime;
 
-/// Conversations of up to 20 bytes with something in them that a cut could split.
+/// Conversations of up to 20 bytes in which a cut could change the replies.
 const CONVERSATIONS: [&[u8]; 8] = [
     b"day\r\n12\n\nquit\nday\n",
     b" Send Time\r\r\n007\n\t1\n",
@@ -22,7 +22,7 @@ const CONVERSATIONS: [&[u8]; 8] = [
 
 const SERVICES: [Service; 3] = [Service::Both, Service::DateTime, Service::DigitSum];
 
-/// What a session sends when `bytes` come cut after each byte whose bit is set in `cuts`.
+/// Writes the output of a session to `sent`, with `bytes` cut after each byte whose bit is set in `cuts`.
 fn sent_when_cut(service: Service, bytes: &[u8], cuts: u32, sent: &mut Vec<u8>) {
     let now = Script::clock_at_start();
     let mut session = Session::new(service, Framing::Line);
@@ -42,9 +42,9 @@ fn sent_when_cut(service: Service, bytes: &[u8], cuts: u32, sent: &mut Vec<u8>) 
     sent.extend(&output[..progress.written]);
 }
 
-fn script(service: Service, framing: Framing, room: usize, reads: &[&[u8]]) -> Script {
+fn script(service: Service, framing: Framing, output_size: usize, reads: &[&[u8]]) -> Script {
     let reads = reads.iter().map(|read| Step::Read(read.to_vec()));
-    let steps = [Step::Room(room)].into_iter().chain(reads).collect();
+    let steps = [Step::Room(output_size)].into_iter().chain(reads).collect();
     Script {
         service,
         framing,
@@ -53,7 +53,7 @@ fn script(service: Service, framing: Framing, room: usize, reads: &[&[u8]]) -> S
 }
 
 #[test]
-fn every_way_to_cut_a_conversation_gives_the_same_replies() {
+fn every_way_to_split_a_conversation_gives_the_same_replies() {
     let mut sent = Vec::new();
     for bytes in CONVERSATIONS {
         assert!(bytes.len() <= 20);
@@ -68,13 +68,13 @@ fn every_way_to_cut_a_conversation_gives_the_same_replies() {
 }
 
 #[test]
-fn every_small_output_gives_the_same_bytes() {
+fn every_small_output_buffer_gives_the_same_bytes() {
     for bytes in CONVERSATIONS {
         for service in SERVICES {
             let expected = check_session(&script(service, Framing::Line, 4096, &[bytes]));
-            for room in 1..=Reply::TEXT_MAX + 6 {
+            for output_size in 1..=Reply::TEXT_MAX + 6 {
                 assert_eq!(
-                    check_session(&script(service, Framing::Line, room, &[bytes])),
+                    check_session(&script(service, Framing::Line, output_size, &[bytes])),
                     expected
                 );
             }
@@ -82,7 +82,7 @@ fn every_small_output_gives_the_same_bytes() {
     }
 }
 
-/// Every input of up to five bytes, of an alphabet in which each byte means something.
+/// Checks every input of up to five bytes, from an alphabet in which each byte has its own role.
 fn check_short_inputs(model: Answer) {
     const ALPHABET: [u8; 9] = *b"day1 \t\r\nx";
     let mut inputs: Vec<Vec<u8>> = vec![vec![]];
@@ -99,14 +99,14 @@ fn check_short_inputs(model: Answer) {
 }
 
 #[test]
-fn every_short_input_is_answered_as_the_model_answers_it() {
+fn every_short_input_gets_the_replies_of_the_model() {
     check_short_inputs(naive::answer);
 }
 
 #[test]
 #[should_panic(expected = "\n> 11\n")]
 fn a_wrong_model_is_caught() {
-    fn counts_no_digit_twice(
+    fn skips_repeated_digits(
         service: Service,
         command: &[u8],
         now: NaiveDateTime,
@@ -115,11 +115,11 @@ fn a_wrong_model_is_caught() {
         digits.dedup();
         naive::answer(service, &digits, now)
     }
-    check_short_inputs(counts_no_digit_twice);
+    check_short_inputs(skips_repeated_digits);
 }
 
 #[test]
-fn every_byte_in_place_of_one_of_a_command_is_answered_as_the_model_answers_it() {
+fn every_command_with_one_byte_replaced_gets_the_reply_of_the_model() {
     for command in [
         "day",
         "date",
@@ -129,13 +129,13 @@ fn every_byte_in_place_of_one_of_a_command_is_answered_as_the_model_answers_it()
         "quit",
         "exit",
         "12345",
-        // Longer than two of the blocks that digits are summed in.
+        // Longer than two rows of the digit sum.
         "1234567890123456789012345678901234",
         "day\r",
     ] {
         for position in 0..=command.len() {
             for byte in 0..=255 {
-                // What follows is there for whoever looks at more than a byte at a time.
+                // More lines follow for code that compares several bytes at once.
                 let mut line = format!("{command}\nday\n12345\n").into_bytes();
                 line[position] = byte;
                 check_session(&script(Service::Both, Framing::Line, 256, &[&line]));
@@ -150,9 +150,9 @@ fn every_byte_in_place_of_one_of_a_command_is_answered_as_the_model_answers_it()
     }
 }
 
-/// Whatever the strategies make up: what is not asked is not compared.
+/// Does not depend on the strategies, which may not generate a new command.
 #[test]
-fn every_command_is_known_to_the_model_and_named_by_help() {
+fn the_model_and_help_include_every_command() {
     let help = Reply::Help.to_string();
     for command in Command::ALL.map(Command::name) {
         assert!(help.split([':', ',']).any(|name| name.trim() == command));

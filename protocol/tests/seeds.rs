@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets, and what fuzzers here have added to them, replayed.
+//! Replays the seeds of the fuzz targets, and the inputs that local fuzzing has added.
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -9,19 +9,19 @@ use chime_protocol::model::targets::TARGETS;
 use chime_protocol::model::{Script, check_session_against, naive};
 use chrono::NaiveDateTime;
 
-/// The seeds of a target, with their paths.
+/// Returns the seeds of a target, with their paths.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fuzz/corpus")
         .join(target);
     let paths = fs::read_dir(folder)
-        .expect("a folder of seeds")
-        .map(|seed| seed.expect("a seed").path());
+        .expect("a target has a folder of seeds")
+        .map(|seed| seed.expect("the folder is readable").path());
     let seeds: Vec<_> = paths
         .map(|path| {
             (
                 path.display().to_string(),
-                fs::read(&path).expect("readable"),
+                fs::read(&path).expect("a seed is readable"),
             )
         })
         .collect();
@@ -41,7 +41,7 @@ fn every_seed_passes_its_target() {
 
 #[test]
 fn a_wrong_model_is_caught() {
-    fn rounds_to_the_second(
+    fn drops_a_microsecond(
         service: Service,
         command: &[u8],
         now: NaiveDateTime,
@@ -52,9 +52,11 @@ fn a_wrong_model_is_caught() {
             closes,
         )
     }
-    let is_caught = seeds("operations").iter().any(|(_, seed)| {
-        let script = Script::parse(seed);
-        catch_unwind(|| check_session_against(rounds_to_the_second, &script)).is_err()
-    });
-    assert!(is_caught);
+    assert!(
+        seeds("operations").iter().any(|(_, seed)| {
+            let script = Script::parse(seed);
+            catch_unwind(|| check_session_against(drops_a_microsecond, &script)).is_err()
+        }),
+        "no seed catches the wrong model"
+    );
 }

@@ -1,4 +1,4 @@
-//! What is measured: requests, and a server that answers them.
+//! The workload of the benchmarks: requests, and a server without I/O.
 
 use std::hint::black_box;
 
@@ -6,35 +6,35 @@ use chime_protocol::model::Script;
 use chime_protocol::{DATAGRAM_MAX, Framing, Service, Session, Status, answer_datagram};
 use chrono::NaiveDateTime;
 
-/// The datagrams of a client, and one that is ignored.
+/// One datagram of each command, and one that gets no reply.
 pub(crate) const DATAGRAMS: [&str; 5] = ["day\n", "date\n", "time\n", "send time\n", "what?\n"];
 
-/// The room for replies in one call, in bytes.
-const ROOM: usize = 16 << 10;
+/// The size of the output buffer in bytes.
+const OUTPUT_SIZE: usize = 16 << 10;
 
-/// A server's side of conversations, without a network: what it sends is dropped.
+/// A server without a network, which discards its output.
 pub(crate) struct Server {
     now: NaiveDateTime,
-    output: [u8; ROOM],
+    output: [u8; OUTPUT_SIZE],
 }
 
 impl Server {
-    /// Starts with a time that the compiler does not know.
+    /// Creates a server with a clock that the compiler cannot evaluate.
     pub(crate) fn new() -> Server {
         Server {
             now: black_box(Script::clock_at_start()),
-            output: [0; ROOM],
+            output: [0; OUTPUT_SIZE],
         }
     }
 
-    /// A session that has welcomed its client.
+    /// Returns a session that has sent the welcome.
     pub(crate) fn welcomed(&mut self) -> Session {
         let mut session = Session::new(Service::Both, Framing::Line);
         self.converse(&mut session, b"");
         session
     }
 
-    /// Has `session` read all of `input`, or close.
+    /// Runs `session` until it has read all of `input` or closes.
     pub(crate) fn converse(&mut self, session: &mut Session, mut input: &[u8]) {
         loop {
             let progress = session.advance(black_box(input), &mut self.output, self.now);
@@ -46,15 +46,15 @@ impl Server {
         }
     }
 
-    /// Holds a whole conversation, from the welcome to the farewell.
+    /// Runs a whole conversation, from the welcome to the farewell.
     pub(crate) fn serve(&mut self) {
         let mut session = self.welcomed();
         self.converse(&mut session, b"day\n12345\nquit\n");
         black_box(session);
     }
 
-    /// Answers one datagram.
-    pub(crate) fn answer(&mut self, request: &str) {
+    /// Replies to one datagram.
+    pub(crate) fn serve_datagram(&mut self, request: &str) {
         let mut buffer = [0; DATAGRAM_MAX];
         black_box(answer_datagram(
             black_box(request.as_bytes()),

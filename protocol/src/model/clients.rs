@@ -1,4 +1,4 @@
-//! What must hold of a client: against a server of this protocol, and against any bytes at all.
+//! Checks of the client's side: against a server of this protocol, and against arbitrary bytes.
 
 use std::collections::VecDeque;
 use std::format;
@@ -6,19 +6,20 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use super::naive::{self, Line};
-use super::script::{Readable, Script, Step};
+use super::script::{Escaped, Script, Step};
 use super::session_under_test::SessionUnderTest;
 use crate::{Command, Framing, Reply, ReplyDecoder, Request, RequestDecoder, Service};
 
-/// Checks that any bytes of a server are cut into lines and recognised as the model does it.
+/// Checks that a [`ReplyDecoder`] and the model decode arbitrary server bytes alike.
 ///
-/// They come in pieces of the lengths `cuts`, then the rest in one. It is compared after every piece.
+/// The bytes arrive in pieces of the lengths `cuts`, then the rest in one piece. The two are compared after
+/// every piece.
 pub fn check_replies(bytes: &[u8], cuts: &[usize]) {
-    check_replies_against(naive::reply, bytes, cuts);
+    check_replies_against(naive::parse_reply, bytes, cuts);
 }
 
-/// [`check_replies`] against a model that may be wrong.
-pub fn check_replies_against(model: naive::Read, bytes: &[u8], cuts: &[usize]) {
+/// [`check_replies`] against the given model, for canary tests.
+pub fn check_replies_against(model: naive::ParseReply, bytes: &[u8], cuts: &[usize]) {
     let mut replies = ReplyDecoder::new();
     let mut unread = Vec::new();
     let mut rest = bytes;
@@ -32,65 +33,71 @@ pub fn check_replies_against(model: naive::Read, bytes: &[u8], cuts: &[usize]) {
         assert_eq!(
             replies.next(&mut piece),
             None,
-            "more than {}",
-            Readable(bytes)
+            "an unexpected reply in {}",
+            Escaped(bytes)
         );
-        assert_eq!(piece, b"", "not all is read of {}", Readable(bytes));
-        assert_eq!(replies.unfinished(), unread, "in {}", Readable(bytes));
+        assert_eq!(piece, b"", "unread bytes of {}", Escaped(bytes));
+        assert_eq!(replies.unfinished(), unread, "in {}", Escaped(bytes));
     }
 }
 
-/// Checks that a client and a server of this protocol understand each other: each reply is due, and of
-/// the kind that its request asks for.
+/// Checks a client against a server of this protocol: each request gets one reply, in order and of the matching
+/// kind.
 ///
-/// What the client sends comes to the server in the reads of `script`, what the server sends comes to
-/// the client in pieces of the size of its buffers. The framing is `line`, whatever the script says.
+/// The server receives the reads of `script`. The client receives the replies in pieces of the output buffer
+/// size. The framing is always `line`.
 pub fn check_client_against_server(script: &Script) {
-    check_client_against_server_with(fits, script);
+    check_client_against_server_with(is_reply_to, script);
 }
 
-/// [`check_client_against_server`] against a notion of what replies fit that may be wrong.
+/// [`check_client_against_server`] with the given predicate for matching replies, for canary tests.
 pub fn check_client_against_server_with(
-    fits: fn(Service, Request, Reply) -> bool,
+    is_reply_to: fn(Service, Request, Reply) -> bool,
     script: &Script,
 ) {
     let script = Script {
         framing: Framing::Line,
         ..script.clone()
     };
-    let mut server = SessionUnderTest::served(naive::answer, &script);
+    let mut server = SessionUnderTest::new(naive::answer, &script);
     let mut client = Client {
         script: &script,
-        fits,
+        is_reply_to,
         requests: RequestDecoder::new(),
-        due: VecDeque::new(),
+        pending: VecDeque::new(),
         replies: ReplyDecoder::new(),
-        heard: 0,
+        received: 0,
         has_quit: false,
     };
     for step in &script.steps {
         if let Step::Read(bytes) = step {
             client.send(bytes);
         }
-        let room = server.room();
-        client.hear(server.step(step).chunks(room));
-        assert!(client.is_content(), "a reply is missing in\n\n{script}");
+        let output_size = server.output_size();
+        client.receive(server.step(step).chunks(output_size));
+        assert!(
+            client.has_every_reply(),
+            "a reply is missing in\n\n{script}"
+        );
         assert_eq!(server.is_closed(), client.has_quit, "in\n\n{script}");
     }
-    client.stop();
-    let room = server.room();
-    client.hear(server.end().chunks(room));
-    assert!(client.is_content(), "a reply is missing in\n\n{script}");
+    client.finish();
+    let output_size = server.output_size();
+    client.receive(server.end().chunks(output_size));
+    assert!(
+        client.has_every_reply(),
+        "a reply is missing in\n\n{script}"
+    );
 }
 
-/// A client that sends ahead, and knows which replies are due.
+/// A client that pipelines requests and checks each reply against its request.
 struct Client<'a> {
     script: &'a Script,
-    fits: fn(Service, Request, Reply) -> bool,
+    is_reply_to: fn(Service, Request, Reply) -> bool,
     requests: RequestDecoder,
-    due: VecDeque<Request>,
+    pending: VecDeque<Request>,
     replies: ReplyDecoder,
-    heard: usize,
+    received: usize,
     has_quit: bool,
 }
 
@@ -99,53 +106,53 @@ impl Client<'_> {
         while !self.has_quit
             && let Some(request) = self.requests.next(&mut bytes)
         {
-            self.ask(request);
+            self.expect_reply(request);
         }
     }
 
-    fn stop(&mut self) {
+    fn finish(&mut self) {
         let last = self.requests.finish().filter(|_| !self.has_quit);
-        last.into_iter().for_each(|request| self.ask(request));
+        last.into_iter()
+            .for_each(|request| self.expect_reply(request));
     }
 
-    fn ask(&mut self, request: Request) {
+    fn expect_reply(&mut self, request: Request) {
         self.has_quit = request.is_quit();
         if !self.has_quit || self.script.service != Service::DateTime {
-            self.due.push_back(request);
+            self.pending.push_back(request);
         }
     }
 
-    fn hear<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) {
+    fn receive<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) {
         for mut piece in pieces {
             while let Some(reply) = self.replies.next(&mut piece) {
-                let reply = reply.expect("a server sends replies of this protocol only");
-                self.match_up(reply);
+                let reply = reply.expect("the server sends only replies of this protocol");
+                self.check_reply(reply);
             }
         }
     }
 
-    fn match_up(&mut self, reply: Reply) {
-        self.heard += 1;
+    fn check_reply(&mut self, reply: Reply) {
+        self.received += 1;
         let script = self.script;
-        if self.heard == 1 {
-            return assert_eq!(reply, Reply::Welcome, "not welcomed in\n\n{script}");
+        if self.received == 1 {
+            return assert_eq!(reply, Reply::Welcome, "no welcome in\n\n{script}");
         }
-        let request = self.due.pop_front();
-        let is_fitting = request.is_some_and(|due| (self.fits)(script.service, due, reply));
+        let request = self.pending.pop_front();
         assert!(
-            is_fitting,
-            "{request:?} is answered {reply:?} in\n\n{script}"
+            request.is_some_and(|request| (self.is_reply_to)(script.service, request, reply)),
+            "{reply:?} is not a reply to {request:?} in\n\n{script}"
         );
     }
 
-    /// Whether every request sent has its reply: not before the server has been read at all.
-    fn is_content(&self) -> bool {
-        self.heard > 0 && self.due.is_empty() && self.replies.unfinished().is_empty()
+    /// Whether the welcome and the reply to every request have arrived.
+    fn has_every_reply(&self) -> bool {
+        self.received > 0 && self.pending.is_empty() && self.replies.unfinished().is_empty()
     }
 }
 
-/// Whether `reply` is of the kind that `request` asks for.
-fn fits(service: Service, request: Request, reply: Reply) -> bool {
+/// Whether `reply` is a possible reply to `request`.
+fn is_reply_to(service: Service, request: Request, reply: Reply) -> bool {
     use Command::{Date, Day, Exit, Help, Quit, SendTime, Time};
 
     let is_offered = match request {
@@ -164,7 +171,7 @@ fn fits(service: Service, request: Request, reply: Reply) -> bool {
             Help => reply == Reply::Help,
             Quit | Exit => reply == Reply::Farewell,
         },
-        (true, Request::Digits(asked), Reply::Sum(sum)) => asked == sum,
+        (true, Request::Digits(expected), Reply::Sum(sum)) => expected == sum,
         (false, _, Reply::CommandError) => service != Service::DigitSum,
         (false, _, Reply::DigitError) => service == Service::DigitSum,
         _ => false,
@@ -172,7 +179,7 @@ fn fits(service: Service, request: Request, reply: Reply) -> bool {
 }
 
 fn check_line(
-    model: naive::Read,
+    model: naive::ParseReply,
     bytes: &[u8],
     line: &Line,
     got: Option<Result<Reply, crate::UnknownReply>>,
@@ -183,8 +190,8 @@ fn check_line(
     };
     let report = format!(
         "the line {} of {}\nexpected: {expected:?}\ngot:      {got:?}\n",
-        Readable(text),
-        Readable(bytes),
+        Escaped(text),
+        Escaped(bytes),
     );
     match (expected, got) {
         (Some(expected), Some(Ok(got))) => {

@@ -1,8 +1,8 @@
-//! The protocol, written so naively that it is obviously right: it stores what it reads, then splits it,
-//! trims it and looks it up, and has chrono put the time into text.
+//! A naive model of the protocol, simple enough to be obviously right: it buffers all input, splits it, trims
+//! it and looks it up, and formats the time with chrono.
 //!
-//! It shares no code with the machine, and no text either: two that are written apart seldom agree on a
-//! mistake.
+//! It shares neither code nor text with the state machine, because independent implementations rarely have the
+//! same bug.
 
 use std::format;
 use std::string::{String, ToString};
@@ -19,12 +19,12 @@ const FAREWELL: &str = "Thank You .. See You soon !! ";
 const COMMAND_ERROR: &str = "You entered an invalid command";
 const DIGIT_ERROR: &str = "Please enter a valid String of Digits or type 'quit' to exit.";
 
-/// What answers a command: [`answer`], or a wrong model that a check must catch.
+/// A function that replies to a command: [`answer`], or a canary that a check must catch.
 pub type Answer = fn(Service, &[u8], NaiveDateTime) -> (Option<String>, bool);
 
-/// The reply to a command, if it has one, and whether the conversation ends with it.
+/// Returns the reply to a command, if it has one, and whether the server closes after it.
 ///
-/// The command comes without what the framing takes off it.
+/// The caller has removed the line end and the surrounding blanks, if the framing ignores them.
 pub fn answer(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<String>, bool) {
     use Service::{Both, DateTime, DigitSum};
 
@@ -33,9 +33,9 @@ pub fn answer(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<S
         (DateTime, "quit" | "exit") => return (None, true),
         (Both | DigitSum, "quit" | "exit") => return (Some(FAREWELL.into()), true),
         (Both | DateTime, "day") => now.format("%A").to_string(),
-        (Both | DateTime, "date") => last(8, now.format("%Y-%m-%d").to_string()),
+        (Both | DateTime, "date") => last_bytes(8, now.format("%Y-%m-%d").to_string()),
         (Both | DateTime, "time") => now.format("%H:%M:%S").to_string(),
-        (Both, "send time") => last(26, now.format("%Y-%m-%d %H:%M:%S%.6f").to_string()),
+        (Both, "send time") => last_bytes(26, now.format("%Y-%m-%d %H:%M:%S%.6f").to_string()),
         (Both, "help") => HELP.into(),
         (Both | DigitSum, text) if digit_sum(text).is_some() => {
             format!("{}", digit_sum(text).unwrap_or_default())
@@ -46,8 +46,8 @@ pub fn answer(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<S
     (Some(reply), false)
 }
 
-/// The end of `text`: a date without its century, or without the fifth digit of its year.
-fn last(length: usize, text: String) -> String {
+/// Returns the last `length` bytes of `text`, to remove the century or the fifth digit of a year.
+fn last_bytes(length: usize, text: String) -> String {
     text[text.len() - length..].into()
 }
 
@@ -57,23 +57,23 @@ fn digit_sum(text: &str) -> Option<u64> {
     Some(digits.into_iter().map(u64::from).sum())
 }
 
-/// The server's side of a conversation, with all that it sent and all of the line that has begun.
+/// The server's side of a conversation, which keeps everything that it sent and the whole unfinished line.
 #[derive(Clone, Debug)]
 pub struct Conversation {
     answer: Answer,
     service: Service,
     framing: Framing,
     unfinished: Vec<u8>,
-    /// All that the server has sent so far.
+    /// The bytes that the server has sent.
     pub sent: Vec<u8>,
-    /// How many requests it has read.
+    /// The number of requests that the server has read.
     pub requests: u64,
     /// Whether the server has closed the conversation.
     pub is_closed: bool,
 }
 
 impl Conversation {
-    /// Starts a conversation, in which `answer` answers: it is welcomed.
+    /// Starts a conversation with the welcome. `answer` replies to its commands.
     pub fn new(answer: Answer, service: Service, framing: Framing) -> Conversation {
         let mut conversation = Conversation {
             answer,
@@ -88,7 +88,7 @@ impl Conversation {
         conversation
     }
 
-    /// Starts a conversation that the server has no room for.
+    /// Starts a conversation of a full server: it only sends the full notice.
     pub fn refused(framing: Framing) -> Conversation {
         let mut conversation = Conversation::new(answer, Service::Both, framing);
         conversation.sent.clear();
@@ -97,39 +97,39 @@ impl Conversation {
         conversation
     }
 
-    /// Takes what one read returned, at `now`.
+    /// Processes the bytes of one read at `now`.
     pub fn read(&mut self, bytes: &[u8], now: NaiveDateTime) {
         if self.framing == Framing::Read {
-            return self.command(bytes, now);
+            return self.process_command(bytes, now);
         }
         self.unfinished.extend(bytes);
         while let Some(line_end) = self.unfinished.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.unfinished.drain(..=line_end).collect();
-            self.line(&line[..line_end], now);
+            self.process_line(&line[..line_end], now);
         }
     }
 
-    /// The client sends no more.
+    /// Processes EOF at `now`.
     pub fn end(&mut self, now: NaiveDateTime) {
         let line = self.unfinished.clone();
         if !line.is_empty() {
-            self.line(&line, now);
+            self.process_line(&line, now);
         }
         self.is_closed = true;
     }
 
-    /// Whether a line has begun and not ended.
+    /// Returns whether a line has begun but not ended.
     pub fn has_partial_line(&self) -> bool {
         !self.is_closed && !self.unfinished.is_empty()
     }
 
-    fn line(&mut self, line: &[u8], now: NaiveDateTime) {
+    fn process_line(&mut self, line: &[u8], now: NaiveDateTime) {
         let line = String::from_utf8_lossy(line);
         let line = line.strip_suffix('\r').unwrap_or(&line);
-        self.command(line.trim_matches([' ', '\t']).as_bytes(), now);
+        self.process_command(line.trim_matches([' ', '\t']).as_bytes(), now);
     }
 
-    fn command(&mut self, command: &[u8], now: NaiveDateTime) {
+    fn process_command(&mut self, command: &[u8], now: NaiveDateTime) {
         if self.is_closed {
             return;
         }
@@ -149,7 +149,7 @@ impl Conversation {
     }
 }
 
-/// The datagram that answers a datagram, if one does.
+/// Returns the reply to a datagram, if it has one.
 pub fn datagram(answer: Answer, request: &[u8], now: NaiveDateTime) -> Option<Vec<u8>> {
     let request = String::from_utf8_lossy(request);
     let (command, line_end) = if let Some(command) = request.strip_suffix("\r\n") {
@@ -167,9 +167,9 @@ pub fn datagram(answer: Answer, request: &[u8], now: NaiveDateTime) -> Option<Ve
     Some((reply? + line_end).into_bytes())
 }
 
-/// Takes the next line of a server, without its LF, off the front of what has come from it.
+/// Takes the next line, without its LF, off the front of the bytes received from a server.
 ///
-/// Where more bytes have come than the longest reply has, and no LF, the line is cut there.
+/// A line that is longer than the longest reply is cut at that length.
 pub fn next_line(unread: &mut Vec<u8>) -> Option<Line> {
     let line_end = unread.iter().position(|byte| *byte == b'\n');
     if let Some(length) = line_end.filter(|length| *length <= HELP.len()) {
@@ -183,17 +183,17 @@ pub fn next_line(unread: &mut Vec<u8>) -> Option<Line> {
 /// A line of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// All of a line, without its LF.
+    /// A whole line, without its LF.
     Whole(Vec<u8>),
-    /// The start of a line that is too long for a reply.
+    /// The start of a line that is longer than any reply.
     Cut(Vec<u8>),
 }
 
-/// What reads a line of a server: [`reply`], or a wrong model that a check must catch.
-pub type Read = fn(&[u8]) -> Option<Reply>;
+/// A function that parses a line of a server: [`parse_reply`], or a canary that a check must catch.
+pub type ParseReply = fn(&[u8]) -> Option<Reply>;
 
-/// The reply that a line of a server is, if it is one.
-pub fn reply(line: &[u8]) -> Option<Reply> {
+/// Parses a line of a server. Returns `None` if it is not a reply.
+pub fn parse_reply(line: &[u8]) -> Option<Reply> {
     let text = str::from_utf8(line).ok()?;
     let shape = text.replace(|char: char| char.is_ascii_digit(), "9");
     match shape.as_str() {
@@ -210,12 +210,12 @@ pub fn reply(line: &[u8]) -> Option<Reply> {
         "Friday" => Some(Reply::Weekday(Weekday::Fri)),
         "Saturday" => Some(Reply::Weekday(Weekday::Sat)),
         "Sunday" => Some(Reply::Weekday(Weekday::Sun)),
-        "99-99-99" if text < "70" => date(&format!("20{text}")).map(Reply::Date),
-        "99-99-99" => date(&format!("19{text}")).map(Reply::Date),
-        "99:99:99" => time(text, 0).map(Reply::Time),
+        "99-99-99" if text < "70" => parse_date(&format!("20{text}")).map(Reply::Date),
+        "99-99-99" => parse_date(&format!("19{text}")).map(Reply::Date),
+        "99:99:99" => parse_time(text, 0).map(Reply::Time),
         "9999-99-99 99:99:99.999999" => {
-            let time = time(&text[11..19], number(&text[20..]))?;
-            date(&text[..10]).map(|date| Reply::DateTime(date.and_time(time)))
+            let time = parse_time(&text[11..19], parse_number(&text[20..]))?;
+            parse_date(&text[..10]).map(|date| Reply::DateTime(date.and_time(time)))
         }
         nines if nines.is_empty() || nines.contains(|char| char != '9') => None,
         "9" => text.parse().map(Reply::Sum).ok(),
@@ -224,23 +224,21 @@ pub fn reply(line: &[u8]) -> Option<Reply> {
     }
 }
 
-/// The date that is written `9999-99-99`, if there is such a day.
-fn date(text: &str) -> Option<NaiveDate> {
-    let year = i32::try_from(number(&text[..4])).ok()?;
-    NaiveDate::from_ymd_opt(year, number(&text[5..7]), number(&text[8..]))
+/// Parses a date of the shape `9999-99-99`, if that day exists.
+fn parse_date(text: &str) -> Option<NaiveDate> {
+    let year = i32::try_from(parse_number(&text[..4])).ok()?;
+    NaiveDate::from_ymd_opt(year, parse_number(&text[5..7]), parse_number(&text[8..]))
 }
 
-/// The time of day that is written `99:99:99`, if there is such a second: 60 is a leap second.
-fn time(text: &str, micros: u32) -> Option<NaiveTime> {
-    let (hour, minute) = (number(&text[..2]), number(&text[3..5]));
-    match number(&text[6..]) {
+/// Parses a time of day of the shape `99:99:99`, if that second exists. Second 60 is a leap second.
+fn parse_time(text: &str, micros: u32) -> Option<NaiveTime> {
+    let (hour, minute) = (parse_number(&text[..2]), parse_number(&text[3..5]));
+    match parse_number(&text[6..]) {
         60 => NaiveTime::from_hms_micro_opt(hour, minute, 59, 1_000_000 + micros),
         second => NaiveTime::from_hms_micro_opt(hour, minute, second, micros),
     }
 }
 
-fn number(digits: &str) -> u32 {
-    digits
-        .parse()
-        .expect("only digits are where the shape has them")
+fn parse_number(digits: &str) -> u32 {
+    digits.parse().expect("the shape has only digits here")
 }

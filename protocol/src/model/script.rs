@@ -1,4 +1,4 @@
-//! A conversation as readable text: the form of fuzzers' inputs, seeds, and failures.
+//! A conversation as readable text: the format of fuzzing inputs, seeds and failure reports.
 
 use std::vec::Vec;
 use std::{fmt, write, writeln};
@@ -8,15 +8,15 @@ use chrono::{NaiveDate, NaiveDateTime};
 
 use crate::{Framing, Service};
 
-/// The largest output buffer that a script offers, in bytes.
-pub const ROOM_MAX: usize = 65_536;
+/// The maximum size of the output buffers of a script, in bytes.
+pub const OUTPUT_SIZE_MAX: usize = 65_536;
 
-/// What happens to the server's side of one conversation.
+/// The events at the server's side of one conversation.
 ///
-/// As text it has a line for each step, and can be written by hand:
+/// The text format has one line per step:
 ///
 /// ```text
-/// # Every line but the reads may be left out; these are the values at the start.
+/// # All lines but the reads are optional. These are the defaults.
 /// service both
 /// framing line
 /// clock 2026-11-21 06:32:06.123456
@@ -31,16 +31,16 @@ pub struct Script {
     pub service: Service,
     /// The framing of the server.
     pub framing: Framing,
-    /// What happens, in order. After the last step the client stops sending.
+    /// The events, in order. EOF follows the last step.
     pub steps: Vec<Step>,
 }
 
-/// One thing that happens.
+/// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The clock is set.
+    /// Sets the clock.
     Clock(NaiveDateTime),
-    /// From here on the output buffers have this size, at least 1 and at most [`ROOM_MAX`] bytes.
+    /// Sets the size of the output buffers to between 1 and [`OUTPUT_SIZE_MAX`] bytes.
     Room(usize),
     /// A read returns these bytes, at least one.
     Read(Vec<u8>),
@@ -48,19 +48,19 @@ pub enum Step {
 
 impl Script {
     /// The size of the output buffers at the start, in bytes.
-    pub const ROOM_AT_START: usize = 4096;
+    pub const INITIAL_OUTPUT_SIZE: usize = 4096;
 
     /// The clock at the start: `2026-11-21 06:32:06.123456`.
     pub fn clock_at_start() -> NaiveDateTime {
         NaiveDate::from_ymd_opt(2026, 11, 21)
             .and_then(|date| date.and_hms_micro_opt(6, 32, 6, 123_456))
-            .expect("there was such an instant")
+            .expect("the instant exists")
     }
 
-    /// Reads a script: like the protocol, it takes any bytes.
+    /// Parses a script. Any bytes are a valid script.
     ///
-    /// Empty lines and lines that start with `#` are skipped. A line that is no other step is a read,
-    /// as if `> ` stood before it. What [`Display`](fmt::Display) writes is read back as it was.
+    /// Empty lines and lines that start with `#` are skipped. A line that is not another step is a read,
+    /// as if it started with `> `. The output of [`Display`](fmt::Display) parses to the same script.
     pub fn parse(text: &[u8]) -> Script {
         let mut script = Script::default();
         for line in text.split(|byte| *byte == b'\n') {
@@ -95,25 +95,25 @@ impl fmt::Display for Script {
 }
 
 impl<'a> Arbitrary<'a> for Script {
-    /// Reads the bytes of the fuzzer as text: its inputs can be read and written by hand.
+    /// Parses the fuzzer's bytes as text, so that people can read and edit its inputs.
     fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Script> {
         input.bytes(input.len()).map(Script::parse)
     }
 }
 
 impl Step {
-    /// The step on one line; `None` if the line is empty.
+    /// Parses one line. Returns `None` if it is empty.
     fn parse(line: &[u8]) -> Option<Step> {
         let text = str::from_utf8(line).unwrap_or_default();
         if let Some(clock) = text.strip_prefix("clock ")
-            && let Ok(clock) = NaiveDateTime::parse_from_str(clock, CLOCK)
+            && let Ok(clock) = NaiveDateTime::parse_from_str(clock, CLOCK_FORMAT)
         {
             return Some(Step::Clock(clock));
         }
-        if let Some(room) = text.strip_prefix("room ")
-            && let Ok(room) = room.parse::<usize>()
+        if let Some(size) = text.strip_prefix("room ")
+            && let Ok(size) = size.parse::<usize>()
         {
-            return Some(Step::Room(room.clamp(1, ROOM_MAX)));
+            return Some(Step::Room(size.clamp(1, OUTPUT_SIZE_MAX)));
         }
         let bytes = unescape(line.strip_prefix(b"> ").unwrap_or(line));
         (!bytes.is_empty()).then_some(Step::Read(bytes))
@@ -123,20 +123,20 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Clock(clock) => write!(f, "clock {}", clock.format(CLOCK)),
-            Step::Room(room) => write!(f, "room {room}"),
-            Step::Read(bytes) => write!(f, "> {}", Readable(bytes)),
+            Step::Clock(clock) => write!(f, "clock {}", clock.format(CLOCK_FORMAT)),
+            Step::Room(size) => write!(f, "room {size}"),
+            Step::Read(bytes) => write!(f, "> {}", Escaped(bytes)),
         }
     }
 }
 
-/// As many digits of a second as it takes, and a leap second as second 60.
-const CLOCK: &str = "%Y-%m-%d %H:%M:%S%.f";
+/// The shortest exact fraction of a second, and a leap second as second 60.
+const CLOCK_FORMAT: &str = "%Y-%m-%d %H:%M:%S%.f";
 
-/// Bytes as they stand in a script.
-pub(super) struct Readable<'a>(pub(super) &'a [u8]);
+/// Displays bytes as in a script.
+pub(super) struct Escaped<'a>(pub(super) &'a [u8]);
 
-impl fmt::Display for Readable<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = self.0.len().saturating_sub(1);
         for (index, byte) in self.0.iter().enumerate() {
@@ -154,7 +154,7 @@ impl fmt::Display for Readable<'_> {
     }
 }
 
-/// The bytes that stand in a script as `text`. A backslash that begins no escape is one.
+/// Returns the bytes for `text` in a script. A backslash that does not begin an escape is itself.
 fn unescape(mut text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     while let Some((first, after_first)) = text.split_first() {

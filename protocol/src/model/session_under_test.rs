@@ -1,4 +1,4 @@
-//! A session driven through a script beside the model of it: what every check of a session is built on.
+//! A session and the model driven through the same script: the base of every check of a session.
 
 use std::string::String;
 use std::vec::Vec;
@@ -7,10 +7,10 @@ use std::{format, vec};
 use chrono::NaiveDateTime;
 
 use super::naive::{Answer, Conversation};
-use super::script::{Readable, Script, Step};
+use super::script::{Escaped, Script, Step};
 use crate::{Framing, Progress, RequestCounts, Session, Status};
 
-/// A run of a script: after every step the session has sent what the model has sent.
+/// One run of a script. After every step, it asserts that the session has sent the same bytes as the model.
 pub(super) struct SessionUnderTest<'a> {
     script: &'a Script,
     session: Session,
@@ -18,20 +18,20 @@ pub(super) struct SessionUnderTest<'a> {
     now: NaiveDateTime,
     output: Vec<u8>,
     sent: Vec<u8>,
-    /// Requests that the session has counted.
+    /// The number of requests that the session has counted.
     requests: u64,
 }
 
 impl<'a> SessionUnderTest<'a> {
-    /// Starts a session with the script's server, in the model of which `answer` answers.
-    pub(super) fn served(answer: Answer, script: &'a Script) -> SessionUnderTest<'a> {
+    /// Starts a session with the script's service and framing, and a model that replies with `answer`.
+    pub(super) fn new(answer: Answer, script: &'a Script) -> SessionUnderTest<'a> {
         let session = Session::new(script.service, script.framing);
         let model = Conversation::new(answer, script.service, script.framing);
-        SessionUnderTest::new(script, session, model)
+        SessionUnderTest::with_session(script, session, model)
     }
 
-    /// Starts before the first step, with a session and the model of it.
-    pub(super) fn new(
+    /// Starts a session and its model before the first step.
+    pub(super) fn with_session(
         script: &'a Script,
         session: Session,
         model: Conversation,
@@ -41,59 +41,59 @@ impl<'a> SessionUnderTest<'a> {
             session,
             model,
             now: Script::clock_at_start(),
-            output: vec![0; Script::ROOM_AT_START],
+            output: vec![0; Script::INITIAL_OUTPUT_SIZE],
             sent: Vec::new(),
             requests: 0,
         }
     }
 
-    /// Takes one step, and returns what the session sends at it.
+    /// Runs one step, and returns the bytes that the session sends.
     ///
-    /// The session is also run when there is nothing to read: it says what is due, and nothing twice.
+    /// The session also runs after a step without input, and must not send anything twice.
     pub(super) fn step(&mut self, step: &Step) -> &[u8] {
         match step {
             Step::Clock(now) => self.now = *now,
-            Step::Room(room) => self.output = vec![0; *room],
+            Step::Room(size) => self.output = vec![0; *size],
             Step::Read(bytes) => {
                 self.model.read(bytes, self.now);
-                return self.exchange(bytes, false);
+                return self.run(bytes, false);
             }
         }
-        self.exchange(&[], false)
+        self.run(&[], false)
     }
 
-    /// The client stops sending: returns what the session sends then.
+    /// Ends the input, checks that later calls send nothing, and returns the bytes that the session sends.
     pub(super) fn end(&mut self) -> &[u8] {
         self.model.end(self.now);
         let start = self.sent.len();
-        self.exchange(&[], true);
-        self.exchange(b"day\n", false);
-        self.exchange(&[], true);
+        self.run(&[], true);
+        self.run(b"day\n", false);
+        self.run(&[], true);
         &self.sent[start..]
     }
 
-    /// The script that is run.
+    /// Returns the script.
     pub(super) fn script(&self) -> &'a Script {
         self.script
     }
 
-    /// Whether the session asks to close the conversation.
+    /// Returns whether the session has closed the conversation.
     pub(super) fn is_closed(&self) -> bool {
         self.model.is_closed
     }
 
-    /// The size of the buffers that the session writes to, in bytes.
-    pub(super) fn room(&self) -> usize {
+    /// Returns the size of the output buffers in bytes.
+    pub(super) fn output_size(&self) -> usize {
         self.output.len()
     }
 
-    /// All that the session has sent.
+    /// Returns all bytes that the session has sent.
     pub(super) fn into_sent(self) -> Vec<u8> {
         self.sent
     }
 
-    /// Runs the session by its contract until it waits, and returns what it sends.
-    fn exchange(&mut self, mut input: &[u8], is_last: bool) -> &[u8] {
+    /// Runs the session until it needs input or closes, and returns the bytes that it sends.
+    fn run(&mut self, mut input: &[u8], is_last: bool) -> &[u8] {
         let start = self.sent.len();
         loop {
             let progress = match is_last {
@@ -101,10 +101,14 @@ impl<'a> SessionUnderTest<'a> {
                 true => self.session.finish(&mut self.output, self.now),
             };
             self.check_progress(input, progress);
-            // What has been sent is the model's so far, which is finite: the loop ends.
-            let written = &self.output[..progress.written];
-            let is_expected = self.model.sent[self.sent.len()..].starts_with(written);
-            self.sent.extend(written);
+            // The model's output is finite and the session cannot send more, so the loop ends.
+            let sent_before = self.sent.len();
+            self.sent.extend(&self.output[..progress.written]);
+            assert!(
+                self.model.sent[sent_before..].starts_with(&self.sent[sent_before..]),
+                "{}",
+                self.report("wrong output")
+            );
             let RequestCounts {
                 commands,
                 digits,
@@ -112,7 +116,6 @@ impl<'a> SessionUnderTest<'a> {
             } = progress.requests;
             self.requests += commands.iter().sum::<u64>() + digits + invalid;
             input = &input[progress.read..];
-            assert!(is_expected, "{}", self.report("wrong output"));
             match progress.status {
                 Status::OutputFull => {}
                 Status::NeedInput | Status::Closed => {
@@ -143,34 +146,31 @@ impl<'a> SessionUnderTest<'a> {
         &self.sent[start..]
     }
 
-    /// Asserts that the status matches what was read and written, and that reads are not split.
+    /// Asserts that the status matches the bytes read and written, and that framing `read` splits no reads.
     fn check_progress(&self, input: &[u8], progress: Progress) {
-        let matches_status = match progress.status {
-            Status::NeedInput => progress.read == input.len(),
-            Status::OutputFull => progress.written == self.output.len(),
-            Status::Closed => true,
-        };
-        let matches_framing = match self.script.framing {
-            Framing::Line => progress.read <= input.len(),
-            Framing::Read => [0, input.len()].contains(&progress.read),
-        };
-        assert!(
-            matches_status && matches_framing,
-            "{}",
+        let (input, output) = (input.len(), self.output.len());
+        let report = || {
             self.report(&format!(
-                "{progress:?} of {} and {}",
-                input.len(),
-                self.room()
+                "{progress:?} with {input} bytes of input and {output} of output"
             ))
-        );
+        };
+        match progress.status {
+            Status::NeedInput => assert!(progress.read == input, "{}", report()),
+            Status::OutputFull => assert!(progress.written == output, "{}", report()),
+            Status::Closed => {}
+        }
+        match self.script.framing {
+            Framing::Line => assert!(progress.read <= input, "{}", report()),
+            Framing::Read => assert!([0, input].contains(&progress.read), "{}", report()),
+        }
     }
 
     fn report(&self, what: &str) -> String {
         format!(
             "{what}, in this script:\n\n{}\nexpected: {}\ngot:      {}\n",
             self.script,
-            Readable(&self.model.sent),
-            Readable(&self.sent),
+            Escaped(&self.model.sent),
+            Escaped(&self.sent),
         )
     }
 }

@@ -1,7 +1,7 @@
-//! What property tests and simulations try: conversations, datagrams and instants that are likely to find
-//! something.
+//! Strategies for property tests and simulations: conversations, datagrams and instants that are likely to find
+//! bugs.
 //!
-//! All are built of parts, so that a failure shrinks to few steps, short reads and plain commands.
+//! All are composed of parts, so that a failure shrinks to few steps, short reads and plain commands.
 
 use std::ops::Range;
 use std::string::{String, ToString};
@@ -17,12 +17,12 @@ use proptest::sample::select;
 use super::script::{Script, Step};
 use crate::{Command, Framing, Reply, Request, Service};
 
-/// Any script: three in four with framing `line`.
+/// Any script, three in four with framing `line`.
 pub fn script() -> impl Strategy<Value = Script> {
     prop_oneof![3 => line_script(), 1 => read_script()]
 }
 
-/// A conversation of lines, cut and joined into reads with no regard to where the lines end.
+/// A conversation of lines, split into reads regardless of where the lines end.
 pub fn line_script() -> impl Strategy<Value = Script> {
     (service(), conversation(), vec(piece(), 0..20)).prop_map(|(service, bytes, pieces)| Script {
         service,
@@ -31,7 +31,7 @@ pub fn line_script() -> impl Strategy<Value = Script> {
     })
 }
 
-/// Reads that mostly are a command each.
+/// Reads, most of which are one command each.
 fn read_script() -> impl Strategy<Value = Script> {
     let read = prop_oneof![4 => command(), 1 => line(), 1 => conversation()];
     let read = read.prop_filter("a read returns something", |bytes| !bytes.is_empty());
@@ -43,7 +43,7 @@ fn read_script() -> impl Strategy<Value = Script> {
     })
 }
 
-/// A script as a person or a fuzzer might write it, mistakes and all.
+/// The text of a script as a person or a fuzzer might write it, with mistakes.
 pub fn script_text() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         "(service|framing|room|clock|>|#)? ?(both|digit-sum|read|line|day|time|[0-9]{0,9})",
@@ -61,7 +61,7 @@ pub fn service() -> impl Strategy<Value = Service> {
     select(vec![Service::Both, Service::DateTime, Service::DigitSum])
 }
 
-/// A setting that changes, or none, and then a read of at most so many bytes.
+/// An optional setting, then a read with its maximum length in bytes.
 type Piece = (Option<Step>, usize);
 
 fn piece() -> impl Strategy<Value = Piece> {
@@ -72,15 +72,18 @@ fn piece_length() -> impl Strategy<Value = usize> {
     prop_oneof![3 => 1..=3_usize, 2 => 1..=20_usize, 1 => 1..=400_usize]
 }
 
-/// Lengths of the pieces that bytes are cut into.
+/// The lengths of the pieces that bytes are split into.
 pub fn cuts() -> impl Strategy<Value = Vec<usize>> {
     vec(piece_length(), 0..20)
 }
 
-/// A clock or a room that is set.
+/// A step that sets the clock or the output buffer size.
 fn setting() -> impl Strategy<Value = Step> {
-    let room = prop_oneof![2 => 1..=3_usize, 2 => 1..=40_usize, 1 => 1..=200_usize];
-    prop_oneof![instant().prop_map(Step::Clock), room.prop_map(Step::Room)]
+    let output_size = prop_oneof![2 => 1..=3_usize, 2 => 1..=40_usize, 1 => 1..=200_usize];
+    prop_oneof![
+        instant().prop_map(Step::Clock),
+        output_size.prop_map(Step::Room)
+    ]
 }
 
 fn cut(mut bytes: &[u8], pieces: Vec<Piece>) -> Vec<Step> {
@@ -95,17 +98,17 @@ fn cut(mut bytes: &[u8], pieces: Vec<Piece>) -> Vec<Step> {
     steps
 }
 
-/// The steps that read `bytes`, cut into pieces of these lengths.
+/// Returns the steps that read `bytes`, split into pieces of the lengths `cuts`.
 pub fn reads(bytes: &[u8], cuts: &[usize]) -> Vec<Step> {
     cut(bytes, cuts.iter().map(|length| (None, *length)).collect())
 }
 
-/// What a client sends: lines, the last of which may lack its end.
+/// The bytes of a client: lines, some of them without a line end.
 pub fn conversation() -> impl Strategy<Value = Vec<u8>> {
     vec(line(), 0..10).prop_map(|lines| lines.concat())
 }
 
-/// A line with its end; now and then without, so that it is glued to the next.
+/// A line with its line end, or sometimes without, so that it is joined to the next.
 pub fn line() -> impl Strategy<Value = Vec<u8>> {
     let blanks = || prop_oneof![6 => Just(String::new()), 1 => "[ \t]{1,3}"];
     let ends = [
@@ -124,25 +127,25 @@ pub fn line() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// A command, or what nearly is one.
+/// A command or a near miss.
 pub fn command() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        8 => named(is_asking),
-        1 => named(|command| !is_asking(command)),
+        8 => named(keeps_open),
+        1 => named(|command| !keeps_open(command)),
         4 => digits().prop_map(String::into_bytes),
         4 => near_miss(),
         1 => vec(any::<u8>(), 0..12),
     ]
 }
 
-/// Whether a conversation goes on after this command.
-fn is_asking(command: &Command) -> bool {
+/// Whether the conversation continues after this command.
+fn keeps_open(command: &Command) -> bool {
     !Request::Command(*command).is_quit()
 }
 
-/// One of these commands, in mixed case.
-fn named(is_one: impl Fn(&Command) -> bool) -> impl Strategy<Value = Vec<u8>> {
-    let commands = Command::ALL.into_iter().filter(is_one);
+/// One of the commands that satisfy the predicate, in mixed case.
+fn named(predicate: impl Fn(&Command) -> bool) -> impl Strategy<Value = Vec<u8>> {
+    let commands = Command::ALL.into_iter().filter(predicate);
     let names: Vec<_> = commands.map(Command::name).collect();
     (select(names), any::<u16>()).prop_map(|(name, capitals)| {
         let mut name = name.as_bytes().to_vec();
@@ -155,13 +158,13 @@ fn named(is_one: impl Fn(&Command) -> bool) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Strings of digits: with leading zeros, and longer than the blocks they are summed in.
+/// Strings of digits, some with leading zeros, some longer than the blocks that are summed at once.
 pub fn digits() -> impl Strategy<Value = String> {
     prop_oneof![4 => "[0-9]{1,12}", 2 => "0{0,20}[0-9]{1,20}", 1 => "[0-9]{1,200}", 1 => "9{1,99}"]
 }
 
 fn near_miss() -> impl Strategy<Value = Vec<u8>> {
-    let few: &[&[u8]] = &[
+    let examples: &[&[u8]] = &[
         b"",
         b" ",
         b"\r",
@@ -206,24 +209,24 @@ fn near_miss() -> impl Strategy<Value = Vec<u8>> {
         b"123456789012345\r6",
     ];
     let long = "[a-z ]{8,40}".prop_map(String::into_bytes);
-    // Next to the digits in ASCII, or anything.
-    let spoiler = prop_oneof![select(b"/:".to_vec()), any::<u8>()];
-    let spoilt = (digits(), spoiler, digits())
+    // A neighbour of the digits in ASCII, or any byte.
+    let middle = prop_oneof![select(b"/:".to_vec()), any::<u8>()];
+    let corrupted = (digits(), middle, digits())
         .prop_map(|(before, byte, after)| [before.as_bytes(), &[byte], after.as_bytes()].concat());
-    prop_oneof![4 => select(few).prop_map(<[u8]>::to_vec), 1 => long, 2 => spoilt]
+    prop_oneof![4 => select(examples).prop_map(<[u8]>::to_vec), 1 => long, 2 => corrupted]
 }
 
-/// A datagram: a request, what nearly is one, or neither.
+/// A datagram: a request, a near miss, or neither.
 pub fn datagram() -> impl Strategy<Value = Vec<u8>> {
     let ends: &[&str] = &[
         "", "", "\n", "\n", "\r\n", "\r\n", "\r", "\n\n", "\r\r\n", " ", "\0",
     ];
-    let request = (named(is_asking), select(ends))
+    let request = (named(keeps_open), select(ends))
         .prop_map(|(command, end)| [command.as_slice(), end.as_bytes()].concat());
     prop_oneof![4 => request, 1 => line(), 1 => server_bytes(), 1 => vec(any::<u8>(), 0..1500)]
 }
 
-/// What a hostile server may send: replies, what nearly is one, lines of about the greatest length.
+/// The bytes of a hostile server: replies, near misses, lines of about the maximum length.
 pub fn server_bytes() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         4 => reply().prop_map(|reply| reply.to_string().into_bytes()),
@@ -238,11 +241,11 @@ pub fn server_bytes() -> impl Strategy<Value = Vec<u8>> {
         1 => vec(any::<u8>(), 0..200),
     ];
     let end = select(vec!["\n", "\n", "\n", "\n", "\n", "\r\n", ""]);
-    let ended = (line, end).prop_map(|(line, end)| [line.as_slice(), end.as_bytes()].concat());
-    vec(ended, 0..8).prop_map(|lines| lines.concat())
+    let terminated = (line, end).prop_map(|(line, end)| [line.as_slice(), end.as_bytes()].concat());
+    vec(terminated, 0..8).prop_map(|lines| lines.concat())
 }
 
-/// The replies that are always the same.
+/// The replies with a fixed text.
 pub const FIXED_REPLIES: [Reply; 6] = [
     Reply::Welcome,
     Reply::Full,
@@ -260,30 +263,30 @@ pub fn reply() -> impl Strategy<Value = Reply> {
         (0..100_u64).prop_map(Reply::Sum),
         (0..7_u8).prop_map(|day| Reply::Weekday(day.try_into().expect("a week has 7 days"))),
         instant_of(1970..2070).prop_map(|instant| Reply::Date(instant.date())),
-        // On the wire a time of day has no fraction.
+        // A time of day has no fraction on the wire.
         instant().prop_map(|instant| Reply::Time(whole_micros(instant, 1_000_000).time())),
         instant_of(0..10_000).prop_map(|instant| Reply::DateTime(whole_micros(instant, 1))),
     ]
 }
 
-/// The instant in whole multiples of so many microseconds.
+/// Rounds the instant down to a multiple of `unit` microseconds.
 fn whole_micros(instant: NaiveDateTime, unit: u32) -> NaiveDateTime {
     use chrono::Timelike;
 
     let nanos = instant.nanosecond() / (1_000 * unit) * (1_000 * unit);
     instant
         .with_nanosecond(nanos)
-        .expect("fewer nanoseconds than there were")
+        .expect("fewer nanoseconds than before")
 }
 
-/// Any instant that there is: most of our time, many on a boundary, leap seconds too.
+/// Any instant: most are of our time, many are on a boundary, some are in a leap second.
 pub fn instant() -> impl Strategy<Value = NaiveDateTime> {
     let years = prop_oneof![Just(1970..2070), Just(1..10_000), Just(-20_000..20_000)];
     let ends = select(vec![NaiveDateTime::MIN, NaiveDateTime::MAX]);
     prop_oneof![50 => years.prop_flat_map(instant_of), 1 => ends]
 }
 
-/// Any instant of these years.
+/// Any instant in a range of years.
 pub fn instant_of(years: Range<i32>) -> impl Strategy<Value = NaiveDateTime> {
     let date = (
         years,

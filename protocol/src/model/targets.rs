@@ -1,6 +1,6 @@
-//! What a fuzzer calls with its inputs, and the replay of seeds with theirs.
+//! The fuzz targets, which fuzzers call with their inputs and the replay of seeds with the corpus.
 //!
-//! Each takes a script, or any bytes. Where bytes of a network are wanted as they are, each `|` is a cut.
+//! Each takes a [`Script`] or raw bytes. In raw bytes of a stream, each `|` separates two reads.
 
 use std::vec::Vec;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{Framing, Service};
 
-/// A target, after the name of its folder of seeds.
+/// The name of the folder of seeds, and the target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
@@ -22,8 +22,8 @@ pub const TARGETS: [Target; 5] = [
     ("wired", |input| wired(&Script::parse(input))),
 ];
 
-/// The bytes of a client. The first chooses the server: `b`, `d` or `s` the service, a capital letter
-/// the framing `read`. The output is now large, now a single byte.
+/// Checks a session with the bytes of a client. The first byte selects the service (`b`, `d` or `s`), and an
+/// upper-case letter the framing `read`. Runs with a large output buffer and with one of a single byte.
 pub fn session(input: &[u8]) {
     let Some((server, bytes)) = input.split_first() else {
         return;
@@ -40,9 +40,9 @@ pub fn session(input: &[u8]) {
     let reads = bytes
         .split(|byte| *byte == b'|')
         .filter(|read| !read.is_empty());
-    for room in [Script::ROOM_AT_START, 1] {
+    for output_size in [Script::INITIAL_OUTPUT_SIZE, 1] {
         let steps = reads.clone().map(|read| Step::Read(read.to_vec()));
-        let steps = [Step::Room(room)].into_iter().chain(steps).collect();
+        let steps = [Step::Room(output_size)].into_iter().chain(steps).collect();
         check_session(&Script {
             service,
             framing,
@@ -51,25 +51,25 @@ pub fn session(input: &[u8]) {
     }
 }
 
-/// A script: reads, output buffers and times of any kind.
+/// Checks a session, and a refused one, with a script: reads, output buffer sizes and times.
 pub fn operations(script: &Script) {
     check_session(script);
     check_refused(script);
 }
 
-/// A datagram.
+/// Checks the reply to a datagram.
 pub fn datagram(input: &[u8]) {
     check_datagram(input, Script::clock_at_start());
 }
 
-/// The bytes of a server, which may be anyone.
+/// Checks the client's side with the bytes of an untrusted server.
 pub fn replies(input: &[u8]) {
     let pieces: Vec<&[u8]> = input.split(|byte| *byte == b'|').collect();
     let cuts: Vec<usize> = pieces.iter().map(|piece| piece.len()).collect();
     check_replies(&pieces.concat(), &cuts);
 }
 
-/// A script of a client that talks to a server.
+/// Checks a client against a server with a script.
 pub fn wired(script: &Script) {
     check_client_against_server(script);
 }

@@ -1,6 +1,6 @@
-//! What holds of every conversation, tried on many made-up ones.
+//! Properties of every conversation, tested on generated ones.
 //!
-//! `PROPTEST_CASES=25600` tries a hundred times as many.
+//! `PROPTEST_CASES=25600` runs a hundred times as many cases.
 
 mod canaries;
 
@@ -22,14 +22,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-/// So many cases of each test, and a file for the seeds of those that fail.
+/// Returns a configuration with `count` cases per test, and a file for the seeds of failing cases.
 fn cases(count: u32) -> ProptestConfig {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/properties/failures.txt");
     let default = ProptestConfig::default();
     let cases = count * default.cases.div_ceil(256);
     ProptestConfig {
         cases,
-        // Cases that a test has no use for: a fixed number would be too few for many.
+        // The limit on rejected cases grows with the number of cases.
         max_global_rejects: cases,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(path))),
         ..default
@@ -40,15 +40,15 @@ proptest! {
     #![proptest_config(cases(2_000))]
 
     #[test]
-    fn the_machine_equals_the_model(script in script()) {
+    fn a_session_sends_the_bytes_of_the_model(script in script()) {
         check_session(&script);
     }
 
     #[test]
     fn any_output_sizes_give_the_same_bytes(script in script()) {
-        let mut roomy = script.clone();
-        roomy.steps.retain(|step| !matches!(step, Step::Room(_)));
-        prop_assert_eq!(check_session(&script), check_session(&roomy));
+        let mut with_large_output = script.clone();
+        with_large_output.steps.retain(|step| !matches!(step, Step::Room(_)));
+        prop_assert_eq!(check_session(&script), check_session(&with_large_output));
     }
 
     #[test]
@@ -62,32 +62,32 @@ proptest! {
     }
 
     #[test]
-    fn a_client_and_a_server_understand_each_other(script in line_script()) {
+    fn a_client_gets_one_matching_reply_per_request(script in line_script()) {
         check_client_against_server(&script);
     }
 
     #[test]
-    fn a_client_without_room_hears_that_and_nothing_else(script in script()) {
+    fn a_refused_client_gets_only_the_full_notice(script in script()) {
         check_refused(&script);
     }
 
     #[test]
-    fn any_bytes_of_a_server_are_read(bytes in server_bytes(), cuts in cuts()) {
+    fn any_server_bytes_are_decoded_as_by_the_model(bytes in server_bytes(), cuts in cuts()) {
         check_replies(&bytes, &cuts);
     }
 
     #[test]
-    fn t01_a_datagram_is_answered_harmlessly(request in datagram(), now in instant()) {
+    fn t01_no_reply_to_a_datagram_is_itself_a_request(request in datagram(), now in instant()) {
         check_datagram(&request, now);
     }
 
     #[test]
-    fn a_script_is_read_back_as_it_was_written(script in script()) {
+    fn a_script_round_trips_through_text(script in script()) {
         prop_assert_eq!(Script::parse(script.to_string().as_bytes()), script);
     }
 
     #[test]
-    fn a_reply_is_read_back_as_it_was_written(reply in reply()) {
+    fn a_reply_round_trips_through_text(reply in reply()) {
         prop_assert_eq!(Reply::parse(reply.to_string().as_bytes()), Some(reply));
     }
 }
@@ -99,15 +99,15 @@ proptest! {
     fn any_bytes_are_a_script(text in script_text()) {
         let script = Script::parse(&text);
         prop_assert_eq!(&Script::parse(script.to_string().as_bytes()), &script);
-        let of_fuzzer = Script::arbitrary_take_rest(Unstructured::new(&text));
-        prop_assert_eq!(of_fuzzer.as_ref(), Ok(&script));
+        let arbitrary = Script::arbitrary_take_rest(Unstructured::new(&text));
+        prop_assert_eq!(arbitrary.as_ref(), Ok(&script));
         check_session(&script);
         check_refused(&script);
         check_client_against_server(&script);
     }
 
     #[test]
-    fn sessions_in_turns_say_what_each_says_alone(scripts in vec(script(), 0..5)) {
+    fn interleaved_sessions_are_independent(scripts in vec(script(), 0..5)) {
         check_interleaved(&scripts);
     }
 
@@ -118,9 +118,9 @@ proptest! {
         prop_assert_eq!(sent.matches("Welcome").count(), 1);
     }
 
-    /// One reply a line, in order, and nothing of a line is left when the next one comes.
+    /// One reply per line, in order, with no state left over from the previous line.
     #[test]
-    fn a_line_is_answered_as_if_it_were_alone(
+    fn each_line_gets_the_reply_that_it_gets_alone(
         service in service(), lines in vec(line(), 0..10), cuts in cuts(),
     ) {
         let lines: Vec<Vec<u8>> = lines.into_iter().filter(|line| is_one_line(line) && !has_quit(line)).collect();
@@ -130,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn after_quit_nothing_is_said(
+    fn nothing_is_sent_after_quit(
         service in service(), before in conversation(), after in conversation(), cuts in cuts(),
     ) {
         let quit = [before.as_slice(), b"\nquit\n"].concat();
@@ -144,7 +144,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_digits_does_not_count(
+    fn the_order_of_digits_does_not_change_the_sum(
         (digits, shuffled) in vec(b'0'..=b'9', 1..100)
             .prop_flat_map(|digits| (Just(digits.clone()), Just(digits).prop_shuffle())),
     ) {
@@ -153,14 +153,14 @@ proptest! {
     }
 
     #[test]
-    fn zeros_do_not_count(digits in digits(), zeros in 0..100_usize, at in any::<prop::sample::Index>()) {
+    fn zeros_do_not_change_the_sum(digits in digits(), zeros in 0..100_usize, at in any::<prop::sample::Index>()) {
         let (before, after) = digits.split_at(at.index(digits.len() + 1));
         prop_assert_eq!(sum(&format!("{before}{}{after}", "0".repeat(zeros))), sum(&digits));
     }
 
-    /// Also in any state, since the lines before are any.
+    /// The preceding lines are arbitrary, so this holds in any state.
     #[test]
-    fn time_is_told_as_chrono_formats_it(before in conversation(), now in instant_of(1..10_000)) {
+    fn time_replies_match_the_format_of_chrono(before in conversation(), now in instant_of(1..10_000)) {
         prop_assume!(!has_quit(&before));
         let steps = |command: &[u8]| vec![
             Step::Clock(now),
@@ -207,22 +207,22 @@ fn t10_a_megabyte_of_nines_is_summed_exactly() {
 }
 
 #[test]
-fn t02_a_datagram_of_any_length_is_answered_harmlessly() {
+fn t02_replies_to_datagrams_of_any_length_are_not_amplified() {
     let now = Script::clock_at_start();
-    let mut answered = 0;
+    let mut replies = 0;
     for length in 0..=1500 {
         for start in ["", "day", "date\n", "time\r\n", "send time"] {
-            for filling in [b' ', b'0', b'\n', b'\r', b'x', 0, 0xff] {
+            for filler in [b' ', b'0', b'\n', b'\r', b'x', 0, 0xff] {
                 let mut request = start.as_bytes().to_vec();
-                request.resize(length, filling);
+                request.resize(length, filler);
                 check_datagram(&request, now);
-                answered +=
+                replies +=
                     usize::from(answer_datagram(&request, now, &mut [0; DATAGRAM_MAX]).is_some());
             }
         }
     }
-    // All four alone, `date` and `time` with their line ends, and two that LF happens to follow.
-    assert_eq!(answered, 7 * (4 + 2) + 2);
+    // All four alone, `date` and `time` with their line ends, and two followed by an LF as filler.
+    assert_eq!(replies, 7 * (4 + 2) + 2);
 }
 
 fn sent(service: Service, steps: Vec<Step>) -> Vec<u8> {
@@ -233,7 +233,7 @@ fn sent(service: Service, steps: Vec<Step>) -> Vec<u8> {
     })
 }
 
-/// What answers `line` alone.
+/// Returns the reply to `line` alone.
 fn reply_line(service: Service, line: &[u8]) -> Vec<u8> {
     sent(service, reads(line, &[])).split_off("Welcome to the server\n".len())
 }

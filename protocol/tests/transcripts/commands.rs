@@ -1,14 +1,14 @@
-//! What answers each command, in each service, at each time.
+//! The reply to each command, in each service, at various instants.
 
 use chime_protocol::{Framing, RequestCounts, Service, Session, Status};
 use chrono::NaiveDateTime;
 
 use crate::{COMMAND_ERROR, DIGIT_ERROR, FAREWELL, Server, at};
 
-/// C1: letter case does not count.
+/// C1: letter case is ignored.
 #[test]
-fn letter_case_does_not_count() {
-    let mut server = Server::of(Service::Both);
+fn letter_case_is_ignored() {
+    let mut server = Server::with_lines(Service::Both);
     assert_eq!(server.read("DAY\nDay\ndAy\n"), "Saturday\n".repeat(3));
     assert_eq!(
         server.read("Send Time\nSEND TIME\n"),
@@ -17,10 +17,10 @@ fn letter_case_does_not_count() {
     assert_eq!(server.read("QuIt\n"), FAREWELL);
 }
 
-/// C2: the day, the date with two digits each, and the time.
+/// C2: the weekday, the date with two digits each, and the time of day.
 #[test]
-fn day_date_and_time_are_told() {
-    let mut server = Server::of(Service::Both);
+fn day_date_and_time_have_their_formats() {
+    let mut server = Server::with_lines(Service::Both);
     assert_eq!(
         server.read("day\ndate\ntime\n"),
         "Saturday\n26-11-21\n06:32:06\n"
@@ -43,8 +43,8 @@ fn day_date_and_time_are_told() {
 
 /// C3: always six digits of a second, and exactly one space in the command.
 #[test]
-fn send_time_tells_microseconds() {
-    let mut server = Server::of(Service::Both);
+fn send_time_has_microseconds() {
+    let mut server = Server::with_lines(Service::Both);
     assert_eq!(server.read("send time\n"), "2026-11-21 06:32:06.123456\n");
     server.now = at("2021-06-11 18:45:57");
     assert_eq!(server.read("send time\n"), "2021-06-11 18:45:57.000000\n");
@@ -63,7 +63,7 @@ fn send_time_tells_microseconds() {
 /// C4: one or more ASCII digits, and nothing else, are summed.
 #[test]
 fn digits_are_summed() {
-    let mut server = Server::of(Service::Both);
+    let mut server = Server::with_lines(Service::Both);
     assert_eq!(server.read("12345\n007\n0\n00\n9\n"), "15\n7\n0\n0\n9\n");
     assert_eq!(server.read("12345678901234567\n"), "73\n");
     for line in [
@@ -84,16 +84,16 @@ fn digits_are_summed() {
 #[test]
 fn help_names_the_commands() {
     assert_eq!(
-        Server::of(Service::Both).read("help\n"),
+        Server::with_lines(Service::Both).read("help\n"),
         "Commands: day, date, time, send time, a string of digits, help, quit, exit\n",
     );
 }
 
-/// C6: after the farewell the server closes, and reads nothing more.
+/// C6: the server closes after the farewell, and reads nothing more.
 #[test]
 fn quit_and_exit_end_the_conversation() {
     for command in ["quit", "exit"] {
-        let mut server = Server::of(Service::Both);
+        let mut server = Server::with_lines(Service::Both);
         assert_eq!(server.read(format!("{command}\nday\n")), FAREWELL);
         assert!(server.is_closed);
         assert_eq!(server.read("day\n"), "");
@@ -104,10 +104,10 @@ fn quit_and_exit_end_the_conversation() {
     assert_eq!(progress.read, "quit\n".len());
 }
 
-/// C7: anything else is an error, and the conversation goes on.
+/// C7: anything else gets an error, and the conversation continues.
 #[test]
-fn anything_else_is_an_error() {
-    let mut server = Server::of(Service::Both);
+fn any_other_command_gets_an_error() {
+    let mut server = Server::with_lines(Service::Both);
     for line in [
         "what?\n",
         "days\n",
@@ -122,10 +122,10 @@ fn anything_else_is_an_error() {
     assert_eq!(server.read("day\n"), "Saturday\n");
 }
 
-/// S1: both services, and everything is answered.
+/// S1: every command has a reply.
 #[test]
-fn the_service_both_answers_everything() {
-    let mut server = Server::of(Service::Both);
+fn the_service_both_offers_every_command() {
+    let mut server = Server::with_lines(Service::Both);
     assert_eq!(
         server.read("day\ndate\ntime\n"),
         "Saturday\n26-11-21\n06:32:06\n"
@@ -137,10 +137,10 @@ fn the_service_both_answers_everything() {
     assert_eq!(server.read("quit\n"), FAREWELL);
 }
 
-/// S2: only the three time commands of old; it closes without a word.
+/// S2: only `day`, `date` and `time`; it closes without a farewell.
 #[test]
-fn the_service_date_time_tells_the_time() {
-    let mut server = Server::of(Service::DateTime);
+fn the_service_date_time_offers_the_time() {
+    let mut server = Server::with_lines(Service::DateTime);
     assert_eq!(
         server.read("day\ndate\ntime\n"),
         "Saturday\n26-11-21\n06:32:06\n"
@@ -151,15 +151,15 @@ fn the_service_date_time_tells_the_time() {
     );
     assert_eq!(server.read("quit\n"), "");
     assert!(server.is_closed);
-    let mut server = Server::of(Service::DateTime);
+    let mut server = Server::with_lines(Service::DateTime);
     assert_eq!(server.read("exit\n"), "");
     assert!(server.is_closed);
 }
 
-/// S3: only digits; all else is an error that says so.
+/// S3: only digits; anything else gets the digit error.
 #[test]
-fn the_service_digit_sum_sums_digits() {
-    let mut server = Server::of(Service::DigitSum);
+fn the_service_digit_sum_offers_sums() {
+    let mut server = Server::with_lines(Service::DigitSum);
     assert_eq!(server.read("12\n"), "3\n");
     assert_eq!(
         server.read("day\ndate\ntime\nsend time\nhelp\nelse\n"),
@@ -169,10 +169,10 @@ fn the_service_digit_sum_sums_digits() {
     assert!(server.is_closed);
 }
 
-/// T1: a reply tells the time of the call that completed its command, however late it is written.
+/// T1: a reply has the time of the call that completed its command, even if it is written later.
 #[test]
 fn the_time_is_that_of_the_call_that_completes_the_command() {
-    let mut server = Server::of(Service::Both);
+    let mut server = Server::with_lines(Service::Both);
     assert_eq!(server.read("ti"), "");
     server.now = at("2026-11-21 23:59:59");
     assert_eq!(server.read("me\ntime\nda"), "23:59:59\n23:59:59\n");
@@ -189,12 +189,12 @@ fn the_time_is_that_of_the_call_that_completes_the_command() {
     assert_eq!(output[..progress.written], *b":32:06\n");
 }
 
-/// T2: what is not a time command has the same reply at any time.
+/// T2: commands other than the time commands have the same reply at any time.
 #[test]
 fn only_the_time_commands_depend_on_the_time() {
     let lines = "12345\nhelp\nwhat?\n\nquit\n";
     let replies = [at("2026-11-21 06:32:06"), NaiveDateTime::MAX].map(|now| {
-        let mut server = Server::of(Service::Both);
+        let mut server = Server::with_lines(Service::Both);
         server.now = now;
         server.read(lines)
     });
@@ -202,10 +202,10 @@ fn only_the_time_commands_depend_on_the_time() {
     assert_eq!(replies[0], replies[1]);
 }
 
-/// C2, C3: of a year outside 0 to 9999 the last four digits are told; a leap second is second 60.
+/// C2, C3: a year outside 0 to 9999 is its last four digits; a leap second is second 60.
 #[test]
-fn unusual_instants_are_told() {
-    let mut server = Server::of(Service::Both);
+fn unusual_years_and_leap_seconds_are_formatted() {
+    let mut server = Server::with_lines(Service::Both);
     server.now = at("+12026-11-21 00:00:00");
     assert_eq!(
         server.read("date\nsend time\n"),
@@ -229,7 +229,7 @@ fn unusual_instants_are_told() {
 }
 
 #[test]
-fn requests_are_counted_by_kind_when_they_end() {
+fn requests_are_counted_by_kind_when_they_are_complete() {
     let mut session = Session::new(Service::Both, Framing::Line);
     let mut all = RequestCounts::default();
     let mut count = |bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! What answers each datagram.
+//! The reply to each datagram.
 
 use chime_protocol::{DATAGRAM_MAX, answer_datagram};
 
@@ -6,7 +6,7 @@ use crate::at;
 
 /// D1: four commands, in any letter case, with at most one line end and nothing else.
 #[test]
-fn a_datagram_asks_for_the_time() {
+fn a_datagram_can_request_only_the_time() {
     assert_eq!(
         datagram("send time"),
         Some("2026-11-21 06:32:06.123456".into())
@@ -28,17 +28,17 @@ fn a_datagram_asks_for_the_time() {
     }
 }
 
-/// D2: a line end is answered with LF, and none with none.
+/// D2: the reply ends with LF if the request has a line end.
 #[test]
-fn a_datagram_is_answered_with_the_line_end_that_it_had() {
+fn a_reply_has_a_line_end_if_its_request_has() {
     assert_eq!(datagram("time"), Some("06:32:06".into()));
     assert_eq!(datagram("time\n"), Some("06:32:06\n".into()));
     assert_eq!(datagram("time\r\n"), Some("06:32:06\n".into()));
 }
 
-/// D3: no reply is a request, nor are the other commands.
+/// D3: no reply is a request, and neither are the other commands.
 #[test]
-fn anything_else_in_a_datagram_gets_silence() {
+fn any_other_datagram_gets_no_reply() {
     for request in ["day", "date", "time\n", "send time\n"] {
         assert_eq!(datagram(&datagram(request).unwrap()), None);
     }
@@ -59,7 +59,7 @@ fn anything_else_in_a_datagram_gets_silence() {
 
 /// D4: a reply is short, and at most three times its request.
 #[test]
-fn a_datagram_is_not_amplified() {
+fn amplification_is_at_most_threefold() {
     assert_eq!(DATAGRAM_MAX, 32);
     let longest_day = at("2026-11-25 00:00:00");
     for request in ["day", "day\n", "date", "time", "send time", "send time\n"] {
@@ -72,9 +72,9 @@ fn a_datagram_is_not_amplified() {
     }
 }
 
-/// D5: what was asked before, and what is left in the buffer, make no difference.
+/// D5: earlier requests and the previous content of the buffer make no difference.
 #[test]
-fn datagrams_leave_nothing_behind() {
+fn datagrams_are_independent() {
     let now = at("2026-11-21 06:32:06.123456");
     let mut buffer = [0; DATAGRAM_MAX];
     for _ in 0..2 {
@@ -92,7 +92,7 @@ fn datagrams_leave_nothing_behind() {
     }
 }
 
-/// The datagram that answers a datagram.
+/// Returns the reply to a datagram.
 fn datagram(request: &str) -> Option<String> {
     let now = at("2026-11-21 06:32:06.123456");
     let mut buffer = [0; DATAGRAM_MAX];

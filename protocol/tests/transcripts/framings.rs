@@ -1,10 +1,10 @@
-//! How a conversation begins and ends, and where one command ends and the next begins.
+//! The start and the end of a conversation, and the framing of commands.
 
 use chime_protocol::{Framing, Service, Session};
 
 use crate::{COMMAND_ERROR, DIGIT_ERROR, FAREWELL, Server};
 
-/// G1: the welcome is due before anything is read, also to a client that stops sending at once.
+/// G1: the welcome is sent before anything is read, also if the client half-closes at once.
 #[test]
 fn the_server_speaks_first() {
     let mut server = Server::new(Session::new(Service::Both, Framing::Line));
@@ -13,9 +13,9 @@ fn the_server_speaks_first() {
     assert_eq!(server.end(), "Welcome to the server\n");
 }
 
-/// G2: the full notice stands in place of the welcome.
+/// G2: the full notice replaces the welcome.
 #[test]
-fn a_server_without_room_says_so_and_closes() {
+fn a_full_server_sends_the_full_notice_and_closes() {
     let mut server = Server::new(Session::refused(Framing::Line));
     assert_eq!(
         server.read("day\n"),
@@ -32,10 +32,10 @@ fn a_server_without_room_says_so_and_closes() {
     assert!(server.is_closed);
 }
 
-/// G3: bytes that are not ASCII make an invalid command, and the conversation goes on.
+/// G3: bytes that are not ASCII make an invalid command, and the conversation continues.
 #[test]
 fn every_byte_string_is_a_legal_conversation() {
-    let mut server = Server::of(Service::Both);
+    let mut server = Server::with_lines(Service::Both);
     for byte in 0x80..=0xff_u8 {
         assert_eq!(server.read([byte, b'\n']), COMMAND_ERROR);
         assert_eq!(server.read([b'1', byte, b'\n']), COMMAND_ERROR);
@@ -46,10 +46,10 @@ fn every_byte_string_is_a_legal_conversation() {
     assert_eq!(server.read("day\n"), "Saturday\n");
 }
 
-/// L1: as many replies as lines, in their order, and none before the line ends.
+/// L1: one reply per line, in order, and none before the line ends.
 #[test]
 fn every_line_gets_one_reply_in_order() {
-    let mut server = Server::of(Service::Both);
+    let mut server = Server::with_lines(Service::Both);
     assert_eq!(server.read("12"), "");
     assert_eq!(server.read("\n"), "3\n");
     assert_eq!(
@@ -59,10 +59,10 @@ fn every_line_gets_one_reply_in_order() {
     assert_eq!(server.read("\n\n\n"), COMMAND_ERROR.repeat(3));
 }
 
-/// L2: one CR before the LF does not count; any other does.
+/// L2: one CR before the LF is ignored; any other CR makes the command invalid.
 #[test]
-fn a_cr_before_the_line_end_does_not_count() {
-    let mut server = Server::of(Service::Both);
+fn one_cr_before_lf_is_ignored() {
+    let mut server = Server::with_lines(Service::Both);
     assert_eq!(server.read("day\r\n"), "Saturday\n");
     assert_eq!(server.read("day \t\r\n"), "Saturday\n");
     assert_eq!(server.read("12\r\n"), "3\n");
@@ -72,10 +72,10 @@ fn a_cr_before_the_line_end_does_not_count() {
     }
 }
 
-/// L3: spaces and tabs around a command do not count; inside it they do, and no other blank is one.
+/// L3: spaces and tabs around a command are ignored, but not inside it, and no other white space is.
 #[test]
-fn blanks_around_a_command_do_not_count() {
-    let mut server = Server::of(Service::Both);
+fn blanks_around_a_command_are_ignored() {
+    let mut server = Server::with_lines(Service::Both);
     assert_eq!(server.read(" \t day\t \n"), "Saturday\n");
     assert_eq!(server.read("\t12 \n"), "3\n");
     assert_eq!(
@@ -97,22 +97,22 @@ fn blanks_around_a_command_do_not_count() {
 
 /// L4: a line in many reads and many lines in one read are the same conversation.
 #[test]
-fn replies_do_not_depend_on_how_the_bytes_are_cut() {
+fn replies_do_not_depend_on_how_the_bytes_are_split() {
     let lines = "send time\r\n 12345 \nquitt\nday\nquit\n";
-    let mut server = Server::of(Service::Both);
+    let mut server = Server::with_lines(Service::Both);
     let at_once = server.read(lines);
     assert_eq!(
         at_once,
         format!("2026-11-21 06:32:06.123456\n15\n{COMMAND_ERROR}Saturday\n{FAREWELL}"),
     );
-    let mut server = Server::of(Service::Both);
+    let mut server = Server::with_lines(Service::Both);
     let by_bytes: String = lines.bytes().map(|byte| server.read([byte])).collect();
     assert_eq!(by_bytes, at_once);
 }
 
-/// L5: a last line needs no LF; a CR at its end does not count, but is a byte.
+/// L5: a last line needs no LF; a CR at its end is ignored, but counts as a byte.
 #[test]
-fn a_last_line_without_line_end_is_answered() {
+fn a_last_line_without_lf_gets_a_reply() {
     for (last, reply) in [
         ("", ""),
         ("day", "Saturday\n"),
@@ -124,16 +124,16 @@ fn a_last_line_without_line_end_is_answered() {
         (" ", COMMAND_ERROR),
         ("day\r\r", COMMAND_ERROR),
     ] {
-        let mut server = Server::of(Service::Both);
+        let mut server = Server::with_lines(Service::Both);
         server.read(last);
         assert_eq!(server.end(), reply, "{last:?}");
     }
 }
 
-/// L6: a megabyte of digits, letters or blanks is a line, and a session is of fixed size.
+/// L6: a megabyte of digits, letters or blanks is one line, and a session has a fixed size.
 #[test]
-fn a_line_may_be_of_any_length() {
-    let mut server = Server::of(Service::Both);
+fn a_line_can_have_any_length() {
+    let mut server = Server::with_lines(Service::Both);
     for (byte, end, reply) in [
         ("9", "\n", "9000000\n"),
         ("0", "7\n", "7\n"),
@@ -149,11 +149,11 @@ fn a_line_may_be_of_any_length() {
     assert!(size_of::<Session>() <= 64);
 }
 
-/// R1: a read is a command, whole: it is neither trimmed, nor cut, nor joined to another.
+/// R1: a read is a whole command: it is neither trimmed, nor split, nor joined to another.
 #[test]
-fn what_one_read_returns_is_one_command() {
+fn one_read_is_one_command() {
     let error = COMMAND_ERROR.trim_end();
-    let mut server = Server::by_reads(Service::Both);
+    let mut server = Server::with_reads(Service::Both);
     assert_eq!(server.read("day"), "Saturday");
     assert_eq!(server.read("send time"), "2026-11-21 06:32:06.123456");
     assert_eq!(server.read("9".repeat(1025)), "9225");
@@ -173,20 +173,20 @@ fn what_one_read_returns_is_one_command() {
     assert_eq!(server.read("y"), error);
 }
 
-/// R2: neither the welcome nor a reply has a line end, and one call writes all of it.
+/// R2: neither the welcome nor a reply has a line end, and one call writes the whole reply.
 #[test]
 fn replies_to_reads_have_no_line_end() {
-    let mut server = Server::by_reads(Service::DigitSum);
+    let mut server = Server::with_reads(Service::DigitSum);
     assert_eq!(server.read("12345"), "15");
     assert_eq!(server.read("day"), DIGIT_ERROR.trim_end());
     assert_eq!(server.read("quit"), "Thank You .. See You soon !! ");
     assert!(server.is_closed);
 }
 
-/// R3: an empty read ends the conversation, and nothing is said.
+/// R3: an empty read is EOF, and nothing is sent.
 #[test]
-fn an_empty_read_is_no_command() {
-    let mut server = Server::by_reads(Service::Both);
+fn an_empty_read_is_not_a_command() {
+    let mut server = Server::with_reads(Service::Both);
     assert_eq!(server.read("day"), "Saturday");
     assert_eq!(server.read(""), "");
     assert!(!server.is_closed);

@@ -1,4 +1,4 @@
-//! The specification in examples: each rule as a transcript, byte for byte.
+//! The specification as examples: a transcript for each rule, byte for byte.
 
 mod commands;
 mod datagrams;
@@ -11,7 +11,7 @@ const COMMAND_ERROR: &str = "You entered an invalid command\n";
 const DIGIT_ERROR: &str = "Please enter a valid String of Digits or type 'quit' to exit.\n";
 const FAREWELL: &str = "Thank You .. See You soon !! \n";
 
-/// A server with room for any reply, and what it says when.
+/// A server whose output buffer fits every reply, and its clock.
 struct Server {
     session: Session,
     now: NaiveDateTime,
@@ -19,15 +19,15 @@ struct Server {
 }
 
 impl Server {
-    /// A server of framing `line` that has welcomed its client.
-    fn of(service: Service) -> Server {
+    /// Creates a server with framing `line` that has sent the welcome.
+    fn with_lines(service: Service) -> Server {
         let mut server = Server::new(Session::new(service, Framing::Line));
         assert_eq!(server.read(""), "Welcome to the server\n");
         server
     }
 
-    /// A server of framing `read` that has welcomed its client.
-    fn by_reads(service: Service) -> Server {
+    /// Creates a server with framing `read` that has sent the welcome.
+    fn with_reads(service: Service) -> Server {
         let mut server = Server::new(Session::new(service, Framing::Read));
         assert_eq!(server.read(""), "Welcome to the server");
         server
@@ -41,33 +41,30 @@ impl Server {
         }
     }
 
-    /// What it says when a read returns these bytes.
+    /// Returns the bytes that the server sends after a read of `bytes`.
     fn read(&mut self, bytes: impl AsRef<[u8]>) -> String {
         let mut output = vec![0; 10_000];
         let progress = self.session.advance(bytes.as_ref(), &mut output, self.now);
-        self.said(&output, progress)
+        self.sent(&output, progress)
     }
 
-    /// What it says when the client stops sending.
+    /// Returns the bytes that the server sends at EOF.
     fn end(&mut self) -> String {
         let mut output = vec![0; 10_000];
         let progress = self.session.finish(&mut output, self.now);
-        let said = self.said(&output, progress);
-        assert!(
-            self.is_closed,
-            "a server closes when its client stops sending"
-        );
-        said
+        let sent = self.sent(&output, progress);
+        assert!(self.is_closed, "a server closes at EOF");
+        sent
     }
 
-    fn said(&mut self, output: &[u8], progress: Progress) -> String {
+    fn sent(&mut self, output: &[u8], progress: Progress) -> String {
         assert_ne!(progress.status, Status::OutputFull);
         self.is_closed = progress.status == Status::Closed;
         String::from_utf8(output[..progress.written].to_vec()).expect("replies are ASCII")
     }
 }
 
-/// The instant that is written so.
+/// Parses an instant.
 fn at(instant: &str) -> NaiveDateTime {
-    NaiveDateTime::parse_from_str(instant, "%Y-%m-%d %H:%M:%S%.f").expect("an instant")
+    NaiveDateTime::parse_from_str(instant, "%Y-%m-%d %H:%M:%S%.f").expect("the instant is valid")
 }
