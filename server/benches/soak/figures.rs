@@ -1,9 +1,9 @@
-//! What is counted of each kind of client.
+//! Counters per kind of client.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that many threads add to.
+/// A counter shared by threads.
 #[derive(Default)]
 pub(crate) struct Count(AtomicU64);
 
@@ -17,16 +17,16 @@ impl Count {
     }
 }
 
-/// What is counted of one kind of client.
+/// The counters of one kind of client.
 #[derive(Default)]
 pub(crate) struct Figures {
     pub(crate) connections: Count,
     pub(crate) requests: Count,
-    /// Connections that clients broke, or that the server closed on bad ones.
+    /// Connections that a client reset, or that the server closed because of a hostile client.
     pub(crate) faults: Count,
-    /// Answers that were not what they should be.
+    /// Unexpected replies.
     pub(crate) wrong: Count,
-    /// Answers that did not come.
+    /// Missing replies.
     pub(crate) lost: Count,
 }
 

@@ -1,5 +1,4 @@
-//! Clients that want something else than answers. What becomes of them does not matter, but that the server
-//! gets rid of them.
+//! Hostile clients: their replies are not checked, but the server must close their connections.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, UdpSocket};
@@ -11,31 +10,35 @@ use socket2::SockRef;
 use crate::Site;
 use crate::figures::Figures;
 
-/// How long such a client looks for its end before it looks whether the soak is over.
-const GLANCE: Duration = Duration::from_millis(500);
+/// Timeout of one read or write, after which a client checks whether the soak is over.
+const POLL_TIMEOUT: Duration = Duration::from_millis(500);
 
 fn open(site: Site, figures: &Figures) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(site.tcp)?;
-    stream.set_read_timeout(Some(GLANCE))?;
-    stream.set_write_timeout(Some(GLANCE))?;
+    stream.set_read_timeout(Some(POLL_TIMEOUT))?;
+    stream.set_write_timeout(Some(POLL_TIMEOUT))?;
     figures.connections.add(1);
     Ok(stream)
 }
 
-/// Does something on a connection again and again, until the server has closed it.
-fn pester(site: Site, figures: &Figures, mut act: impl FnMut(&mut TcpStream) -> io::Result<()>) {
+/// Opens a connection and repeats `act` until it fails, as the server has closed the connection.
+fn act_until_closed(
+    site: Site,
+    figures: &Figures,
+    mut act: impl FnMut(&mut TcpStream) -> io::Result<()>,
+) {
     let Ok(mut stream) = open(site, figures) else {
         return;
     };
-    while site.is_open() {
+    while !site.is_over() {
         if act(&mut stream).is_err() {
             return figures.faults.add(1);
         }
     }
 }
 
-/// Reads what there is, for a short while; fails at the end of the connection.
-fn glance(stream: &mut TcpStream) -> io::Result<()> {
+/// Reads once, and discards the bytes. A timeout is not an error, EOF is.
+fn read_once(stream: &mut TcpStream) -> io::Result<()> {
     match stream.read(&mut [0; 1024]) {
         Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
@@ -43,24 +46,24 @@ fn glance(stream: &mut TcpStream) -> io::Result<()> {
     }
 }
 
-/// Begins a line that does not end, a byte at a time.
-pub(crate) fn drip(site: Site, figures: &Figures) {
-    pester(site, figures, |stream| {
+/// A slow writer: sends an endless line, one byte at a time.
+pub(crate) fn write_slowly(site: Site, figures: &Figures) {
+    act_until_closed(site, figures, |stream| {
         stream.write_all(b"1")?;
-        glance(stream)
+        read_once(stream)
     });
 }
 
-/// Asks and never reads.
-pub(crate) fn take_no_replies(site: Site, figures: &Figures) {
+/// Sends requests and never reads.
+pub(crate) fn never_read(site: Site, figures: &Figures) {
     let requests = b"send time\n".repeat(1_000);
-    pester(site, figures, |stream| match stream.write(&requests) {
+    act_until_closed(site, figures, |stream| match stream.write(&requests) {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         _ => Ok(()),
     });
 }
 
-/// Asks something and resets the connection.
+/// Sends random bytes and resets the connection.
 pub(crate) fn reset(site: Site, figures: &Figures) {
     let Ok(mut stream) = open(site, figures) else {
         return;
@@ -68,7 +71,7 @@ pub(crate) fn reset(site: Site, figures: &Figures) {
     let bytes: Vec<u8> = (0..fastrand::usize(..100))
         .map(|_| fastrand::u8(..))
         .collect();
-    // Whatever comes of it.
+    // The server may refuse the connection.
     let _ = stream.write_all(&bytes);
     let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     drop(stream);
@@ -76,13 +79,13 @@ pub(crate) fn reset(site: Site, figures: &Figures) {
     sleep(Duration::from_millis(fastrand::u64(..20)));
 }
 
-/// Holds a connection.
-pub(crate) fn say_nothing(site: Site, figures: &Figures) {
-    pester(site, figures, glance);
+/// Sends nothing.
+pub(crate) fn stay_idle(site: Site, figures: &Figures) {
+    act_until_closed(site, figures, read_once);
 }
 
-/// Sends datagrams that are no requests.
-pub(crate) fn send_junk_datagrams(site: Site, figures: &Figures) {
+/// Sends invalid datagrams. A reply to one counts as wrong.
+pub(crate) fn send_invalid_datagrams(site: Site, figures: &Figures) {
     let Ok(socket) = UdpSocket::bind("127.0.0.1:0") else {
         return;
     };

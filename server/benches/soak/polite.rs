@@ -1,5 +1,4 @@
-//! Clients that keep to the protocol, if not always to good manners: each of their requests has one answer,
-//! and only that.
+//! Clients whose replies are checked: exactly one expected reply per request.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
@@ -11,34 +10,34 @@ use chime_protocol::{DATAGRAM_MAX, Reply};
 use crate::Site;
 use crate::figures::Figures;
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of a read or write.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a datagram may take, and how often it is sent.
-const DATAGRAM_PATIENCE: Duration = Duration::from_secs(1);
-const TRIES: usize = 10;
+/// Timeout of a reply datagram, and the number of attempts.
+const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
+const ATTEMPTS: usize = 10;
 
-/// A connection that has been welcomed.
-struct Conversation {
+/// A connection whose welcome has been read.
+struct Connection {
     replies: BufReader<TcpStream>,
     stream: TcpStream,
 }
 
-impl Conversation {
-    fn open(site: Site, figures: &Figures) -> io::Result<Conversation> {
+impl Connection {
+    fn open(site: Site, figures: &Figures) -> io::Result<Connection> {
         let stream = TcpStream::connect(site.tcp)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
         figures.connections.add(1);
-        let mut conversation = Conversation {
+        let mut connection = Connection {
             replies: BufReader::new(stream.try_clone()?),
             stream,
         };
-        if conversation.reply()? != Reply::Welcome.to_string() {
+        if connection.reply()? != Reply::Welcome.to_string() {
             figures.wrong.add(1);
         }
-        Ok(conversation)
+        Ok(connection)
     }
 
     fn reply(&mut self) -> io::Result<String> {
@@ -50,11 +49,11 @@ impl Conversation {
         }
     }
 
-    /// Reads the replies to these requests, and the end of the conversation.
+    /// Reads and checks the replies to these requests, and EOF.
     fn check(mut self, requests: &[String], figures: &Figures) {
         for (index, request) in requests.iter().enumerate() {
             match self.reply() {
-                Ok(reply) if is_right(request, &reply) => {}
+                Ok(reply) if is_expected(request, &reply) => {}
                 Ok(_) => figures.wrong.add(1),
                 Err(_) => return figures.lost.add((requests.len() - index) as u64),
             }
@@ -67,8 +66,8 @@ impl Conversation {
     }
 }
 
-/// Whether a reply is one to this request.
-fn is_right(request: &str, reply: &str) -> bool {
+/// Returns whether a reply is one expected for this request.
+fn is_expected(request: &str, reply: &str) -> bool {
     let parsed = Reply::parse(reply.as_bytes());
     let is_digits = !request.is_empty() && request.bytes().all(|byte| byte.is_ascii_digit());
     match request {
@@ -96,27 +95,28 @@ fn request() -> String {
     }
 }
 
-/// Requests of which the last one is to quit.
+/// Returns random requests, followed by `quit`.
 fn requests(count: usize) -> Vec<String> {
     let mut requests: Vec<String> = (0..count).map(|_| request()).collect();
     requests.push("quit".into());
     requests
 }
 
-/// Holds a conversation; if it can't be begun or `write` fails, all its answers are lost.
-fn visit(
+/// Opens a connection, calls `write`, and checks the replies. If connecting or `write` fails, all replies
+/// count as lost.
+fn check_connection(
     site: Site,
     figures: &Figures,
     requests: &[String],
-    write: impl FnOnce(&mut Conversation) -> io::Result<()>,
+    write: impl FnOnce(&mut Connection) -> io::Result<()>,
 ) {
     figures.requests.add(requests.len() as u64);
-    let written = Conversation::open(site, figures).and_then(|mut conversation| {
-        write(&mut conversation)?;
-        Ok(conversation)
+    let written = Connection::open(site, figures).and_then(|mut connection| {
+        write(&mut connection)?;
+        Ok(connection)
     });
     match written {
-        Ok(conversation) => conversation.check(requests, figures),
+        Ok(connection) => connection.check(requests, figures),
         Err(_) => figures.lost.add(requests.len() as u64),
     }
 }
@@ -128,17 +128,17 @@ fn lines(requests: &[String]) -> Vec<u8> {
     lines.collect::<Vec<_>>().concat()
 }
 
-pub(crate) fn ask_one_by_one(site: Site, figures: &Figures) {
-    let mut conversation = match Conversation::open(site, figures) {
-        Ok(conversation) => conversation,
+pub(crate) fn request_one_at_a_time(site: Site, figures: &Figures) {
+    let mut connection = match Connection::open(site, figures) {
+        Ok(connection) => connection,
         Err(_) => return figures.lost.add(1),
     };
     for request in requests(10) {
         figures.requests.add(1);
         let line = format!("{request}\n");
-        let asked = conversation.stream.write_all(line.as_bytes());
-        match asked.and_then(|()| conversation.reply()) {
-            Ok(reply) if is_right(&request, &reply) => {}
+        let written = connection.stream.write_all(line.as_bytes());
+        match written.and_then(|()| connection.reply()) {
+            Ok(reply) if is_expected(&request, &reply) => {}
             Ok(_) => figures.wrong.add(1),
             Err(_) => return figures.lost.add(1),
         }
@@ -146,21 +146,21 @@ pub(crate) fn ask_one_by_one(site: Site, figures: &Figures) {
     }
 }
 
-pub(crate) fn ask_ahead(site: Site, figures: &Figures) {
+pub(crate) fn pipeline(site: Site, figures: &Figures) {
     let requests = requests(1_000);
-    visit(site, figures, &requests, |conversation| {
-        conversation.stream.write_all(&lines(&requests))
+    check_connection(site, figures, &requests, |connection| {
+        connection.stream.write_all(&lines(&requests))
     });
 }
 
-pub(crate) fn write_in_pieces(site: Site, figures: &Figures) {
+pub(crate) fn write_small_segments(site: Site, figures: &Figures) {
     let requests = requests(20);
-    visit(site, figures, &requests, |conversation| {
+    check_connection(site, figures, &requests, |connection| {
         let bytes = lines(&requests);
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let (piece, others) = rest.split_at(fastrand::usize(1..=7).min(rest.len()));
-            conversation.stream.write_all(piece)?;
+            let (segment, others) = rest.split_at(fastrand::usize(1..=7).min(rest.len()));
+            connection.stream.write_all(segment)?;
             rest = others;
             sleep(Duration::from_millis(1));
         }
@@ -171,31 +171,31 @@ pub(crate) fn write_in_pieces(site: Site, figures: &Figures) {
 pub(crate) fn sum_a_long_line(site: Site, figures: &Figures) {
     let digits = (0..1 << 20).map(|_| fastrand::digit(10)).collect();
     let requests = [digits, "quit".into()];
-    visit(site, figures, &requests, |conversation| {
-        conversation.stream.write_all(&lines(&requests))
+    check_connection(site, figures, &requests, |connection| {
+        connection.stream.write_all(&lines(&requests))
     });
 }
 
-/// Half-closes after a last line without its end.
-pub(crate) fn stop_sending(site: Site, figures: &Figures) {
+/// Half-closes after a last line without a line end.
+pub(crate) fn half_close(site: Site, figures: &Figures) {
     let requests: Vec<String> = (0..10).map(|_| request()).collect();
-    visit(site, figures, &requests, |conversation| {
+    check_connection(site, figures, &requests, |connection| {
         let bytes = lines(&requests);
-        conversation.stream.write_all(&bytes[..bytes.len() - 1])?;
-        conversation.stream.shutdown(Shutdown::Write)
+        connection.stream.write_all(&bytes[..bytes.len() - 1])?;
+        connection.stream.shutdown(Shutdown::Write)
     });
     sleep(Duration::from_millis(10));
 }
 
-/// Lines of any bytes: each has one reply, which is of those that there are.
-pub(crate) fn send_junk_lines(site: Site, figures: &Figures) {
+/// Sends lines of random bytes, each of which has one error as its reply.
+pub(crate) fn send_invalid_lines(site: Site, figures: &Figures) {
     let lines: Vec<Vec<u8>> = (0..100)
         .map(|_| {
             let mut line: Vec<u8> = (0..fastrand::usize(..200))
                 .map(|_| fastrand::u8(..))
                 .collect();
             line.retain(|byte| *byte != b'\n');
-            // No command, whatever it was.
+            // Never a valid command.
             line.insert(0, b'#');
             line.push(b'\n');
             line
@@ -203,32 +203,32 @@ pub(crate) fn send_junk_lines(site: Site, figures: &Figures) {
         .collect();
     let mut requests = vec!["#".to_string(); lines.len()];
     requests.push("quit".into());
-    visit(site, figures, &requests, |conversation| {
-        conversation.stream.write_all(&lines.concat())?;
-        conversation.stream.write_all(b"quit\n")
+    check_connection(site, figures, &requests, |connection| {
+        connection.stream.write_all(&lines.concat())?;
+        connection.stream.write_all(b"quit\n")
     });
     sleep(Duration::from_millis(10));
 }
 
-/// Asks by datagram, again if no answer comes: those may get lost on the way.
-pub(crate) fn ask_by_datagram(site: Site, figures: &Figures) {
+/// Sends a request by datagram, with retries: datagrams may be lost.
+pub(crate) fn request_by_datagram(site: Site, figures: &Figures) {
     let requests = ["day", "date", "time", "send time"];
-    let request = fastrand::choice(requests).expect("there are some");
+    let request = fastrand::choice(requests).expect("not empty");
     figures.requests.add(1);
-    match answer_to(site, request) {
-        Ok(reply) if is_right(request, &reply) => {}
+    match datagram_reply(site, request) {
+        Ok(reply) if is_expected(request, &reply) => {}
         Ok(_) => figures.wrong.add(1),
         Err(_) => figures.lost.add(1),
     }
     sleep(Duration::from_millis(fastrand::u64(..10)));
 }
 
-fn answer_to(site: Site, request: &str) -> io::Result<String> {
+fn datagram_reply(site: Site, request: &str) -> io::Result<String> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.connect(site.udp)?;
-    socket.set_read_timeout(Some(DATAGRAM_PATIENCE))?;
+    socket.set_read_timeout(Some(DATAGRAM_TIMEOUT))?;
     let mut reply = [0; DATAGRAM_MAX];
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS {
         socket.send(request.as_bytes())?;
         if let Ok(length) = socket.recv(&mut reply) {
             return Ok(String::from_utf8_lossy(&reply[..length]).into_owned());
