@@ -59,7 +59,7 @@ fn main() -> ExitCode {
             ))),
         },
         _ => Err(io::Error::other(
-            "at most one argument: the number of rounds",
+            "expected at most one argument, the number of rounds",
         )),
     };
     match ended {

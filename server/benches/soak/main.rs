@@ -3,7 +3,7 @@
 //! `cargo bench -p chime-server --bench soak` runs for two minutes, `-- 10m` for ten, and prints a table. It
 //! fails if a reply was wrong or missing, or if the server leaks memory or file descriptors.
 
-mod figures;
+mod counters;
 mod hostile;
 #[path = "../peers/memory.rs"]
 mod memory;
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use figures::Figures;
+use counters::Counters;
 use server::{ServerProcess, Usage};
 
 /// Default duration.
@@ -33,13 +33,13 @@ const GROWTH_MAX_KB: u64 = 16 << 10;
 
 /// The addresses of the server, and the end of the load.
 #[derive(Clone, Copy)]
-struct Site {
+struct Target {
     tcp: SocketAddr,
     udp: SocketAddr,
     end: Instant,
 }
 
-impl Site {
+impl Target {
     fn is_over(&self) -> bool {
         Instant::now() >= self.end
     }
@@ -50,7 +50,7 @@ impl Site {
 }
 
 /// A kind of client: its name, the number of clients, and the function that each calls in a loop.
-type Kind = (&'static str, usize, fn(Site, &Figures));
+type Kind = (&'static str, usize, fn(Target, &Counters));
 
 const KINDS: [Kind; 12] = [
     ("one request at a time", 20, polite::request_one_at_a_time),
@@ -88,49 +88,52 @@ fn main() -> ExitCode {
 
 fn soak(duration: Duration) -> ExitCode {
     let server = ServerProcess::start();
-    let site = Site {
+    let target = Target {
         tcp: server.tcp,
         udp: server.udp,
         end: Instant::now() + duration,
     };
     // Warm-up: allocates what is allocated once.
-    polite::pipeline(site, &Figures::default());
-    polite::request_by_datagram(site, &Figures::default());
+    polite::pipeline(target, &Counters::default());
+    polite::request_by_datagram(target, &Counters::default());
     let before = server.settled(usize::MAX, SETTLE_MAX);
-    let figures: Vec<Figures> = KINDS.iter().map(|_| Figures::default()).collect();
+    let counters: Vec<Counters> = KINDS.iter().map(|_| Counters::default()).collect();
     thread::scope(|scope| {
-        for ((_, count, run), figures) in KINDS.into_iter().zip(&figures) {
+        for ((_, count, run), counters) in KINDS.into_iter().zip(&counters) {
             for _ in 0..count {
                 scope.spawn(move || {
-                    while !site.is_over() {
-                        run(site, figures);
+                    while !target.is_over() {
+                        run(target, counters);
                     }
                 });
             }
         }
-        while !site.is_over() {
-            sleep(TICK.min(site.remaining()));
-            let requests: u64 = figures.iter().map(|figures| figures.requests.get()).sum();
-            let seconds = site.remaining().as_secs();
+        while !target.is_over() {
+            sleep(TICK.min(target.remaining()));
+            let requests: u64 = counters
+                .iter()
+                .map(|counters| counters.requests.get())
+                .sum();
+            let seconds = target.remaining().as_secs();
             eprintln!("{requests} requests, {seconds} s remaining");
         }
     });
     let after = server.settled(before.descriptors, SETTLE_MAX);
-    report(&figures, before, after)
+    report(&counters, before, after)
 }
 
 /// Prints the table. Returns whether the soak has passed.
-fn report(figures: &[Figures], before: Usage, after: Usage) -> ExitCode {
+fn report(counters: &[Counters], before: Usage, after: Usage) -> ExitCode {
     println!(
         "{:<22}{:>8}{}",
         "kind of client",
         "clients",
-        Figures::HEADINGS
+        Counters::HEADINGS
     );
-    for ((name, count, _), figures) in KINDS.iter().zip(figures) {
-        println!("{name:<22}{count:>8}{figures}");
+    for ((name, count, _), counters) in KINDS.iter().zip(counters) {
+        println!("{name:<22}{count:>8}{counters}");
     }
-    let total = figures.iter().fold(Figures::default(), Figures::plus);
+    let total = counters.iter().fold(Counters::default(), Counters::plus);
     let clients: usize = KINDS.iter().map(|(_, count, _)| count).sum();
     println!("{:<22}{clients:>8}{total}\n", "total");
     println!("server              at the start    at the end");

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use chime_protocol::{DATAGRAM_MAX, Reply};
 
-use crate::Site;
-use crate::figures::Figures;
+use crate::Target;
+use crate::counters::Counters;
 
 /// Timeout of a read or write.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,18 +24,18 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(site: Site, figures: &Figures) -> io::Result<Connection> {
-        let stream = TcpStream::connect(site.tcp)?;
+    fn open(target: Target, counters: &Counters) -> io::Result<Connection> {
+        let stream = TcpStream::connect(target.tcp)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
-        figures.connections.add(1);
+        counters.connections.add(1);
         let mut connection = Connection {
             replies: BufReader::new(stream.try_clone()?),
             stream,
         };
         if connection.reply()? != Reply::Welcome.to_string() {
-            figures.wrong.add(1);
+            counters.wrong.add(1);
         }
         Ok(connection)
     }
@@ -50,18 +50,18 @@ impl Connection {
     }
 
     /// Reads and checks the replies to these requests, and EOF.
-    fn check(mut self, requests: &[String], figures: &Figures) {
+    fn check(mut self, requests: &[String], counters: &Counters) {
         for (index, request) in requests.iter().enumerate() {
             match self.reply() {
                 Ok(reply) if is_expected(request, &reply) => {}
-                Ok(_) => figures.wrong.add(1),
-                Err(_) => return figures.lost.add((requests.len() - index) as u64),
+                Ok(_) => counters.wrong.add(1),
+                Err(_) => return counters.lost.add((requests.len() - index) as u64),
             }
         }
         match self.replies.read(&mut [0]) {
             Ok(0) => {}
-            Ok(_) => figures.wrong.add(1),
-            Err(_) => figures.lost.add(1),
+            Ok(_) => counters.wrong.add(1),
+            Err(_) => counters.lost.add(1),
         }
     }
 }
@@ -105,19 +105,19 @@ fn requests(count: usize) -> Vec<String> {
 /// Opens a connection, calls `write`, and checks the replies. If connecting or `write` fails, all replies
 /// count as lost.
 fn check_connection(
-    site: Site,
-    figures: &Figures,
+    target: Target,
+    counters: &Counters,
     requests: &[String],
     write: impl FnOnce(&mut Connection) -> io::Result<()>,
 ) {
-    figures.requests.add(requests.len() as u64);
-    let written = Connection::open(site, figures).and_then(|mut connection| {
+    counters.requests.add(requests.len() as u64);
+    let written = Connection::open(target, counters).and_then(|mut connection| {
         write(&mut connection)?;
         Ok(connection)
     });
     match written {
-        Ok(connection) => connection.check(requests, figures),
-        Err(_) => figures.lost.add(requests.len() as u64),
+        Ok(connection) => connection.check(requests, counters),
+        Err(_) => counters.lost.add(requests.len() as u64),
     }
 }
 
@@ -128,34 +128,34 @@ fn lines(requests: &[String]) -> Vec<u8> {
     lines.collect::<Vec<_>>().concat()
 }
 
-pub(crate) fn request_one_at_a_time(site: Site, figures: &Figures) {
-    let mut connection = match Connection::open(site, figures) {
+pub(crate) fn request_one_at_a_time(target: Target, counters: &Counters) {
+    let mut connection = match Connection::open(target, counters) {
         Ok(connection) => connection,
-        Err(_) => return figures.lost.add(1),
+        Err(_) => return counters.lost.add(1),
     };
     for request in requests(10) {
-        figures.requests.add(1);
+        counters.requests.add(1);
         let line = format!("{request}\n");
         let written = connection.stream.write_all(line.as_bytes());
         match written.and_then(|()| connection.reply()) {
             Ok(reply) if is_expected(&request, &reply) => {}
-            Ok(_) => figures.wrong.add(1),
-            Err(_) => return figures.lost.add(1),
+            Ok(_) => counters.wrong.add(1),
+            Err(_) => return counters.lost.add(1),
         }
         sleep(Duration::from_millis(fastrand::u64(..20)));
     }
 }
 
-pub(crate) fn pipeline(site: Site, figures: &Figures) {
+pub(crate) fn pipeline(target: Target, counters: &Counters) {
     let requests = requests(1_000);
-    check_connection(site, figures, &requests, |connection| {
+    check_connection(target, counters, &requests, |connection| {
         connection.stream.write_all(&lines(&requests))
     });
 }
 
-pub(crate) fn write_small_segments(site: Site, figures: &Figures) {
+pub(crate) fn write_small_segments(target: Target, counters: &Counters) {
     let requests = requests(20);
-    check_connection(site, figures, &requests, |connection| {
+    check_connection(target, counters, &requests, |connection| {
         let bytes = lines(&requests);
         let mut rest = &bytes[..];
         while !rest.is_empty() {
@@ -168,18 +168,18 @@ pub(crate) fn write_small_segments(site: Site, figures: &Figures) {
     });
 }
 
-pub(crate) fn sum_a_long_line(site: Site, figures: &Figures) {
+pub(crate) fn sum_a_long_line(target: Target, counters: &Counters) {
     let digits = (0..1 << 20).map(|_| fastrand::digit(10)).collect();
     let requests = [digits, "quit".into()];
-    check_connection(site, figures, &requests, |connection| {
+    check_connection(target, counters, &requests, |connection| {
         connection.stream.write_all(&lines(&requests))
     });
 }
 
 /// Half-closes after a last line without a line end.
-pub(crate) fn half_close(site: Site, figures: &Figures) {
+pub(crate) fn half_close(target: Target, counters: &Counters) {
     let requests: Vec<String> = (0..10).map(|_| request()).collect();
-    check_connection(site, figures, &requests, |connection| {
+    check_connection(target, counters, &requests, |connection| {
         let bytes = lines(&requests);
         connection.stream.write_all(&bytes[..bytes.len() - 1])?;
         connection.stream.shutdown(Shutdown::Write)
@@ -188,7 +188,7 @@ pub(crate) fn half_close(site: Site, figures: &Figures) {
 }
 
 /// Sends lines of random bytes, each of which has one error as its reply.
-pub(crate) fn send_invalid_lines(site: Site, figures: &Figures) {
+pub(crate) fn send_invalid_lines(target: Target, counters: &Counters) {
     let lines: Vec<Vec<u8>> = (0..100)
         .map(|_| {
             let mut line: Vec<u8> = (0..fastrand::usize(..200))
@@ -203,7 +203,7 @@ pub(crate) fn send_invalid_lines(site: Site, figures: &Figures) {
         .collect();
     let mut requests = vec!["#".to_string(); lines.len()];
     requests.push("quit".into());
-    check_connection(site, figures, &requests, |connection| {
+    check_connection(target, counters, &requests, |connection| {
         connection.stream.write_all(&lines.concat())?;
         connection.stream.write_all(b"quit\n")
     });
@@ -211,21 +211,21 @@ pub(crate) fn send_invalid_lines(site: Site, figures: &Figures) {
 }
 
 /// Sends a request by datagram, with retries: datagrams may be lost.
-pub(crate) fn request_by_datagram(site: Site, figures: &Figures) {
+pub(crate) fn request_by_datagram(target: Target, counters: &Counters) {
     let requests = ["day", "date", "time", "send time"];
     let request = fastrand::choice(requests).expect("not empty");
-    figures.requests.add(1);
-    match datagram_reply(site, request) {
+    counters.requests.add(1);
+    match datagram_reply(target, request) {
         Ok(reply) if is_expected(request, &reply) => {}
-        Ok(_) => figures.wrong.add(1),
-        Err(_) => figures.lost.add(1),
+        Ok(_) => counters.wrong.add(1),
+        Err(_) => counters.lost.add(1),
     }
     sleep(Duration::from_millis(fastrand::u64(..10)));
 }
 
-fn datagram_reply(site: Site, request: &str) -> io::Result<String> {
+fn datagram_reply(target: Target, request: &str) -> io::Result<String> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.connect(site.udp)?;
+    socket.connect(target.udp)?;
     socket.set_read_timeout(Some(DATAGRAM_TIMEOUT))?;
     let mut reply = [0; DATAGRAM_MAX];
     for _ in 0..ATTEMPTS {

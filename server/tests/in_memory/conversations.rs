@@ -93,7 +93,7 @@ fn an_idle_connection_is_closed_at_the_idle_timeout() {
             ConversationError::Idle
         ));
         assert_eq!(start.elapsed(), options().idle_timeout + QUIET);
-        assert_eq!(client.read(&mut [0]).await.expect("an end"), 0);
+        assert_eq!(client.read(&mut [0]).await.expect("EOF"), 0);
     });
 }
 
@@ -221,7 +221,7 @@ fn shutdown_before_the_welcome_still_sends_it() {
         let (mut client, served) = connect(1024);
         served.stop.cancel();
         expect_text(&mut client, "Welcome to the server\n").await;
-        assert_eq!(client.read(&mut [0]).await.expect("an end"), 0);
+        assert_eq!(client.read(&mut [0]).await.expect("EOF"), 0);
     });
 }
 

@@ -64,7 +64,7 @@ fn explicit_addresses_are_served_beside_inherited_sockets() {
 fn inherited_sockets_of_a_disabled_transport_are_closed() {
     let (tcp, udp) = (listener(), datagrams());
     let address = tcp.local_addr().expect("bound");
-    // `activated` drops this process's copy of the listener.
+    // The command holds a copy of the listener until the end of this statement.
     let server = ServerProcess::spawn(&mut activated(tcp, udp, &["--no-tcp"]), 1);
     assert_eq!((server.tcp.len(), server.udp.len()), (0, 1));
     // A child that another test forks holds a copy until it calls exec.

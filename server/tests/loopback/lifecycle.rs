@@ -171,10 +171,7 @@ fn the_port_can_be_reused_right_after_shutdown() {
     let mut client = server.connect();
     assert_eq!(read_line(&client), "Welcome to the server\n");
     server.signal(Signal::SIGTERM);
-    assert_eq!(
-        retry_interrupted(|| client.read(&mut [0])).expect("an end"),
-        0
-    );
+    assert_eq!(retry_interrupted(|| client.read(&mut [0])).expect("EOF"), 0);
     assert_eq!(server.wait().0.code(), Some(0));
     // The client has not closed its side: the port still has an old connection.
     let server = ServerProcess::start(&["--tcp", &address]);

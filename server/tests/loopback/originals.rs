@@ -45,10 +45,7 @@ fn an_original_digit_sum_client_works_unchanged() {
         round_trip(&mut stream, "Exit"),
         "Thank You .. See You soon !! "
     );
-    assert_eq!(
-        retry_interrupted(|| stream.read(&mut [0])).expect("an end"),
-        0
-    );
+    assert_eq!(retry_interrupted(|| stream.read(&mut [0])).expect("EOF"), 0);
 }
 
 #[test]

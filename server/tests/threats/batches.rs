@@ -124,8 +124,8 @@ fn t06_an_unsendable_reply_does_not_block_others_of_its_batch() {
         command.arg("--map-root-user").arg("--net").args(arguments);
         command.output()
     };
-    let is_possible = unshare(&["ip", "address", "add", "10.9.9.1/32", "dev", "lo"]);
-    if !is_possible.is_ok_and(|output| output.status.success()) {
+    let probe = unshare(&["ip", "address", "add", "10.9.9.1/32", "dev", "lo"]);
+    if !probe.is_ok_and(|output| output.status.success()) {
         println!("SKIPPED: unshare(1) or ip(8) is missing or not permitted");
         return;
     }

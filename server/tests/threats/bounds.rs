@@ -85,7 +85,7 @@ fn t03_the_burst_limit_is_exact() {
                 wait_until("all datagrams are counted", || {
                     metric(&server, ANSWERED) + metric(&server, LIMITED) == rate + over
                 });
-                let case = format!("{over} over a rate of {rate}, {workers} workers");
+                let case = format!("{over} over a rate of {rate}, --workers {workers}");
                 assert_eq!(metric(&server, ANSWERED), answered, "{case}");
             }
         }

@@ -109,11 +109,11 @@ fn t01_a_spoofed_loop_between_servers_ends_after_one_datagram() {
         }
         forwarded_max = forwarded_max.max(forwarded);
     }
-    let what = format!(
+    let label = format!(
         "maximum of replies relayed per spoofed datagram, of {}",
         spoofed.len()
     );
-    record("T01", &what, forwarded_max);
+    record("T01", &label, forwarded_max);
 }
 
 #[test]
@@ -188,12 +188,12 @@ fn t03_a_spoofed_flood_is_rate_limited_and_other_networks_are_answered() {
         "{answered}"
     );
     assert!(answered >= 10_000 / 4, "{answered}");
-    let what = format!(
+    let label = format!(
         "answered of 10,000 spoofed requests in {}, at a rate limit of 100 a second",
         crate::seconds(start.elapsed())
     );
     record("T03", "answered of 100 requests of another network", 100);
-    record("T03", &what, answered);
+    record("T03", &label, answered);
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn t13_every_client_is_served_or_refused_in_text() {
         record(
             "T13",
             &format!(
-                "served and refused of {CLIENTS} clients, with 1,024 descriptors and {workers} workers"
+                "served and refused of {CLIENTS} clients, with 1,024 descriptors and --workers {workers}"
             ),
             format!("{}, {refused}", served.len()),
         );

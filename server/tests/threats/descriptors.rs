@@ -67,15 +67,15 @@ fn run_out_of_descriptors(clients: usize, workers: &str) {
     server.signal(Signal::SIGTERM);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
-    let load = format!("{clients} clients, {workers} workers, no descriptors left");
+    let load = format!("{clients} clients, --workers {workers}, no descriptors left");
     record("T13", &format!("{load}: CPU time in 3 s"), seconds(used));
     record(
         "T13",
         &format!("{load}: recovered after"),
         seconds(recovered_after),
     );
-    let what = format!("{load}: accept errors, log lines");
-    record("T13", &what, format!("{errors}, {}", log.lines().count()));
+    let label = format!("{load}: accept errors, log lines");
+    record("T13", &label, format!("{errors}, {}", log.lines().count()));
     // A worker that spins uses the 3 seconds completely.
     assert!(used < Duration::from_secs(1), "{used:?}");
 }
@@ -120,9 +120,9 @@ fn reset_all(clients: usize, workers: &str) {
     server.signal(Signal::SIGTERM);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0));
-    let load = format!("{clients} resets, {workers} workers");
-    let what = format!("{load}: descriptors before, after");
-    record("T14", &what, format!("{before}, {after}"));
+    let load = format!("{clients} resets, --workers {workers}");
+    let label = format!("{load}: descriptors before, after");
+    record("T14", &label, format!("{before}, {after}"));
     record("T14", &format!("{load}: log lines"), log.lines().count());
     assert!(log.lines().count() <= 10, "{log}");
 }
@@ -153,14 +153,14 @@ fn churn(concurrent: usize, workers: &str) {
     (0..CONNECTIONS / concurrent).for_each(|_| quit());
     let time = start.elapsed();
     let grown = peak_memory_kb(&server) - before;
-    let load = format!("{concurrent} concurrent, {workers} workers");
-    let what = format!(
+    let load = format!("{concurrent} concurrent, --workers {workers}");
+    let label = format!(
         "{load}: failed of {CONNECTIONS} connections in {}",
         seconds(time)
     );
-    record("T15", &what, 0);
-    let what = format!("{load}: memory growth");
-    record("T15", &what, format!("{grown} kB"));
+    record("T15", &label, 0);
+    let label = format!("{load}: memory growth");
+    record("T15", &label, format!("{grown} kB"));
     // A worker that had none of the first batch may get all of a later one: less than 1 kB each.
     let other_worker = concurrent as u64;
     assert!(

@@ -58,7 +58,7 @@ fn t16_no_reply_is_lost_at_any_number_of_clients() {
     for_each_load(&CLIENTS, |clients, workers| {
         let mut slowest = Duration::ZERO;
         for (requests, is_suspended) in [(1, false), (200, false), (1, true), (200, true)] {
-            let case = format!("{clients} clients, {workers} workers, {requests} requests each");
+            let case = format!("{clients} clients, --workers {workers}, {requests} requests each");
             let server = start_without_drain_timeout(workers);
             let mut busy = connect_all(&server, clients);
             let idle = connect_all(&server, 50);
@@ -82,10 +82,10 @@ fn t16_no_reply_is_lost_at_any_number_of_clients() {
             assert_exits_cleanly(server);
             slowest = slowest.max(start.elapsed());
         }
-        let what = format!(
-            "{clients} clients, {workers} workers: exit after SIGTERM, replies lost and resets"
+        let label = format!(
+            "{clients} clients, --workers {workers}: exit after SIGTERM, replies lost and resets"
         );
-        record("T16", &what, format!("{}, 0", seconds(slowest)));
+        record("T16", &label, format!("{}, 0", seconds(slowest)));
     });
 }
 
@@ -101,7 +101,7 @@ fn t16_clients_in_the_backlog_are_served() {
         server.signal(Signal::SIGTERM);
         resume(&server);
         let losses = Losses::of(backlog, &format!("{WELCOME}15\n15\n"));
-        losses.assert_none(&format!("{clients} clients, {workers} workers"));
+        losses.assert_none(&format!("{clients} clients, --workers {workers}"));
         assert_exits_cleanly(server);
     });
 }
@@ -157,8 +157,8 @@ fn t16_a_connect_flood_does_not_delay_shutdown() {
         let time = time_shutdown_during(server, |is_over, count| {
             flood_connects(address, is_over, count);
         });
-        let what = format!("connect flood, {workers} workers: exit after SIGTERM");
-        record("T16", &what, seconds(time));
+        let label = format!("connect flood, --workers {workers}: exit after SIGTERM");
+        record("T16", &label, seconds(time));
     }
 }
 
@@ -171,8 +171,8 @@ fn t16_a_datagram_flood_does_not_delay_shutdown() {
         let time = time_shutdown_during(server, |is_over, count| {
             flood_datagrams(address, is_over, count);
         });
-        let what = format!("datagram flood, {workers} workers: exit after SIGTERM");
-        record("T16", &what, seconds(time));
+        let label = format!("datagram flood, --workers {workers}: exit after SIGTERM");
+        record("T16", &label, seconds(time));
     }
 }
 

@@ -94,7 +94,8 @@ fn t11_clients_in_a_closed_loop_are_served_evenly() {
         let start = Instant::now();
         let (rounds, p99) = run(&server, clients, ROUNDS);
         let index = fairness(&rounds);
-        let load = format!("{clients} clients, {IN_FLIGHT} requests in flight, {workers} workers");
+        let load =
+            format!("{clients} clients, {IN_FLIGHT} requests in flight, --workers {workers}");
         let time = seconds(start.elapsed());
         record(
             "T11",

@@ -122,8 +122,9 @@ fn t26_datagrams_are_answered_with_any_inherited_socket_options() {
             assert_eq!(metric(&server, UNSENT) + metric(&server, IGNORED), 0);
         }
     }
-    let what = "inherited sockets with other options that reply from every destination address";
-    record("T26", what, sockets);
+    let label =
+        "inherited sockets, with all sets of options, that replied from each destination address";
+    record("T26", label, sockets);
 }
 
 #[test]

@@ -39,12 +39,12 @@ fn connect_to_a_full_server(clients: usize, workers: &str) {
     drop(held);
     wait_for_metric(&server, OPEN, 0);
     assert_serves(&server);
-    let load = format!("{clients} of {clients} connections, {workers} workers");
-    let what = format!("{load}: refused in text of 50 more");
-    record("T08", &what, refused);
+    let load = format!("{clients} of {clients} connections, --workers {workers}");
+    let label = format!("{load}: refused in text of 50 more");
+    record("T08", &label, refused);
     let slowest = times.iter().max().expect("clients were refused");
-    let what = format!("{load}: slowest refusal");
-    record("T08", &what, milliseconds(*slowest));
+    let label = format!("{load}: slowest refusal");
+    record("T08", &label, milliseconds(*slowest));
 }
 
 #[test]
@@ -70,11 +70,11 @@ fn t08_the_idle_timeout_frees_connection_permits() {
         wait_until("the idle clients are counted", || {
             idle.contains(&metric(&server, IDLE))
         });
-        let what = format!(
-            "{clients} idle clients, {workers} workers, idle timeout 1 s: \
+        let label = format!(
+            "{clients} idle clients, --workers {workers}, idle timeout 1 s: \
              first permit free after"
         );
-        record("T08", &what, seconds(after));
+        record("T08", &label, seconds(after));
     });
 }
 
@@ -109,11 +109,11 @@ fn t12_vanished_clients_are_closed_at_the_idle_timeout() {
         let suspended = SuspendedClient::start(&server);
         let start = Instant::now();
         wait_for_metric(&server, IDLE, clients as u64 + 1);
-        let what = format!(
-            "{clients} silent clients and one stopped by SIGSTOP, {workers} workers, \
+        let label = format!(
+            "{clients} silent clients and one stopped by SIGSTOP, --workers {workers}, \
              idle timeout 1 s: all closed after"
         );
-        record("T12", &what, seconds(start.elapsed()));
+        record("T12", &label, seconds(start.elapsed()));
         assert_eq!(metric(&server, OPEN), 0);
         assert!(suspended.is_suspended(), "the client has run");
         for stream in silent {

@@ -183,8 +183,8 @@ fn t27_input_received_in_time_is_answered_after_sigstop_beyond_a_deadline() {
         }
     });
     for deadline in ["idle", "line", "header", "write"] {
-        let what = format!("answered after SIGSTOP beyond the {deadline} deadline");
-        record("T27", &what, format!("{CLIENTS} of {CLIENTS}"));
+        let label = format!("answered after SIGSTOP beyond the {deadline} deadline");
+        record("T27", &label, format!("{CLIENTS} of {CLIENTS}"));
     }
 }
 

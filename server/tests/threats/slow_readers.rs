@@ -82,11 +82,11 @@ fn run_non_readers(clients: usize, workers: &str, requests: &[u8]) -> (Duration,
     wait_for_metric(&server, OPEN, 0);
     let grown = peak_memory_kb(&server) - before;
     let sent = metric(&server, "chime_sent_bytes_total") / clients as u64;
-    let load = format!("{clients} clients that never read, {workers} workers");
-    let what = format!("{load}: memory growth");
-    record("T09", &what, format!("{grown} kB"));
-    let what = format!("{load}, write timeout 1 s: all closed after");
-    record("T09", &what, seconds(last));
+    let load = format!("{clients} clients that never read, --workers {workers}");
+    let label = format!("{load}: memory growth");
+    record("T09", &label, format!("{grown} kB"));
+    let label = format!("{load}, write timeout 1 s: all closed after");
+    record("T09", &label, seconds(last));
     // Per connection at most a block of unsent replies and a block of unread requests, 32 KiB each, and a
     // quarter more for the allocator.
     let bound = 4096 + 80 * clients as u64;
@@ -169,15 +169,15 @@ fn t28_a_steady_slow_reader_is_not_cut() {
         memory.into_iter().max().expect("two numbers of workers")
     });
     let count = 2 * WORKERS.len() * READERS;
-    let what = format!(
+    let label = format!(
         "{count} readers of 2 kB/s, write timeout 2 s: closed in {}",
         seconds(TIME)
     );
-    record("T28", &what, 0);
-    let what = format!("{count} slow readers: kernel memory");
+    record("T28", &label, 0);
+    let label = format!("{count} slow readers: kernel memory");
     record(
         "T28",
-        &what,
+        &label,
         format!("{} KiB", memory.saturating_sub(before)),
     );
 }

@@ -41,12 +41,12 @@ fn t07_slow_writers_are_closed_and_others_are_served() {
             }
             slow_writers.join().expect("no panic")
         });
-        let load = format!("{clients} slow writers, {workers} workers");
-        let what = format!("{load}, line timeout 1 s: all closed after");
-        record("T07", &what, seconds(closed_after));
+        let load = format!("{clients} slow writers, --workers {workers}");
+        let label = format!("{load}, line timeout 1 s: all closed after");
+        record("T07", &label, seconds(closed_after));
         let slowest = times.iter().max().expect("at least one reply");
-        let what = format!("{load}: slowest reply to another client");
-        record("T07", &what, milliseconds(*slowest));
+        let label = format!("{load}: slowest reply to another client");
+        record("T07", &label, milliseconds(*slowest));
     });
 }
 
@@ -117,13 +117,13 @@ fn measure_during_floods(workers: &str) {
     let ratio = p99_during.as_secs_f64() / p99_alone.as_secs_f64();
     let p99_during = format!("{} ({ratio:.0} times)", milliseconds(p99_during));
     let per_request = answered / REQUESTS;
-    let client = format!("one client, {workers} workers");
-    let what = format!("{client}: p99 latency alone");
-    record("T11", &what, milliseconds(p99_alone));
-    let what = format!("{client}: p99 latency during 4 floods");
-    record("T11", &what, p99_during);
-    let what = format!("{client}: flood requests answered per request of the client");
-    record("T11", &what, per_request);
+    let client = format!("one client, --workers {workers}");
+    let label = format!("{client}: p99 latency alone");
+    record("T11", &label, milliseconds(p99_alone));
+    let label = format!("{client}: p99 latency during 4 floods");
+    record("T11", &label, p99_during);
+    let label = format!("{client}: flood requests answered per request of the client");
+    record("T11", &label, per_request);
     // Sixteen blocks of each flood. Unlike a time, this count does not depend on the speed of the machine.
     let max = 16 * FLOODS * BLOCK;
     assert!(per_request <= max, "{per_request} flood requests");

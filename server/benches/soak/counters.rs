@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A counter shared by threads.
 #[derive(Default)]
-pub(crate) struct Count(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
@@ -19,22 +19,22 @@ impl Count {
 
 /// The counters of one kind of client.
 #[derive(Default)]
-pub(crate) struct Figures {
-    pub(crate) connections: Count,
-    pub(crate) requests: Count,
+pub(crate) struct Counters {
+    pub(crate) connections: Counter,
+    pub(crate) requests: Counter,
     /// Connections that a client reset, or that the server closed because of a hostile client.
-    pub(crate) faults: Count,
+    pub(crate) faults: Counter,
     /// Unexpected replies.
-    pub(crate) wrong: Count,
+    pub(crate) wrong: Counter,
     /// Missing replies.
-    pub(crate) lost: Count,
+    pub(crate) lost: Counter,
 }
 
-impl Figures {
+impl Counters {
     pub(crate) const HEADINGS: &'static str =
         " connections    requests      faults   wrong    lost";
 
-    pub(crate) fn plus(self, other: &Figures) -> Figures {
+    pub(crate) fn plus(self, other: &Counters) -> Counters {
         self.connections.add(other.connections.get());
         self.requests.add(other.requests.get());
         self.faults.add(other.faults.get());
@@ -44,7 +44,7 @@ impl Figures {
     }
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
