@@ -1,8 +1,8 @@
 //! Bare event loops: one thread around epoll or `recvmmsg`, without timeouts or limits.
 //!
-//! `serve_lines`, `serve_sink` and `serve_datagrams` do not parse requests: they measure what the kernel
-//! allows. `serve_sessions` runs chime's protocol: its distance to `serve_lines` is the cost of parsing, and
-//! the distance of chime to it is the cost of the runtime, timeouts and limits.
+//! `serve_lines`, `serve_discard` and `serve_datagrams` do not parse requests: they measure the cost of the
+//! system calls. `serve_sessions` runs chime's protocol: the difference to `serve_lines` is the cost of parsing,
+//! and the difference of chime to it is the cost of the runtime, timeouts and limits.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -61,8 +61,8 @@ pub(crate) fn serve_sessions(address: &str) -> io::Result<()> {
     )
 }
 
-/// Discards what it reads, and sends a fixed reply at the end of a line.
-pub(crate) fn serve_sink(address: &str) -> io::Result<()> {
+/// Discards what it reads, and sends a fixed reply when a read ends with LF.
+pub(crate) fn serve_discard(address: &str) -> io::Result<()> {
     serve(
         address,
         GREETING,
@@ -74,12 +74,12 @@ pub(crate) fn serve_sink(address: &str) -> io::Result<()> {
     )
 }
 
-/// Runs the event loop: calls `answer` after each read with the connection, its state and the bytes read.
+/// Runs the event loop: calls `reply` after each read with the connection, its state and the bytes read.
 fn serve<S: Clone>(
     address: &str,
     greeting: &[u8],
     state: S,
-    answer: impl Fn(&mut TcpStream, &mut S, &[u8]) -> io::Result<()>,
+    reply: impl Fn(&mut TcpStream, &mut S, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let listener = TcpListener::bind(address)?;
     // A second listen(2) changes the backlog.
@@ -101,7 +101,7 @@ fn serve<S: Clone>(
             let (connection, state) = connections[slot].as_mut().expect("an open connection");
             let ended = match connection.read(&mut block) {
                 Ok(0) | Err(_) => true,
-                Ok(length) => answer(connection, state, &block[..length]).is_err(),
+                Ok(length) => reply(connection, state, &block[..length]).is_err(),
             };
             if ended {
                 connections[slot] = None;

@@ -14,15 +14,15 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::server::{ALL_CORES, Offer, Server};
+use crate::server::{ALL_CORES, MeasuredServer, Workload};
 
 /// The core of the load generator. Servers run on the other.
 const CORE: usize = 1;
 
-/// Time that one measurement of one server takes.
+/// Duration of a measurement of one server.
 const DURATION: Duration = Duration::from_secs(1);
 
-/// The same with hundreds of connections: each of 2,000 must get hundreds of replies.
+/// Duration with hundreds of connections: each of 2,000 must receive hundreds of replies.
 const LONG_DURATION: Duration = Duration::from_secs(3);
 
 /// Connections, unless the title of the row says otherwise.
@@ -66,7 +66,7 @@ impl Load {
         let mut cores = CpuSet::new();
         cores.set(CORE)?;
         sched_setaffinity(Pid::this(), &cores)?;
-        // Benchmarks are in the folder `deps` beside it.
+        // The executable of this benchmark is in the folder `deps` beside the client.
         let deps = env::current_exe()?;
         let folder = deps.ancestors().nth(2).expect("target/release/deps");
         Ok(Load {
@@ -75,7 +75,7 @@ impl Load {
     }
 
     /// Returns replies per second of 50 connections, with `in_flight` requests in flight on each.
-    pub(crate) fn lines(&self, server: &Server, in_flight: u32) -> io::Result<f64> {
+    pub(crate) fn lines(&self, server: &MeasuredServer, in_flight: u32) -> io::Result<f64> {
         let load = ["--in-flight", &in_flight.to_string()];
         let report = self.bench(server, CONNECTIONS, DURATION, &load)?;
         number(&report, "requests_per_second")
@@ -84,7 +84,7 @@ impl Load {
     /// Measures many connections, with `in_flight` requests in flight on each.
     pub(crate) fn closed_loop(
         &self,
-        server: &Server,
+        server: &MeasuredServer,
         connections: u16,
         in_flight: u32,
     ) -> io::Result<ClosedLoop> {
@@ -101,13 +101,13 @@ impl Load {
     }
 
     /// Returns connections per second, each with a greeting, one request, its reply and a close.
-    pub(crate) fn visits(&self, server: &Server) -> io::Result<f64> {
+    pub(crate) fn short_connections(&self, server: &MeasuredServer) -> io::Result<f64> {
         let report = self.bench(server, CONNECTIONS, DURATION, &["--churn"])?;
         number(&report, "requests_per_second")
     }
 
     /// Returns the 99th percentile of the latency in seconds, open loop at `rate` requests per second.
-    pub(crate) fn latency(&self, server: &Server, rate: u64) -> io::Result<f64> {
+    pub(crate) fn latency(&self, server: &MeasuredServer, rate: u64) -> io::Result<f64> {
         let load = ["--rate", &rate.to_string()];
         let report = self.bench(server, CONNECTIONS, DURATION, &load)?;
         Ok(number(&report, "latency_p99_us")? / 1e6)
@@ -116,13 +116,13 @@ impl Load {
     /// Runs `chime-client bench`, and returns its JSON report.
     fn bench(
         &self,
-        server: &Server,
+        server: &MeasuredServer,
         connections: u16,
         duration: Duration,
         load: &[&str],
     ) -> io::Result<Value> {
         let mut client = Command::new(&self.client);
-        if server.offers == [Offer::AllCores] {
+        if server.workloads == [Workload::LinesAllCores] {
             client = Command::new("taskset");
             client.args(["-c", ALL_CORES]).arg(&self.client);
         }
@@ -143,7 +143,7 @@ impl Load {
     }
 
     /// Returns replies per second with 32 datagrams in flight, and the number of datagrams lost.
-    pub(crate) fn datagrams(&self, server: &Server) -> io::Result<(f64, f64)> {
+    pub(crate) fn datagrams(&self, server: &MeasuredServer) -> io::Result<(f64, f64)> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.connect(&server.address)?;
         socket.set_read_timeout(Some(DATAGRAM_WAIT))?;
@@ -151,14 +151,14 @@ impl Load {
         let mut sent: MultiHeaders<SockaddrIn> = MultiHeaders::preallocate(DATAGRAMS, None);
         let mut received: MultiHeaders<SockaddrIn> = MultiHeaders::preallocate(DATAGRAMS, None);
         let requests = [[IoSlice::new(server.datagram)]; DATAGRAMS];
-        let (mut replies, mut lost, mut room) = (0, 0, DATAGRAMS);
+        let (mut replies, mut lost, mut count) = (0, 0, DATAGRAMS);
         let begin = Instant::now();
         while begin.elapsed() < DURATION {
-            let to = vec![None; room];
+            let to = vec![None; count];
             sendmmsg(
                 descriptor,
                 &mut sent,
-                &requests[..room],
+                &requests[..count],
                 to,
                 [],
                 MsgFlags::empty(),
@@ -166,21 +166,21 @@ impl Load {
             let mut blocks = [[0; 128]; DATAGRAMS];
             let mut slices = blocks.each_mut().map(|block| [IoSliceMut::new(block)]);
             let flags = MsgFlags::MSG_WAITFORONE;
-            room = match recvmmsg(descriptor, &mut received, &mut slices, flags, None) {
-                Ok(come) => come.count(),
+            count = match recvmmsg(descriptor, &mut received, &mut slices, flags, None) {
+                Ok(messages) => messages.count(),
                 Err(_) => {
                     lost += DATAGRAMS;
                     DATAGRAMS
                 }
             };
-            replies += room;
+            replies += count;
         }
         let rate = (replies - lost) as f64 / begin.elapsed().as_secs_f64();
         Ok((rate, lost as f64))
     }
 
     /// Returns bytes per second of one long line of digits, until the reply arrives.
-    pub(crate) fn digits(&self, server: &Server) -> io::Result<f64> {
+    pub(crate) fn digits(&self, server: &MeasuredServer) -> io::Result<f64> {
         let mut stream = TcpStream::connect(&server.address)?;
         read_line(&mut stream)?;
         let block = vec![b'9'; 1 << 16];
@@ -195,7 +195,7 @@ impl Load {
 }
 
 /// Returns the private memory of the server per idle connection, in bytes, measured over `count` of them.
-pub(crate) fn idle_bytes(server: &Server, count: usize) -> io::Result<f64> {
+pub(crate) fn idle_bytes(server: &MeasuredServer, count: usize) -> io::Result<f64> {
     let connect = || {
         let mut stream = TcpStream::connect(&server.address)?;
         if !server.load.contains(&"--greeting-lines") {
@@ -224,5 +224,6 @@ fn read_line(stream: &mut TcpStream) -> io::Result<()> {
 
 fn number(report: &Value, name: &str) -> io::Result<f64> {
     let number = report[name].as_f64();
-    number.ok_or_else(|| io::Error::other(format!("chime-client bench: no {name} in its report")))
+    number
+        .ok_or_else(|| io::Error::other(format!("chime-client bench: {name} is not in the report")))
 }

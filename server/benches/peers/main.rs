@@ -6,7 +6,7 @@
 //!
 //! In each round every server is measured once, one after the other. The report shows the median of the
 //! rounds, and the median, minimum and maximum of the ratio chime / peer of each round. It is written to
-//! `server/benches/peers.txt` and drawn in `server/benches/peers.svg`. The exit code is 1 if a figure is
+//! `server/benches/peers.txt` and plotted in `server/benches/peers.svg`. The exit code is 1 if a figure is
 //! missing.
 //!
 //! `cargo bench -p chime-server --bench peers -- 15` runs 15 rounds instead of 5.
@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use load::{Load, idle_bytes};
 use report::{Goal, Report, Unit};
-use server::{Offer, Server};
+use server::{MeasuredServer, Workload};
 
 /// Default number of rounds.
 const ROUNDS: usize = 5;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let ended = match words[..] {
         ["serve-lines", address] => bare::serve_lines(address),
         ["serve-sessions", address] => bare::serve_sessions(address),
-        ["serve-sink", address] => bare::serve_sink(address),
+        ["serve-discard", address] => bare::serve_discard(address),
         ["serve-datagrams", address] => bare::serve_datagrams(address),
         [] => measure(ROUNDS),
         [rounds] => match rounds.parse() {
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
             ))),
         },
         _ => Err(io::Error::other(
-            "at most one argument: the number of rounds",
+            "expected at most one argument, the number of rounds",
         )),
     };
     match ended {
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
 fn measure(rounds: usize) -> io::Result<()> {
     let (servers, left_out) = server::start_all()?;
     let load = Load::build()?;
-    let mut report = Report::new(rounds, left_out)?;
+    let mut report = Report::new(rounds, left_out, &server::LEGEND)?;
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         measure_streams(&load, &servers, &mut report);
@@ -86,35 +86,41 @@ fn measure(rounds: usize) -> io::Result<()> {
     report.write()
 }
 
-/// Returns the servers that offer `offer`.
-fn offering(servers: &[Server], offer: Offer) -> impl Iterator<Item = &Server> {
+/// Returns the servers that are measured with this workload.
+fn servers_for(
+    servers: &[MeasuredServer],
+    workload: Workload,
+) -> impl Iterator<Item = &MeasuredServer> {
     servers
         .iter()
-        .filter(move |server| server.offers.contains(&offer))
+        .filter(move |server| server.workloads.contains(&workload))
 }
 
-/// Returns the title of a throughput row with 50 connections. The row with 1 in flight sets the rate of the
-/// open loop.
+/// Returns the title of a throughput row with 50 connections. The row with 1 request in flight sets the rate
+/// of the open loop.
 fn lines_title(in_flight: u32) -> String {
-    format!("TCP, 50 connections, {in_flight} in flight each: replies per second")
+    format!("TCP, 50 connections, {in_flight} requests in flight each: replies per second")
 }
 
-fn measure_streams(load: &Load, servers: &[Server], report: &mut Report) {
+fn measure_streams(load: &Load, servers: &[MeasuredServer], report: &mut Report) {
     for in_flight in [1, 16, 100] {
-        for server in offering(servers, Offer::Lines) {
+        for server in servers_for(servers, Workload::Lines) {
             let rate = load.lines(server, in_flight);
             report.add(&lines_title(in_flight), Unit::PerSecond, server.name, rate);
         }
     }
-    for server in offering(servers, Offer::AllCores) {
-        let title = "TCP, 50 connections, 16 in flight each, all cores shared: replies per second";
+    for server in servers_for(servers, Workload::LinesAllCores) {
+        let title =
+            "TCP, 50 connections, 16 requests in flight each, all cores shared: replies per second";
         report.add(title, Unit::PerSecond, server.name, load.lines(server, 16));
     }
-    for server in offering(servers, Offer::Lines).chain(offering(servers, Offer::Visits)) {
+    let short_connections = servers_for(servers, Workload::ShortConnections);
+    for server in servers_for(servers, Workload::Lines).chain(short_connections) {
         let title = "TCP, one request per connection: connections per second";
-        report.add(title, Unit::PerSecond, server.name, load.visits(server));
+        let rate = load.short_connections(server);
+        report.add(title, Unit::PerSecond, server.name, rate);
     }
-    for server in offering(servers, Offer::Sink) {
+    for server in servers_for(servers, Workload::LongLine) {
         let title = "TCP, one line of 256 MiB of digits: bytes per second";
         let rate = load.digits(server);
         report.add(title, Unit::BytesPerSecond, server.name, rate);
@@ -123,15 +129,17 @@ fn measure_streams(load: &Load, servers: &[Server], report: &mut Report) {
 
 /// Measures throughput, latency and fairness with hundreds of connections. Servers with a thread per
 /// connection are left out.
-fn measure_many(load: &Load, servers: &[Server], report: &mut Report) {
+fn measure_many(load: &Load, servers: &[MeasuredServer], report: &mut Report) {
     for connections in MANY_CONNECTIONS {
         let title = |figure: &str| {
-            format!("TCP, {connections} connections, {MANY_IN_FLIGHT} in flight each: {figure}")
+            format!(
+                "TCP, {connections} connections, {MANY_IN_FLIGHT} requests in flight each: {figure}"
+            )
         };
         let (rate, p99) = (title("replies per second"), title("p99 latency, \u{b5}s"));
         let fairness = title("Jain's fairness index");
-        let fewest = title("fewest replies, % of the most");
-        for server in offering(servers, Offer::Lines).filter(|server| !server.has_threads()) {
+        let fewest = title("fewest replies to a connection, % of the most");
+        for server in servers_for(servers, Workload::Lines).filter(|server| !server.has_threads()) {
             let name = server.name;
             let measured = load.closed_loop(server, connections, MANY_IN_FLIGHT);
             let measured = measured.as_ref();
@@ -149,22 +157,22 @@ fn measure_many(load: &Load, servers: &[Server], report: &mut Report) {
     }
 }
 
-fn measure_datagrams(load: &Load, servers: &[Server], report: &mut Report) {
-    for server in offering(servers, Offer::Datagrams) {
+fn measure_datagrams(load: &Load, servers: &[MeasuredServer], report: &mut Report) {
+    for server in servers_for(servers, Workload::Datagrams) {
         let measured = load.datagrams(server);
         let measured = measured.as_ref();
-        let title = "UDP, 32 in flight: replies per second";
+        let title = "UDP, 32 requests in flight: replies per second";
         let rate = measured.map(|(rate, _)| *rate);
         report.add(title, Unit::PerSecond, server.name, rate);
-        let title = "UDP, 32 in flight: datagrams lost in 1 s";
+        let title = "UDP, 32 requests in flight: datagrams lost in 1 s";
         let lost = measured.map(|(_, lost)| *lost);
         report.add(title, Unit::Count, server.name, lost);
     }
 }
 
 /// Measures the latency in an open loop, at half of the throughput of the slower of chime and redis.
-fn measure_latency(load: &Load, servers: &[Server], report: &mut Report) {
-    let measured: Vec<&Server> = offering(servers, Offer::Lines)
+fn measure_latency(load: &Load, servers: &[MeasuredServer], report: &mut Report) {
+    let measured: Vec<&MeasuredServer> = servers_for(servers, Workload::Lines)
         .filter(|server| ["chime", "redis"].contains(&server.name))
         .collect();
     let rates = measured
@@ -181,8 +189,8 @@ fn measure_latency(load: &Load, servers: &[Server], report: &mut Report) {
     }
 }
 
-fn measure_memory(servers: &[Server], report: &mut Report) {
-    for server in offering(servers, Offer::Lines) {
+fn measure_memory(servers: &[MeasuredServer], report: &mut Report) {
+    for server in servers_for(servers, Workload::Lines) {
         let count = match server.has_threads() {
             true => IDLE_THREADS,
             false => IDLE_CONNECTIONS,

@@ -13,6 +13,15 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches");
 /// The server that the ratios compare with the others.
 const OURS: &str = "chime";
 
+/// What a line of the text report means.
+const TEXT_KEY: &str = "Median of the rounds. After a peer: ratio chime / peer, median (minimum to maximum) of the rounds.";
+
+/// What a bar of the plot means.
+const PLOT_KEY: [&str; 2] = [
+    "Bar: median of the rounds, relative to the longest bar of the panel. Blue: chime.",
+    "x: median of the ratio chime / peer.",
+];
+
 /// Height of a bar of the plot, with the space below it.
 const BAR: usize = 16;
 
@@ -31,6 +40,16 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
+    /// Returns whether higher or lower figures are better, in words.
+    fn direction(self) -> &'static str {
+        match self {
+            Unit::PerSecond | Unit::BytesPerSecond | Unit::Percent | Unit::Index => {
+                "higher is better"
+            }
+            Unit::Bytes | Unit::Seconds | Unit::Count => "lower is better",
+        }
+    }
+
     fn show(self, value: f64) -> String {
         match self {
             _ if value.is_nan() => "missing".into(),
@@ -57,14 +76,17 @@ pub(crate) enum Goal {
 
 /// The figures of every round.
 pub(crate) struct Report {
-    /// Lines that say what is compared, where and when.
+    /// The machine, the commit, the date and the load average, a line for each.
     header: Vec<String>,
+    /// What the names of the servers mean.
+    legend: &'static [&'static str],
     rows: Vec<Row>,
     /// A line for each figure that could not be measured.
     missing: Vec<String>,
 }
 
 struct Row {
+    /// The workload, a colon, and the figure.
     title: String,
     unit: Unit,
     goal: Option<Goal>,
@@ -153,25 +175,24 @@ impl Row {
 }
 
 impl Report {
-    /// Starts a report of this number of rounds. `left_out` names the peers that are not measured.
-    pub(crate) fn new(rounds: usize, left_out: Vec<String>) -> io::Result<Report> {
+    /// Starts a report of this number of rounds. `left_out` names the peers that are not measured, and
+    /// `legend` says what the names of the servers mean.
+    pub(crate) fn new(
+        rounds: usize,
+        left_out: Vec<String>,
+        legend: &'static [&'static str],
+    ) -> io::Result<Report> {
         let mut header = vec![
-            format!(
-                "Medians of {rounds} rounds. After a peer: ratio {OURS} / peer, median (minimum to maximum) of the rounds."
-            ),
-            "Higher is better: per second, fairness, %. Lower is better: latency, memory, lost."
-                .into(),
-            format!(
-                "{}; commit {}",
-                Utc::now().format("%Y-%m-%d %H:%M UTC"),
-                commit()?
-            ),
-            machine()?,
+            format!("Benchmark of {OURS} and other servers over loopback, {rounds} rounds"),
+            format!("machine: {}", machine()?),
+            format!("commit: {}", commit()?),
+            format!("date: {}", Utc::now().format("%Y-%m-%d %H:%M UTC")),
             format!("load average before the run: {}", load_average()?),
         ];
         header.extend(left_out.iter().map(|peer| format!("left out: {peer}")));
         Ok(Report {
             header,
+            legend,
             rows: Vec::new(),
             missing: Vec::new(),
         })
@@ -244,8 +265,9 @@ impl Report {
         for line in self.header.iter().chain(&self.missing) {
             let _ = writeln!(text, "{line}");
         }
+        let _ = writeln!(text, "\n{TEXT_KEY}\n{}", self.legend.join("\n"));
         for row in &self.rows {
-            let _ = writeln!(text, "\n{}", row.title);
+            let _ = writeln!(text, "\n{} ({})", row.title, row.unit.direction());
             for (server, values) in &row.servers {
                 let _ = write!(text, "  {server:<16}{:>12}", row.unit.show(median(values)));
                 let ratios = row.ratios(values);
@@ -262,31 +284,39 @@ impl Report {
         text
     }
 
-    /// Returns the plot as SVG, in two columns: a bar for each server, whose length is the share of its figure
-    /// in the maximum of the row.
+    /// Returns the plot as SVG, in two columns: the header beside the legend, then a panel for each row, with a
+    /// bar for each server.
     fn plot(&self) -> String {
-        const HEAD: usize = 34;
+        const HEAD: usize = 50;
         const COLUMN: usize = 540;
         let height_of = |row: &Row| HEAD + BAR * row.lines();
         let total: usize = self.rows.iter().map(height_of).sum();
         let header = self.header.iter().chain(&self.missing);
+        let header: Vec<&str> = header.map(String::as_str).collect();
+        let legend: Vec<&str> = PLOT_KEY.iter().chain(self.legend).copied().collect();
         let mut bars = String::new();
-        for (index, line) in header.clone().enumerate() {
-            let y = BAR * (index + 1) + 4;
-            let _ = writeln!(bars, "<text x='10' y='{y}'>{}</text>", Escaped(line));
+        for (x, lines) in [(10, &header), (COLUMN + 10, &legend)] {
+            for (index, line) in lines.iter().enumerate() {
+                let y = BAR * (index + 1) + 4;
+                let _ = writeln!(bars, "<text x='{x}' y='{y}'>{}</text>", Escaped(line));
+            }
         }
-        let top = BAR * header.count() + 10;
+        let top = BAR * header.len().max(legend.len()) + 10;
         let (mut x, mut y, mut height) = (0, 0, 0);
         for row in &self.rows {
             if x == 0 && y >= total / 2 {
                 (x, y) = (COLUMN, 0);
             }
+            let (workload, figure) = row.title.rsplit_once(": ").unwrap_or(("", &row.title));
             let _ = writeln!(
                 bars,
                 "<g transform='translate({x} {})'>\n\
-                 <text x='10' y='-6' font-weight='bold'>{}</text>\n{}</g>",
+                 <text x='10' y='-22' font-weight='bold'>{}</text>\n\
+                 <text x='10' y='-6'>{}, {}</text>\n{}</g>",
                 top + y + HEAD,
-                Escaped(&row.title),
+                Escaped(workload),
+                Escaped(figure),
+                row.unit.direction(),
                 row.bars()
             );
             y += height_of(row);

@@ -1,4 +1,4 @@
-//! The servers: chime, the bare loops, and the peers that are installed.
+//! The measured servers: chime, the bare loops, and the peers that are installed.
 
 use std::env;
 use std::fs;
@@ -22,24 +22,37 @@ const CORE: &str = "0";
 /// All cores, as a `taskset` list. Cores that do not exist are ignored.
 pub(crate) const ALL_CORES: &str = "0-1023";
 
-/// A kind of load that a server can be measured with.
+/// A workload with which a server is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Offer {
+pub(crate) enum Workload {
     /// Lines over TCP.
     Lines,
     /// One reply per TCP connection, then EOF.
-    Visits,
+    ShortConnections,
     Datagrams,
-    /// A reply at the end of a long line.
-    Sink,
+    /// One long line over TCP, with a reply at its end.
+    LongLine,
     /// Lines over TCP, with all cores shared by the server and the load generator.
-    AllCores,
+    LinesAllCores,
 }
 
+/// What the names of the servers in the report mean.
+pub(crate) const LEGEND: [&str; 9] = [
+    "Servers run on one core, the load generator on another, unless all cores are shared.",
+    "chime: one worker; a worker per core where all cores are shared",
+    "bare loop: a loop around epoll or recvmmsg, a fixed reply, no parsing",
+    "bare + protocol: the epoll loop with chime's protocol, no timeouts or limits",
+    "redis: requests are \"PING\"",
+    "memcached: requests are \"version\"; a thread per core where all cores are shared",
+    "Python, threads: a minimal server in Python, a thread per connection",
+    "xinetd daytime: one reply per connection, without a request",
+    "chronyd: requests and replies are NTP",
+];
+
 /// A running server. Dropping it kills the process.
-pub(crate) struct Server {
+pub(crate) struct MeasuredServer {
     pub(crate) name: &'static str,
-    pub(crate) offers: Vec<Offer>,
+    pub(crate) workloads: Vec<Workload>,
     pub(crate) address: String,
     /// Options of `chime-client bench` for this server.
     pub(crate) load: &'static [&'static str],
@@ -49,7 +62,7 @@ pub(crate) struct Server {
     folder: PathBuf,
 }
 
-impl Drop for Server {
+impl Drop for MeasuredServer {
     fn drop(&mut self) {
         // The process may have exited already.
         let _ = self.process.kill();
@@ -58,7 +71,7 @@ impl Drop for Server {
     }
 }
 
-impl Server {
+impl MeasuredServer {
     /// Returns whether the server runs a thread per connection.
     pub(crate) fn has_threads(&self) -> bool {
         self.name.contains("threads")
@@ -70,10 +83,10 @@ impl Server {
     }
 }
 
-/// How to start a server.
-struct Recipe {
+/// The specification of a server: how to start it, and with which workloads to measure it.
+struct ServerSpec {
     name: &'static str,
-    offers: &'static [Offer],
+    workloads: &'static [Workload],
     load: &'static [&'static str],
     datagram: &'static [u8],
     /// A configuration file: its name and text. `ADDRESS`, `PORT` and `FOLDER` are replaced.
@@ -82,11 +95,15 @@ struct Recipe {
     command: String,
 }
 
-impl Recipe {
-    fn new(name: &'static str, offers: &'static [Offer], command: impl Into<String>) -> Recipe {
-        Recipe {
+impl ServerSpec {
+    fn new(
+        name: &'static str,
+        workloads: &'static [Workload],
+        command: impl Into<String>,
+    ) -> ServerSpec {
+        ServerSpec {
             name,
-            offers,
+            workloads,
             load: &[],
             datagram: b"day",
             file: None,
@@ -108,17 +125,17 @@ const NTP_REQUEST: [u8; 48] = {
 /// # Errors
 ///
 /// If chime or a bare loop does not start.
-pub(crate) fn start_all() -> io::Result<(Vec<Server>, Vec<String>)> {
+pub(crate) fn start_all() -> io::Result<(Vec<MeasuredServer>, Vec<String>)> {
     raise_descriptor_limit()?;
     let (mut servers, mut left_out) = (Vec::new(), Vec::new());
-    for recipe in ours()? {
-        let failed = |error| io::Error::other(format!("cannot start {}: {error}", recipe.name));
-        servers.push(start(&recipe).map_err(failed)?);
+    for spec in ours()? {
+        let failed = |error| io::Error::other(format!("cannot start {}: {error}", spec.name));
+        servers.push(start(&spec).map_err(failed)?);
     }
-    for recipe in peers()? {
-        match start(&recipe) {
+    for spec in peers()? {
+        match start(&spec) {
             Ok(server) => servers.push(server),
-            Err(error) => left_out.push(format!("{}: {error}", recipe.name)),
+            Err(error) => left_out.push(format!("{}: {error}", spec.name)),
         }
     }
     Ok((servers, left_out))
@@ -131,8 +148,8 @@ fn raise_descriptor_limit() -> io::Result<()> {
 }
 
 /// Returns chime and the bare loops.
-fn ours() -> io::Result<Vec<Recipe>> {
-    use Offer::{AllCores, Datagrams, Lines, Sink};
+fn ours() -> io::Result<Vec<ServerSpec>> {
+    use Workload::{Datagrams, Lines, LinesAllCores, LongLine};
 
     let this = env::current_exe()?.display().to_string();
     let bare = |kind: &str| format!("{this} {kind} ADDRESS");
@@ -141,24 +158,28 @@ fn ours() -> io::Result<Vec<Recipe>> {
         format!("{server} --log warn --max-connections 15000 {options} ADDRESS")
     };
     Ok(vec![
-        Recipe::new("chime", &[Lines, Sink], chime("--workers 1 --no-udp --tcp")),
-        Recipe::new("chime", &[Datagrams], chime("--workers 1 --no-tcp --udp")),
-        Recipe::new("chime", &[AllCores], chime("--no-udp --tcp")),
-        Recipe::new(
-            "chime, 1 thread",
-            &[AllCores],
+        ServerSpec::new(
+            "chime",
+            &[Lines, LongLine],
             chime("--workers 1 --no-udp --tcp"),
         ),
-        Recipe::new("bare loop", &[Lines], bare("serve-lines")),
-        Recipe::new("bare, sessions", &[Lines], bare("serve-sessions")),
-        Recipe::new("bare loop", &[Sink], bare("serve-sink")),
-        Recipe::new("bare loop", &[Datagrams], bare("serve-datagrams")),
+        ServerSpec::new("chime", &[Datagrams], chime("--workers 1 --no-tcp --udp")),
+        ServerSpec::new("chime", &[LinesAllCores], chime("--no-udp --tcp")),
+        ServerSpec::new(
+            "chime, 1 thread",
+            &[LinesAllCores],
+            chime("--workers 1 --no-udp --tcp"),
+        ),
+        ServerSpec::new("bare loop", &[Lines], bare("serve-lines")),
+        ServerSpec::new("bare + protocol", &[Lines], bare("serve-sessions")),
+        ServerSpec::new("bare loop", &[LongLine], bare("serve-discard")),
+        ServerSpec::new("bare loop", &[Datagrams], bare("serve-datagrams")),
     ])
 }
 
 /// Returns the peers.
-fn peers() -> io::Result<Vec<Recipe>> {
-    use Offer::{AllCores, Datagrams, Lines, Visits};
+fn peers() -> io::Result<Vec<ServerSpec>> {
+    use Workload::{Datagrams, Lines, LinesAllCores, ShortConnections};
 
     let threads = available_parallelism()?;
     let memcached = |threads| {
@@ -167,41 +188,41 @@ fn peers() -> io::Result<Vec<Recipe>> {
     let version = &["--greeting-lines", "0", "--request", "version"];
     let python = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/threaded.py");
     Ok(vec![
-        Recipe {
+        ServerSpec {
             load: &["--greeting-lines", "0", "--request", "PING"],
             file: Some((
                 "redis.conf",
                 "bind 127.0.0.1\nport PORT\nsave \"\"\nmaxclients 15000\ntcp-backlog 4096\n",
             )),
-            ..Recipe::new("redis", &[Lines], "redis-server FOLDER/redis.conf")
+            ..ServerSpec::new("redis", &[Lines], "redis-server FOLDER/redis.conf")
         },
-        Recipe {
+        ServerSpec {
             load: version,
-            ..Recipe::new("memcached", &[Lines], memcached(1))
+            ..ServerSpec::new("memcached", &[Lines], memcached(1))
         },
-        Recipe {
+        ServerSpec {
             load: version,
-            ..Recipe::new("memcached", &[AllCores], memcached(threads.get()))
+            ..ServerSpec::new("memcached", &[LinesAllCores], memcached(threads.get()))
         },
-        Recipe::new(
+        ServerSpec::new(
             "Python, threads",
             &[Lines],
             format!("python3 {python} ADDRESS"),
         ),
-        Recipe {
-            // It replies to a connection without a request.
+        ServerSpec {
+            // The service `daytime` replies without a request.
             load: &["--greeting-lines", "0", "--request", ""],
             file: Some(("xinetd.conf", XINETD)),
-            ..Recipe::new(
-                "xinetd, unasked",
-                &[Visits],
+            ..ServerSpec::new(
+                "xinetd daytime",
+                &[ShortConnections],
                 "xinetd -dontfork -f FOLDER/xinetd.conf -pidfile FOLDER/xinetd.pid",
             )
         },
-        Recipe {
+        ServerSpec {
             datagram: &NTP_REQUEST,
             file: Some(("chrony.conf", CHRONY)),
-            ..Recipe::new(
+            ..ServerSpec::new(
                 "chronyd",
                 &[Datagrams],
                 "chronyd -d -x -u root -f FOLDER/chrony.conf",
@@ -238,8 +259,8 @@ service daytime
 }
 ";
 
-fn start(recipe: &Recipe) -> io::Result<Server> {
-    let is_udp = recipe.offers == [Offer::Datagrams];
+fn start(spec: &ServerSpec) -> io::Result<MeasuredServer> {
+    let is_udp = spec.workloads == [Workload::Datagrams];
     let address = free_address(is_udp)?;
     let port = address.rsplit(':').next().expect("an address has a port");
     let folder = env::temp_dir().join(format!("chime-peer-{port}"));
@@ -248,25 +269,25 @@ fn start(recipe: &Recipe) -> io::Result<Server> {
         let text = text.replace("ADDRESS", &address).replace("PORT", port);
         text.replace("FOLDER", &folder.display().to_string())
     };
-    if let Some((name, text)) = recipe.file {
+    if let Some((name, text)) = spec.file {
         fs::write(folder.join(name), fill(text))?;
     }
-    let cores = match recipe.offers {
-        [Offer::AllCores] => ALL_CORES,
+    let cores = match spec.workloads {
+        [Workload::LinesAllCores] => ALL_CORES,
         _ => CORE,
     };
     let process = Command::new("taskset")
         .args(["-c", cores])
-        .args(fill(&recipe.command).split(' '))
+        .args(fill(&spec.command).split(' '))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let mut server = Server {
-        name: recipe.name,
-        offers: recipe.offers.into(),
-        load: recipe.load,
-        datagram: recipe.datagram,
+    let mut server = MeasuredServer {
+        name: spec.name,
+        workloads: spec.workloads.into(),
+        load: spec.load,
+        datagram: spec.datagram,
         address,
         process,
         folder,

@@ -1,4 +1,4 @@
-# A server in the manner of the originals: a thread for each connection.
+# A server like the original ones: one thread per connection.
 import socket
 import sys
 import threading

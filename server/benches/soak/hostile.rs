@@ -1,5 +1,4 @@
-//! Clients that want something else than answers. What becomes of them does not matter, but that the server
-//! gets rid of them.
+//! Hostile clients: their replies are not checked, but the server must close their connections.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, UdpSocket};
@@ -8,34 +7,38 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::Site;
-use crate::figures::Figures;
+use crate::Target;
+use crate::counters::Counters;
 
-/// How long such a client looks for its end before it looks whether the soak is over.
-const GLANCE: Duration = Duration::from_millis(500);
+/// Timeout of one read or write, after which a client checks whether the soak is over.
+const POLL_TIMEOUT: Duration = Duration::from_millis(500);
 
-fn open(site: Site, figures: &Figures) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(site.tcp)?;
-    stream.set_read_timeout(Some(GLANCE))?;
-    stream.set_write_timeout(Some(GLANCE))?;
-    figures.connections.add(1);
+fn open(target: Target, counters: &Counters) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(target.tcp)?;
+    stream.set_read_timeout(Some(POLL_TIMEOUT))?;
+    stream.set_write_timeout(Some(POLL_TIMEOUT))?;
+    counters.connections.add(1);
     Ok(stream)
 }
 
-/// Does something on a connection again and again, until the server has closed it.
-fn pester(site: Site, figures: &Figures, mut act: impl FnMut(&mut TcpStream) -> io::Result<()>) {
-    let Ok(mut stream) = open(site, figures) else {
+/// Opens a connection and repeats `act` until it fails, as the server has closed the connection.
+fn act_until_closed(
+    target: Target,
+    counters: &Counters,
+    mut act: impl FnMut(&mut TcpStream) -> io::Result<()>,
+) {
+    let Ok(mut stream) = open(target, counters) else {
         return;
     };
-    while site.is_open() {
+    while !target.is_over() {
         if act(&mut stream).is_err() {
-            return figures.faults.add(1);
+            return counters.faults.add(1);
         }
     }
 }
 
-/// Reads what there is, for a short while; fails at the end of the connection.
-fn glance(stream: &mut TcpStream) -> io::Result<()> {
+/// Reads once, and discards the bytes. A timeout is not an error, EOF is.
+fn read_once(stream: &mut TcpStream) -> io::Result<()> {
     match stream.read(&mut [0; 1024]) {
         Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
@@ -43,46 +46,46 @@ fn glance(stream: &mut TcpStream) -> io::Result<()> {
     }
 }
 
-/// Begins a line that does not end, a byte at a time.
-pub(crate) fn drip(site: Site, figures: &Figures) {
-    pester(site, figures, |stream| {
+/// A slow writer: sends an endless line, one byte at a time.
+pub(crate) fn write_slowly(target: Target, counters: &Counters) {
+    act_until_closed(target, counters, |stream| {
         stream.write_all(b"1")?;
-        glance(stream)
+        read_once(stream)
     });
 }
 
-/// Asks and never reads.
-pub(crate) fn take_no_replies(site: Site, figures: &Figures) {
+/// Sends requests and never reads.
+pub(crate) fn never_read(target: Target, counters: &Counters) {
     let requests = b"send time\n".repeat(1_000);
-    pester(site, figures, |stream| match stream.write(&requests) {
+    act_until_closed(target, counters, |stream| match stream.write(&requests) {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         _ => Ok(()),
     });
 }
 
-/// Asks something and resets the connection.
-pub(crate) fn reset(site: Site, figures: &Figures) {
-    let Ok(mut stream) = open(site, figures) else {
+/// Sends random bytes and resets the connection.
+pub(crate) fn reset(target: Target, counters: &Counters) {
+    let Ok(mut stream) = open(target, counters) else {
         return;
     };
     let bytes: Vec<u8> = (0..fastrand::usize(..100))
         .map(|_| fastrand::u8(..))
         .collect();
-    // Whatever comes of it.
+    // The server may refuse the connection.
     let _ = stream.write_all(&bytes);
     let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     drop(stream);
-    figures.faults.add(1);
+    counters.faults.add(1);
     sleep(Duration::from_millis(fastrand::u64(..20)));
 }
 
-/// Holds a connection.
-pub(crate) fn say_nothing(site: Site, figures: &Figures) {
-    pester(site, figures, glance);
+/// Sends nothing.
+pub(crate) fn stay_idle(target: Target, counters: &Counters) {
+    act_until_closed(target, counters, read_once);
 }
 
-/// Sends datagrams that are no requests.
-pub(crate) fn send_junk_datagrams(site: Site, figures: &Figures) {
+/// Sends invalid datagrams. A reply to one counts as wrong.
+pub(crate) fn send_invalid_datagrams(target: Target, counters: &Counters) {
     let Ok(socket) = UdpSocket::bind("127.0.0.1:0") else {
         return;
     };
@@ -91,10 +94,10 @@ pub(crate) fn send_junk_datagrams(site: Site, figures: &Figures) {
             .map(|_| fastrand::u8(..))
             .collect();
         bytes.insert(0, b'#');
-        figures.requests.add(1);
-        let _ = socket.send_to(&bytes, site.udp);
+        counters.requests.add(1);
+        let _ = socket.send_to(&bytes, target.udp);
     }
     let is_answered = socket.set_nonblocking(true).is_ok() && socket.recv(&mut [0]).is_ok();
-    figures.wrong.add(is_answered.into());
+    counters.wrong.add(is_answered.into());
     sleep(Duration::from_millis(10));
 }

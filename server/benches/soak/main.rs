@@ -1,9 +1,9 @@
-//! A soak: many kinds of client, bad ones among them, all on one server for the whole time.
+//! Soak test: many kinds of clients, hostile ones included, concurrently on one server over loopback.
 //!
-//! `cargo bench -p chime-server --bench soak` lasts two minutes, `-- 10m` ten. It stays on loopback, and ends
-//! with a table; it fails if an answer was wrong or missing, or if the server keeps what clients leave.
+//! `cargo bench -p chime-server --bench soak` runs for two minutes, `-- 10m` for ten, and prints a table. It
+//! fails if a reply was wrong or missing, or if the server leaks memory or file descriptors.
 
-mod figures;
+mod counters;
 mod hostile;
 #[path = "../peers/memory.rs"]
 mod memory;
@@ -16,51 +16,55 @@ use std::process::ExitCode;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use figures::Figures;
-use server::{Server, Usage};
+use counters::Counters;
+use server::{ServerProcess, Usage};
 
-/// How long it lasts, if not told otherwise.
+/// Default duration.
 const DURATION: Duration = Duration::from_secs(120);
 
-/// How often it is told how far it has come.
+/// Interval of the progress messages.
 const TICK: Duration = Duration::from_secs(10);
 
-/// How long the server may take at the end to close what clients have left.
+/// Time limit for the server to close the connections that remain at the end.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
 
-/// By how much the memory of the server may have grown.
+/// Limit of the growth of the server's memory.
 const GROWTH_MAX_KB: u64 = 16 << 10;
 
-/// Where the server is, and until when there are clients.
+/// The addresses of the server, and the end of the load.
 #[derive(Clone, Copy)]
-struct Site {
+struct Target {
     tcp: SocketAddr,
     udp: SocketAddr,
     end: Instant,
 }
 
-impl Site {
-    fn is_open(&self) -> bool {
-        Instant::now() < self.end
+impl Target {
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.end
+    }
+
+    fn remaining(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
     }
 }
 
-/// A kind of client: its name, how many there are, and what one does again and again.
-type Kind = (&'static str, usize, fn(Site, &Figures));
+/// A kind of client: its name, the number of clients, and the function that each calls in a loop.
+type Kind = (&'static str, usize, fn(Target, &Counters));
 
 const KINDS: [Kind; 12] = [
-    ("ask one by one", 20, polite::ask_one_by_one),
-    ("ask ahead", 4, polite::ask_ahead),
-    ("write in pieces", 4, polite::write_in_pieces),
-    ("sum a long line", 2, polite::sum_a_long_line),
-    ("stop sending", 4, polite::stop_sending),
-    ("ask by datagram", 8, polite::ask_by_datagram),
-    ("send junk lines", 4, polite::send_junk_lines),
-    ("drip", 20, hostile::drip),
-    ("take no replies", 10, hostile::take_no_replies),
+    ("one request at a time", 20, polite::request_one_at_a_time),
+    ("pipelined requests", 4, polite::pipeline),
+    ("small segments", 4, polite::write_small_segments),
+    ("long line of digits", 2, polite::sum_a_long_line),
+    ("half-close", 4, polite::half_close),
+    ("datagrams", 8, polite::request_by_datagram),
+    ("invalid lines", 4, polite::send_invalid_lines),
+    ("slow writer", 20, hostile::write_slowly),
+    ("never reads", 10, hostile::never_read),
     ("reset", 10, hostile::reset),
-    ("say nothing", 20, hostile::say_nothing),
-    ("send junk datagrams", 2, hostile::send_junk_datagrams),
+    ("idle", 20, hostile::stay_idle),
+    ("invalid datagrams", 2, hostile::send_invalid_datagrams),
 ];
 
 fn main() -> ExitCode {
@@ -71,7 +75,7 @@ fn main() -> ExitCode {
     let duration = match &words[..] {
         [] => Ok(DURATION),
         [word] => humantime::parse_duration(word).map_err(|error| error.to_string()),
-        _ => Err("at most one argument: how long it lasts".to_string()),
+        _ => Err("expected at most one argument, the duration".to_string()),
     };
     match duration {
         Ok(duration) => soak(duration),
@@ -83,69 +87,69 @@ fn main() -> ExitCode {
 }
 
 fn soak(duration: Duration) -> ExitCode {
-    let server = Server::start();
-    let site = Site {
+    let server = ServerProcess::start();
+    let target = Target {
         tcp: server.tcp,
         udp: server.udp,
         end: Instant::now() + duration,
     };
-    // What is taken once is taken now.
-    polite::ask_ahead(site, &Figures::default());
-    polite::ask_by_datagram(site, &Figures::default());
-    let before = server.settled(1, SETTLE_MAX);
-    let figures: Vec<Figures> = KINDS.iter().map(|_| Figures::default()).collect();
+    // Warm-up: allocates what is allocated once.
+    polite::pipeline(target, &Counters::default());
+    polite::request_by_datagram(target, &Counters::default());
+    let before = server.settled(usize::MAX, SETTLE_MAX);
+    let counters: Vec<Counters> = KINDS.iter().map(|_| Counters::default()).collect();
     thread::scope(|scope| {
-        for ((_, count, visit), figures) in KINDS.into_iter().zip(&figures) {
+        for ((_, count, run), counters) in KINDS.into_iter().zip(&counters) {
             for _ in 0..count {
                 scope.spawn(move || {
-                    while site.is_open() {
-                        visit(site, figures);
+                    while !target.is_over() {
+                        run(target, counters);
                     }
                 });
             }
         }
-        while site.is_open() {
-            sleep(TICK.min(site.end.saturating_duration_since(Instant::now())));
-            let requests: u64 = figures.iter().map(|figures| figures.requests.get()).sum();
-            eprintln!("{requests} requests, {:?} left", left(site));
+        while !target.is_over() {
+            sleep(TICK.min(target.remaining()));
+            let requests: u64 = counters
+                .iter()
+                .map(|counters| counters.requests.get())
+                .sum();
+            let seconds = target.remaining().as_secs();
+            eprintln!("{requests} requests, {seconds} s remaining");
         }
     });
     let after = server.settled(before.descriptors, SETTLE_MAX);
-    report(&figures, before, after)
+    report(&counters, before, after)
 }
 
-fn left(site: Site) -> Duration {
-    Duration::from_secs(site.end.saturating_duration_since(Instant::now()).as_secs())
-}
-
-/// Prints the table, and says whether all is well.
-fn report(figures: &[Figures], before: Usage, after: Usage) -> ExitCode {
+/// Prints the table. Returns whether the soak has passed.
+fn report(counters: &[Counters], before: Usage, after: Usage) -> ExitCode {
     println!(
         "{:<22}{:>8}{}",
-        "what clients do",
+        "kind of client",
         "clients",
-        Figures::HEADINGS
+        Counters::HEADINGS
     );
-    for ((name, count, _), figures) in KINDS.iter().zip(figures) {
-        println!("{name:<22}{count:>8}{figures}");
+    for ((name, count, _), counters) in KINDS.iter().zip(counters) {
+        println!("{name:<22}{count:>8}{counters}");
     }
-    let total = figures.iter().fold(Figures::default(), Figures::plus);
+    let total = counters.iter().fold(Counters::default(), Counters::plus);
     let clients: usize = KINDS.iter().map(|(_, count, _)| count).sum();
-    println!("{:<22}{clients:>8}{total}\n", "all");
-    println!("the server        at the start    at the end");
+    println!("{:<22}{clients:>8}{total}\n", "total");
+    println!("server              at the start    at the end");
     println!(
-        "memory, kB    {:>16}{:>14}",
+        "private memory, kB{:>14}{:>14}",
         before.memory_kb, after.memory_kb
     );
     println!(
-        "descriptors   {:>16}{:>14}",
+        "file descriptors  {:>14}{:>14}",
         before.descriptors, after.descriptors
     );
-    let is_well = total.wrong.get() == 0
+    let has_passed = total.wrong.get() == 0
         && total.lost.get() == 0
         && after.descriptors <= before.descriptors
         && after.memory_kb <= before.memory_kb + GROWTH_MAX_KB;
-    match is_well {
+    match has_passed {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }

@@ -1,5 +1,4 @@
-//! Clients that keep to the protocol, if not always to good manners: each of their requests has one answer,
-//! and only that.
+//! Clients whose replies are checked: exactly one expected reply per request.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
@@ -8,37 +7,37 @@ use std::time::Duration;
 
 use chime_protocol::{DATAGRAM_MAX, Reply};
 
-use crate::Site;
-use crate::figures::Figures;
+use crate::Target;
+use crate::counters::Counters;
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of a read or write.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a datagram may take, and how often it is sent.
-const DATAGRAM_PATIENCE: Duration = Duration::from_secs(1);
-const TRIES: usize = 10;
+/// Timeout of a reply datagram, and the number of attempts.
+const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
+const ATTEMPTS: usize = 10;
 
-/// A connection that has been welcomed.
-struct Conversation {
+/// A connection whose welcome has been read.
+struct Connection {
     replies: BufReader<TcpStream>,
     stream: TcpStream,
 }
 
-impl Conversation {
-    fn open(site: Site, figures: &Figures) -> io::Result<Conversation> {
-        let stream = TcpStream::connect(site.tcp)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+impl Connection {
+    fn open(target: Target, counters: &Counters) -> io::Result<Connection> {
+        let stream = TcpStream::connect(target.tcp)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
-        figures.connections.add(1);
-        let mut conversation = Conversation {
+        counters.connections.add(1);
+        let mut connection = Connection {
             replies: BufReader::new(stream.try_clone()?),
             stream,
         };
-        if conversation.reply()? != Reply::Welcome.to_string() {
-            figures.wrong.add(1);
+        if connection.reply()? != Reply::Welcome.to_string() {
+            counters.wrong.add(1);
         }
-        Ok(conversation)
+        Ok(connection)
     }
 
     fn reply(&mut self) -> io::Result<String> {
@@ -50,25 +49,25 @@ impl Conversation {
         }
     }
 
-    /// Reads the replies to these requests, and the end of the conversation.
-    fn check(mut self, requests: &[String], figures: &Figures) {
+    /// Reads and checks the replies to these requests, and EOF.
+    fn check(mut self, requests: &[String], counters: &Counters) {
         for (index, request) in requests.iter().enumerate() {
             match self.reply() {
-                Ok(reply) if is_right(request, &reply) => {}
-                Ok(_) => figures.wrong.add(1),
-                Err(_) => return figures.lost.add((requests.len() - index) as u64),
+                Ok(reply) if is_expected(request, &reply) => {}
+                Ok(_) => counters.wrong.add(1),
+                Err(_) => return counters.lost.add((requests.len() - index) as u64),
             }
         }
         match self.replies.read(&mut [0]) {
             Ok(0) => {}
-            Ok(_) => figures.wrong.add(1),
-            Err(_) => figures.lost.add(1),
+            Ok(_) => counters.wrong.add(1),
+            Err(_) => counters.lost.add(1),
         }
     }
 }
 
-/// Whether a reply is one to this request.
-fn is_right(request: &str, reply: &str) -> bool {
+/// Returns whether a reply is one expected for this request.
+fn is_expected(request: &str, reply: &str) -> bool {
     let parsed = Reply::parse(reply.as_bytes());
     let is_digits = !request.is_empty() && request.bytes().all(|byte| byte.is_ascii_digit());
     match request {
@@ -96,28 +95,29 @@ fn request() -> String {
     }
 }
 
-/// Requests of which the last one is to quit.
+/// Returns random requests, followed by `quit`.
 fn requests(count: usize) -> Vec<String> {
     let mut requests: Vec<String> = (0..count).map(|_| request()).collect();
     requests.push("quit".into());
     requests
 }
 
-/// Holds a conversation; if it can't be begun or `write` fails, all its answers are lost.
-fn visit(
-    site: Site,
-    figures: &Figures,
+/// Opens a connection, calls `write`, and checks the replies. If connecting or `write` fails, all replies
+/// count as lost.
+fn check_connection(
+    target: Target,
+    counters: &Counters,
     requests: &[String],
-    write: impl FnOnce(&mut Conversation) -> io::Result<()>,
+    write: impl FnOnce(&mut Connection) -> io::Result<()>,
 ) {
-    figures.requests.add(requests.len() as u64);
-    let written = Conversation::open(site, figures).and_then(|mut conversation| {
-        write(&mut conversation)?;
-        Ok(conversation)
+    counters.requests.add(requests.len() as u64);
+    let written = Connection::open(target, counters).and_then(|mut connection| {
+        write(&mut connection)?;
+        Ok(connection)
     });
     match written {
-        Ok(conversation) => conversation.check(requests, figures),
-        Err(_) => figures.lost.add(requests.len() as u64),
+        Ok(connection) => connection.check(requests, counters),
+        Err(_) => counters.lost.add(requests.len() as u64),
     }
 }
 
@@ -128,39 +128,39 @@ fn lines(requests: &[String]) -> Vec<u8> {
     lines.collect::<Vec<_>>().concat()
 }
 
-pub(crate) fn ask_one_by_one(site: Site, figures: &Figures) {
-    let mut conversation = match Conversation::open(site, figures) {
-        Ok(conversation) => conversation,
-        Err(_) => return figures.lost.add(1),
+pub(crate) fn request_one_at_a_time(target: Target, counters: &Counters) {
+    let mut connection = match Connection::open(target, counters) {
+        Ok(connection) => connection,
+        Err(_) => return counters.lost.add(1),
     };
     for request in requests(10) {
-        figures.requests.add(1);
+        counters.requests.add(1);
         let line = format!("{request}\n");
-        let asked = conversation.stream.write_all(line.as_bytes());
-        match asked.and_then(|()| conversation.reply()) {
-            Ok(reply) if is_right(&request, &reply) => {}
-            Ok(_) => figures.wrong.add(1),
-            Err(_) => return figures.lost.add(1),
+        let written = connection.stream.write_all(line.as_bytes());
+        match written.and_then(|()| connection.reply()) {
+            Ok(reply) if is_expected(&request, &reply) => {}
+            Ok(_) => counters.wrong.add(1),
+            Err(_) => return counters.lost.add(1),
         }
         sleep(Duration::from_millis(fastrand::u64(..20)));
     }
 }
 
-pub(crate) fn ask_ahead(site: Site, figures: &Figures) {
+pub(crate) fn pipeline(target: Target, counters: &Counters) {
     let requests = requests(1_000);
-    visit(site, figures, &requests, |conversation| {
-        conversation.stream.write_all(&lines(&requests))
+    check_connection(target, counters, &requests, |connection| {
+        connection.stream.write_all(&lines(&requests))
     });
 }
 
-pub(crate) fn write_in_pieces(site: Site, figures: &Figures) {
+pub(crate) fn write_small_segments(target: Target, counters: &Counters) {
     let requests = requests(20);
-    visit(site, figures, &requests, |conversation| {
+    check_connection(target, counters, &requests, |connection| {
         let bytes = lines(&requests);
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let (piece, others) = rest.split_at(fastrand::usize(1..=7).min(rest.len()));
-            conversation.stream.write_all(piece)?;
+            let (segment, others) = rest.split_at(fastrand::usize(1..=7).min(rest.len()));
+            connection.stream.write_all(segment)?;
             rest = others;
             sleep(Duration::from_millis(1));
         }
@@ -168,34 +168,34 @@ pub(crate) fn write_in_pieces(site: Site, figures: &Figures) {
     });
 }
 
-pub(crate) fn sum_a_long_line(site: Site, figures: &Figures) {
+pub(crate) fn sum_a_long_line(target: Target, counters: &Counters) {
     let digits = (0..1 << 20).map(|_| fastrand::digit(10)).collect();
     let requests = [digits, "quit".into()];
-    visit(site, figures, &requests, |conversation| {
-        conversation.stream.write_all(&lines(&requests))
+    check_connection(target, counters, &requests, |connection| {
+        connection.stream.write_all(&lines(&requests))
     });
 }
 
-/// Half-closes after a last line without its end.
-pub(crate) fn stop_sending(site: Site, figures: &Figures) {
+/// Half-closes after a last line without a line end.
+pub(crate) fn half_close(target: Target, counters: &Counters) {
     let requests: Vec<String> = (0..10).map(|_| request()).collect();
-    visit(site, figures, &requests, |conversation| {
+    check_connection(target, counters, &requests, |connection| {
         let bytes = lines(&requests);
-        conversation.stream.write_all(&bytes[..bytes.len() - 1])?;
-        conversation.stream.shutdown(Shutdown::Write)
+        connection.stream.write_all(&bytes[..bytes.len() - 1])?;
+        connection.stream.shutdown(Shutdown::Write)
     });
     sleep(Duration::from_millis(10));
 }
 
-/// Lines of any bytes: each has one reply, which is of those that there are.
-pub(crate) fn send_junk_lines(site: Site, figures: &Figures) {
+/// Sends lines of random bytes, each of which has one error as its reply.
+pub(crate) fn send_invalid_lines(target: Target, counters: &Counters) {
     let lines: Vec<Vec<u8>> = (0..100)
         .map(|_| {
             let mut line: Vec<u8> = (0..fastrand::usize(..200))
                 .map(|_| fastrand::u8(..))
                 .collect();
             line.retain(|byte| *byte != b'\n');
-            // No command, whatever it was.
+            // Never a valid command.
             line.insert(0, b'#');
             line.push(b'\n');
             line
@@ -203,32 +203,32 @@ pub(crate) fn send_junk_lines(site: Site, figures: &Figures) {
         .collect();
     let mut requests = vec!["#".to_string(); lines.len()];
     requests.push("quit".into());
-    visit(site, figures, &requests, |conversation| {
-        conversation.stream.write_all(&lines.concat())?;
-        conversation.stream.write_all(b"quit\n")
+    check_connection(target, counters, &requests, |connection| {
+        connection.stream.write_all(&lines.concat())?;
+        connection.stream.write_all(b"quit\n")
     });
     sleep(Duration::from_millis(10));
 }
 
-/// Asks by datagram, again if no answer comes: those may get lost on the way.
-pub(crate) fn ask_by_datagram(site: Site, figures: &Figures) {
+/// Sends a request by datagram, with retries: datagrams may be lost.
+pub(crate) fn request_by_datagram(target: Target, counters: &Counters) {
     let requests = ["day", "date", "time", "send time"];
-    let request = fastrand::choice(requests).expect("there are some");
-    figures.requests.add(1);
-    match answer_to(site, request) {
-        Ok(reply) if is_right(request, &reply) => {}
-        Ok(_) => figures.wrong.add(1),
-        Err(_) => figures.lost.add(1),
+    let request = fastrand::choice(requests).expect("not empty");
+    counters.requests.add(1);
+    match datagram_reply(target, request) {
+        Ok(reply) if is_expected(request, &reply) => {}
+        Ok(_) => counters.wrong.add(1),
+        Err(_) => counters.lost.add(1),
     }
     sleep(Duration::from_millis(fastrand::u64(..10)));
 }
 
-fn answer_to(site: Site, request: &str) -> io::Result<String> {
+fn datagram_reply(target: Target, request: &str) -> io::Result<String> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.connect(site.udp)?;
-    socket.set_read_timeout(Some(DATAGRAM_PATIENCE))?;
+    socket.connect(target.udp)?;
+    socket.set_read_timeout(Some(DATAGRAM_TIMEOUT))?;
     let mut reply = [0; DATAGRAM_MAX];
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS {
         socket.send(request.as_bytes())?;
         if let Ok(length) = socket.recv(&mut reply) {
             return Ok(String::from_utf8_lossy(&reply[..length]).into_owned());

@@ -1,4 +1,4 @@
-//! The server, and what it takes of the machine.
+//! The server process, and its use of memory and file descriptors.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::memory::private_bytes;
 
-/// Limits short enough to be reached many times.
+/// Timeouts short enough to be reached many times.
 const FLAGS: [&str; 12] = [
     "--tcp",
     "127.0.0.1:0",
@@ -25,23 +25,23 @@ const FLAGS: [&str; 12] = [
     "warn",
 ];
 
-/// A server that runs until it is dropped.
-pub(crate) struct Server {
+/// A running server. Dropping it kills the process.
+pub(crate) struct ServerProcess {
     process: Child,
     pub(crate) tcp: SocketAddr,
     pub(crate) udp: SocketAddr,
 }
 
-/// What a process takes.
+/// The resources of a process.
 #[derive(Clone, Copy)]
 pub(crate) struct Usage {
-    /// Memory that is this process's alone.
+    /// Private memory.
     pub(crate) memory_kb: u64,
     pub(crate) descriptors: usize,
 }
 
-impl Server {
-    pub(crate) fn start() -> Server {
+impl ServerProcess {
+    pub(crate) fn start() -> ServerProcess {
         let mut process = Command::new(env!("CARGO_BIN_EXE_chime-server"))
             .args(FLAGS)
             .stdout(Stdio::piped())
@@ -55,10 +55,11 @@ impl Server {
             address.parse().expect("an address")
         };
         let (tcp, udp) = (address(), address());
-        Server { process, tcp, udp }
+        ServerProcess { process, tcp, udp }
     }
 
-    /// What it takes once it has no more than so many descriptors, or after so long.
+    /// Waits until the number of file descriptors is steady and at most `descriptors_max`, or until
+    /// `wait_max` has passed. Returns the usage.
     pub(crate) fn settled(&self, descriptors_max: usize, wait_max: Duration) -> Usage {
         let begin = Instant::now();
         let mut last = self.usage();
@@ -66,7 +67,7 @@ impl Server {
             sleep(Duration::from_millis(200));
             let usage = self.usage();
             let is_steady = usage.descriptors == last.descriptors;
-            let is_low = usage.descriptors <= descriptors_max || descriptors_max == 1;
+            let is_low = usage.descriptors <= descriptors_max;
             if is_steady && is_low || begin.elapsed() > wait_max {
                 return usage;
             }
@@ -84,9 +85,9 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // It may have ended by itself, which the clients have noticed.
+        // Fails only if the process has exited already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

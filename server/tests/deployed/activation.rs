@@ -1,4 +1,4 @@
-//! A server on sockets that someone else holds, as systemd does, restarted while clients connect.
+//! Restarts of a socket-activated server while clients connect. The test holds the sockets, as systemd does.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,28 +13,28 @@ use nix::sys::signal::Signal;
 
 use crate::activated::activated;
 use crate::server::wait_until_it_serves;
-use crate::{PATIENCE, Process, folder, record};
+use crate::{Process, TIMEOUT, folder, record};
 
-/// A client connects each time this has passed: 500 times a second.
-const PAUSE: Duration = Duration::from_millis(2);
+/// The interval between connections, and between datagrams.
+const INTERVAL: Duration = Duration::from_millis(2);
 
 const RESTARTS: usize = 10;
 
 #[test]
-fn s4_a_restart_on_sockets_of_systemd_refuses_and_resets_no_connection() {
+fn s4_a_socket_activated_restart_refuses_and_resets_no_connection() {
     let folder = folder("s4");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let tcp = listener.local_addr().expect("bound");
-    let udp = datagrams.local_addr().expect("bound");
+    let udp = socket.local_addr().expect("bound");
     let log = folder.join("server.log");
-    let start = || start_activated(&listener, &datagrams, &log);
+    let start = || start_activated(&listener, &socket, &log);
 
     let mut server = start();
     wait_until_it_serves(&log);
     let is_over = Arc::new(AtomicBool::new(false));
-    let connections = connect_all_the_time(tcp, Arc::clone(&is_over));
-    let questions = ask_all_the_time(udp, Arc::clone(&is_over));
+    let connections = connect_at_intervals(tcp, Arc::clone(&is_over));
+    let datagrams = request_at_intervals(udp, Arc::clone(&is_over));
     for _ in 0..RESTARTS {
         thread::sleep(Duration::from_millis(200));
         server.signal(Signal::SIGTERM);
@@ -45,26 +45,27 @@ fn s4_a_restart_on_sockets_of_systemd_refuses_and_resets_no_connection() {
     is_over.store(true, Ordering::Relaxed);
 
     let total = connections.join().expect("no panic");
-    let answers = questions.join().expect("no panic");
+    let replies = datagrams.join().expect("no panic");
     let figure = format!(
-        "{RESTARTS} restarts, {} connections: {} refused, {} reset, {} without an answer; \
-         {answers} datagrams: 0 lost",
+        "{RESTARTS} restarts, {} connections: {} refused, {} reset, {} without a reply; \
+         {replies} datagrams: 0 lost",
         total.opened, total.refused, total.reset, total.unanswered
     );
     record("S4", "restart under socket activation", &figure);
-    // Who is accepted just before the stop and asks just after it is closed with no answer, in order.
+    // A request sent just after the shutdown, on a connection accepted before it, has no reply: the connection
+    // is closed in order. So unanswered requests are not an error.
     assert_eq!((total.refused, total.reset), (0, 0), "{figure}");
 }
 
-/// Starts a server that gets its sockets as systemd hands them over.
-fn start_activated(listener: &TcpListener, datagrams: &UdpSocket, log: &Path) -> Process {
+/// Starts a server with inherited sockets.
+fn start_activated(listener: &TcpListener, socket: &UdpSocket, log: &Path) -> Process {
     let listener = listener.try_clone().expect("cloned");
-    let datagrams = datagrams.try_clone().expect("cloned");
-    let mut command = activated(listener, datagrams, &["--utc"]);
+    let socket = socket.try_clone().expect("cloned");
+    let mut command = activated(listener, socket, &["--utc"]);
     Process::start(command.stdout(File::create(log).expect("a log")))
 }
 
-/// What became of connections.
+/// The outcomes of connections.
 #[derive(Default)]
 struct Total {
     opened: usize,
@@ -73,14 +74,14 @@ struct Total {
     unanswered: usize,
 }
 
-/// Opens connections at a steady pace; each asks one thing.
-fn connect_all_the_time(server: SocketAddr, is_over: Arc<AtomicBool>) -> JoinHandle<Total> {
+/// Opens 500 connections a second, with one request each, until `is_over`.
+fn connect_at_intervals(server: SocketAddr, is_over: Arc<AtomicBool>) -> JoinHandle<Total> {
     thread::spawn(move || {
         let start = Instant::now();
         let mut clients = Vec::new();
         while !is_over.load(Ordering::Relaxed) {
-            clients.push(thread::spawn(move || converse(server)));
-            let next = PAUSE * u32::try_from(clients.len()).expect("not so many");
+            clients.push(thread::spawn(move || request_once(server)));
+            let next = INTERVAL * u32::try_from(clients.len()).expect("fits a u32");
             thread::sleep(next.saturating_sub(start.elapsed()));
         }
         let mut total = Total::default();
@@ -91,7 +92,7 @@ fn connect_all_the_time(server: SocketAddr, is_over: Arc<AtomicBool>) -> JoinHan
                 Ok(false) => total.unanswered += 1,
                 Err(error) => match error.kind() {
                     ErrorKind::ConnectionRefused => total.refused += 1,
-                    // What a reset is called depends on what the client was about to do.
+                    // The error of a reset depends on the system call that reports it.
                     ErrorKind::ConnectionReset
                     | ErrorKind::BrokenPipe
                     | ErrorKind::NotConnected => total.reset += 1,
@@ -103,10 +104,10 @@ fn connect_all_the_time(server: SocketAddr, is_over: Arc<AtomicBool>) -> JoinHan
     })
 }
 
-/// One connection with one request; returns whether it was answered.
-fn converse(server: SocketAddr) -> io::Result<bool> {
-    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+/// Opens a connection with one request. Returns whether it was answered.
+fn request_once(server: SocketAddr) -> io::Result<bool> {
+    let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(b"12345\n")?;
     stream.shutdown(Shutdown::Write)?;
     let mut text = String::new();
@@ -114,19 +115,19 @@ fn converse(server: SocketAddr) -> io::Result<bool> {
     Ok(text == "Welcome to the server\n15\n")
 }
 
-/// Asks one thing after the other over UDP, and never twice; returns how often.
-fn ask_all_the_time(server: SocketAddr, is_over: Arc<AtomicBool>) -> JoinHandle<usize> {
+/// Sends requests over UDP, one at a time and without retries, until `is_over`. Returns the number of replies.
+fn request_at_intervals(server: SocketAddr, is_over: Arc<AtomicBool>) -> JoinHandle<usize> {
     thread::spawn(move || {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         socket.connect(server).expect("connected");
-        socket.set_read_timeout(Some(PATIENCE)).expect("set");
-        let mut answers = 0;
+        socket.set_read_timeout(Some(TIMEOUT)).expect("set");
+        let mut replies = 0;
         while !is_over.load(Ordering::Relaxed) {
             socket.send(b"day").expect("sent");
-            let length = socket.recv(&mut [0; 64]).expect("an answer");
-            answers += usize::from(length > 0);
-            thread::sleep(PAUSE);
+            let length = socket.recv(&mut [0; 64]).expect("a reply");
+            replies += usize::from(length > 0);
+            thread::sleep(INTERVAL);
         }
-        answers
+        replies
     })
 }

@@ -1,4 +1,4 @@
-//! HAProxy before two servers that are restarted or killed, with clients that never ask twice.
+//! HAProxy in front of two servers that are restarted or killed, with clients that never retry.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::server::{ADDRESSES, Ports, free_port, start_tcp};
-use crate::{PATIENCE, Process, folder, is_installed, record, replace, shipped, wait_until};
+use crate::{Process, TIMEOUT, folder, is_installed, record, replace, shipped, wait_until};
 
 const CLIENTS: usize = 8;
 
-/// Requests of a client: 2,000 in all. It goes on while there is something to see.
+/// Requests of a client, at least: 2,000 in total. It continues until the test ends the load.
 const REQUESTS_MIN: usize = 250;
 
-const REQUESTS_OF_A_CONNECTION: usize = 5;
+const REQUESTS_PER_CONNECTION: usize = 5;
 
 /// The names of the servers in the configuration, in the order of [`ADDRESSES`].
 const NAMES: [&str; 2] = ["one", "two"];
@@ -30,14 +30,16 @@ fn s1_a_rolling_restart_behind_haproxy_fails_no_request() {
     if !is_installed("s1", "haproxy", "-v") {
         return;
     }
-    let mut farm = Farm::start("s1");
-    let load = Load::start(farm.proxy.port);
+    let mut cluster = Cluster::start("s1");
+    let load = Load::start(cluster.proxy.port);
     for index in 0..ADDRESSES.len() {
-        farm.servers[index].signal(Signal::SIGTERM);
-        farm.proxy.wait_for(NAMES[index], "DOWN");
-        wait_until("the server has stopped", || farm.servers[index].has_ended());
-        farm.servers[index] = start_tcp(&farm.folder, ADDRESSES[index], farm.ports);
-        farm.proxy.wait_for(NAMES[index], "UP");
+        cluster.servers[index].signal(Signal::SIGTERM);
+        cluster.proxy.wait_for_status(NAMES[index], "DOWN");
+        wait_until("the server has exited", || {
+            cluster.servers[index].has_ended()
+        });
+        cluster.servers[index] = start_tcp(&cluster.folder, ADDRESSES[index], cluster.ports);
+        cluster.proxy.wait_for_status(NAMES[index], "UP");
     }
     let (requests, failures) = load.end();
     let figure = format!("{} of {requests} requests failed", failures.len());
@@ -46,48 +48,47 @@ fn s1_a_rolling_restart_behind_haproxy_fails_no_request() {
 }
 
 #[test]
-fn s2_a_server_killed_behind_haproxy_fails_no_more_than_what_was_open() {
+fn s2_a_server_killed_behind_haproxy_fails_only_open_connections() {
     if !is_installed("s2", "haproxy", "-v") {
         return;
     }
-    let mut farm = Farm::start("s2");
-    let load = Load::start(farm.proxy.port);
+    let mut cluster = Cluster::start("s2");
+    let load = Load::start(cluster.proxy.port);
     thread::sleep(Duration::from_millis(200));
-    farm.servers[0].signal(Signal::SIGKILL);
-    wait_until("the server is dead", || farm.servers[0].has_ended());
+    cluster.servers[0].signal(Signal::SIGKILL);
+    wait_until("the server is dead", || cluster.servers[0].has_ended());
     let death = Instant::now();
-    farm.proxy.wait_for(NAMES[0], "DOWN");
-    let (requests, failures) = load.end();
+    cluster.proxy.wait_for_status(NAMES[0], "DOWN");
+    let (requests, mut failures) = load.end();
     let figure = format!(
         "{} of {requests} requests failed, with at most {CLIENTS} connections open",
         failures.len()
     );
     record("S2", "HAProxy, one server killed", &figure);
     assert!(failures.len() <= CLIENTS, "{figure}: {failures:#?}");
-    let is_late = |failure: &&Failure| failure.opened > death;
-    let late: Vec<_> = failures.iter().filter(is_late).collect();
-    assert!(late.is_empty(), "opened after the death: {late:#?}");
+    failures.retain(|failure| failure.opened > death);
+    assert!(failures.is_empty(), "opened after the kill: {failures:#?}");
 }
 
-/// Two servers behind a proxy that sees them both.
-struct Farm {
+/// Two servers behind HAProxy, which has found both to be up.
+struct Cluster {
     folder: PathBuf,
     ports: Ports,
     proxy: Proxy,
     servers: Vec<Process>,
 }
 
-impl Farm {
-    fn start(test: &str) -> Farm {
+impl Cluster {
+    fn start(test: &str) -> Cluster {
         let folder = folder(test);
         let ports = Ports::free();
         let start = |address| start_tcp(&folder, address, ports);
         let servers = ADDRESSES.into_iter().map(start).collect();
         let proxy = Proxy::start(&folder, ports);
         for name in NAMES {
-            proxy.wait_for(name, "UP");
+            proxy.wait_for_status(name, "UP");
         }
-        Farm {
+        Cluster {
             folder,
             ports,
             proxy,
@@ -96,11 +97,11 @@ impl Farm {
     }
 }
 
-/// HAProxy with the file that is shipped.
+/// HAProxy with the shipped configuration file.
 struct Proxy {
     _process: Process,
     port: u16,
-    /// Where it tells what it thinks of the servers.
+    /// The port of its runtime API.
     statistics_port: u16,
 }
 
@@ -123,7 +124,7 @@ impl Proxy {
                 "/run/haproxy/admin.sock mode 660",
                 format!("ipv4@127.0.0.1:{statistics_port}"),
             ),
-            // It asks for more than twice as many open files.
+            // Each connection needs more than two file descriptors.
             ("maxconn 4096", "maxconn 100".to_string()),
             ("inter 500ms", "inter 50ms".to_string()),
         ] {
@@ -134,9 +135,9 @@ impl Proxy {
         let mut command = Command::new("haproxy");
         command.arg("-db").arg("-f").arg(file);
         let log = fs::File::create(folder.join("haproxy.log")).expect("a log");
-        let log_too = log.try_clone().expect("cloned");
-        let process = Process::start(command.stdin(Stdio::null()).stdout(log).stderr(log_too));
-        wait_until("HAProxy tells its statistics", || {
+        let stdout = log.try_clone().expect("cloned");
+        let process = Process::start(command.stdin(Stdio::null()).stdout(stdout).stderr(log));
+        wait_until("the runtime API of HAProxy listens", || {
             TcpStream::connect((Ipv4Addr::LOCALHOST, statistics_port)).is_ok()
         });
         Proxy {
@@ -146,44 +147,44 @@ impl Proxy {
         }
     }
 
-    fn wait_for(&self, name: &str, status: &str) {
-        wait_until(&format!("HAProxy sees {name} {status}"), || {
+    fn wait_for_status(&self, name: &str, status: &str) {
+        wait_until(&format!("HAProxy reports {name} {status}"), || {
             self.status(name).starts_with(status)
         });
     }
 
-    /// What HAProxy thinks of a server.
+    /// Returns the status of a server in the statistics of HAProxy.
     fn status(&self, name: &str) -> String {
         let mut stream =
             TcpStream::connect((Ipv4Addr::LOCALHOST, self.statistics_port)).expect("connected");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("set");
         stream.write_all(b"show stat\n").expect("sent");
         let mut table = String::new();
         stream.read_to_string(&mut table).expect("a table");
         let mut rows = table
             .lines()
             .map(|line| line.split(',').collect::<Vec<_>>());
-        let heads = rows.next().expect("a head");
-        let column = heads
+        let headings = rows.next().expect("headings");
+        let column = headings
             .iter()
-            .position(|head| *head == "status")
-            .expect("it is there");
+            .position(|heading| *heading == "status")
+            .expect("a column");
         let mut servers = rows.filter(|row| row.get(1) == Some(&name));
         servers.next().expect("a server")[column].to_string()
     }
 }
 
-/// Clients that ask all the time.
+/// Clients that send requests continuously.
 struct Load {
     clients: Vec<JoinHandle<(usize, Vec<Failure>)>>,
     is_over: Arc<AtomicBool>,
 }
 
-/// A request that got no answer, with which its connection ends.
+/// A request without a reply, which ends its connection.
 #[derive(Debug)]
 struct Failure {
     opened: Instant,
-    #[expect(dead_code, reason = "to be printed")]
+    #[expect(dead_code, reason = "printed by Debug")]
     cause: String,
 }
 
@@ -196,7 +197,7 @@ impl Load {
                 let (mut requests, mut failures) = (0, Vec::new());
                 while requests < REQUESTS_MIN || !is_over.load(Ordering::Relaxed) {
                     let opened = Instant::now();
-                    if let Err(cause) = converse(port, &mut requests) {
+                    if let Err(cause) = run_connection(port, &mut requests) {
                         failures.push(Failure { opened, cause });
                     }
                 }
@@ -209,7 +210,7 @@ impl Load {
         }
     }
 
-    /// Stops the clients; returns how many requests they sent, and which failed.
+    /// Stops the clients. Returns the number of requests and the failures.
     fn end(self) -> (usize, Vec<Failure>) {
         self.is_over.store(true, Ordering::Relaxed);
         let (mut requests, mut failures) = (0, Vec::new());
@@ -222,28 +223,28 @@ impl Load {
     }
 }
 
-/// One connection with some requests, up to its end.
-fn converse(port: u16, requests: &mut usize) -> Result<(), String> {
+/// Opens a connection, sends requests one at a time, and closes it. Adds to `requests`.
+fn run_connection(port: u16, requests: &mut usize) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
-    // The welcome belongs to the first request: without it, that one is lost.
+    // A missing welcome counts as a failure of the first request.
     *requests += 1;
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(failed)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
     let mut replies = BufReader::new(&stream);
     let mut expect = |end: &str| {
         let mut line = String::new();
         replies.read_line(&mut line).map_err(failed)?;
-        let is_right = line.ends_with(end);
-        is_right
-            .then_some(())
-            .ok_or(format!("{line:?} in place of {end:?}"))
+        match line.ends_with(end) {
+            true => Ok(()),
+            false => Err(format!("{line:?} instead of {end:?}")),
+        }
     };
     expect("Welcome to the server\n")?;
-    for index in 0..REQUESTS_OF_A_CONNECTION {
+    for index in 0..REQUESTS_PER_CONNECTION {
         *requests += usize::from(index > 0);
         (&stream).write_all(b"day\n").map_err(failed)?;
         expect("day\n")?;
-        // So that it takes as long as the servers need for what is to be seen.
+        // Paces the load.
         thread::sleep(Duration::from_millis(1));
     }
     stream.shutdown(Shutdown::Write).map_err(failed)?;

@@ -1,7 +1,7 @@
-//! The files of `server/deploy` at work: proxies before several servers, units of systemd, the manual.
+//! Tests of the files in `server/deploy`: proxies in front of several servers, systemd units, the manual.
 //!
-//! The proxies are started with the very files that are shipped, but for their addresses. A test whose
-//! program is not installed says so on standard error, and passes.
+//! The proxies run with the shipped files, except for their addresses. A test whose program is not
+//! installed prints so on stderr, and passes.
 
 #[path = "../process/activated.rs"]
 mod activated;
@@ -27,9 +27,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use figures::record;
-use waiting::{PATIENCE, wait_until};
+use waiting::{TIMEOUT, wait_until};
 
-/// A program in the background, ended when it goes out of scope.
+/// A background process. Dropping it ends it.
 struct Process(Child);
 
 impl Process {
@@ -38,7 +38,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.0.id().try_into().expect("a process"));
+        let pid = Pid::from_raw(self.0.id().try_into().expect("a process id"));
         kill(pid, signal).expect("signalled");
     }
 
@@ -46,16 +46,16 @@ impl Process {
         self.0.try_wait().expect("a child").is_some()
     }
 
-    /// Waits until it has ended by itself, with success.
+    /// Waits until it exits, and asserts success.
     fn wait(mut self) {
-        wait_until("the process ends", || self.has_ended());
+        wait_until("the process exits", || self.has_ended());
         let status = self.0.wait().expect("a child");
         assert!(status.success(), "{status}");
     }
 }
 
 impl Drop for Process {
-    /// A program with children of its own, such as nginx, has to have time to end them.
+    /// Sends SIGTERM first: a program with child processes, such as nginx, needs time to end them.
     fn drop(&mut self) {
         if self.has_ended() {
             return;
@@ -65,30 +65,30 @@ impl Drop for Process {
         while !self.has_ended() && start.elapsed() < Duration::from_secs(2) {
             thread::sleep(Duration::from_millis(5));
         }
-        // It fails only if the process has ended already.
+        // Fails only if the process has exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Whether a program is installed; if not, says loudly that the test is skipped.
+/// Returns whether a program is installed; if not, reports the test as skipped.
 fn is_installed(test: &str, program: &str, flag: &str) -> bool {
-    let is_there = Command::new(program).arg(flag).output().is_ok();
-    if !is_there {
-        tell_skipped(test, program);
+    let is_installed = Command::new(program).arg(flag).output().is_ok();
+    if !is_installed {
+        report_skipped(test, program);
     }
-    is_there
+    is_installed
 }
 
-/// Says it past the harness, which keeps what the macros print from a test that passes.
-fn tell_skipped(test: &str, program: &str) {
+/// Writes to stderr directly: the test harness captures what `eprintln!` prints in a test that passes.
+fn report_skipped(test: &str, program: &str) {
     let line = format!("SKIPPED: {test} needs {program}, which is not installed here\n");
     io::stderr()
         .write_all(line.as_bytes())
-        .expect("a standard error");
+        .expect("stderr is open");
 }
 
-/// The text of a file that is shipped, for a test to put its own addresses in.
+/// Returns the text of a shipped file.
 fn shipped(file: &str) -> String {
     let path = deploy_folder().join(file);
     fs::read_to_string(path).expect("a shipped file")
@@ -98,18 +98,18 @@ fn deploy_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
 }
 
-/// Replaces a text that has to be there, so that a test can't go stale unseen.
+/// Replaces `from`, which must occur: otherwise the shipped file has changed and the test is stale.
 fn replace(text: &str, from: &str, to: &str) -> String {
-    assert!(text.contains(from), "{from} is not there any more");
+    assert!(text.contains(from), "{from} is missing");
     text.replace(from, to)
 }
 
-/// An empty folder for the files of a test.
+/// Creates an empty folder for the files of a test.
 fn folder(test: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("deployed")
         .join(test);
-    // It is there only if the test has been run before.
+    // Fails if this is the first run.
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder");
     folder

@@ -1,4 +1,4 @@
-//! The manual page says what `--help` says.
+//! The manual page is well formed and agrees with `--help`.
 
 use std::fs;
 use std::process::Command;
@@ -32,7 +32,7 @@ fn every_flag_is_in_the_manual_with_its_variable_and_its_default() {
 }
 
 #[test]
-fn the_file_of_the_manual_is_a_right_one() {
+fn the_example_file_of_the_manual_is_valid() {
     let manual = shipped("chime-server.8").replace('\\', "");
     let mut examples = manual.split(".EX\n").skip(1);
     let example = examples.find(|example| example.contains("[[listener]]"));
@@ -44,8 +44,8 @@ fn the_file_of_the_manual_is_a_right_one() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
     command.arg("--check-config").arg("--config").arg(path);
     let output = command.output().expect("it runs");
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{complaints}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
 }
 
 #[test]
@@ -57,14 +57,11 @@ fn the_manual_is_well_formed() {
     command.args(["-man", "-Tutf8", "-ww", "-z"]);
     command.arg(deploy_folder().join("chime-server.8"));
     let output = command.output().expect("it runs");
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && complaints.is_empty(),
-        "{complaints}"
-    );
+    let warnings = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && warnings.is_empty(), "{warnings}");
 }
 
-/// A flag as `--help` tells of it.
+/// A flag as `--help` documents it.
 struct Flag {
     /// With its dashes.
     name: String,
@@ -80,13 +77,13 @@ fn flags(help: &str) -> Vec<Flag> {
         let rest = lines[start + 1..].iter().take_while(|line| !is_flag(line));
         let rest: Vec<_> = rest.copied().collect();
         let rest = words(&rest.join(" "));
-        let bracketed = |what: &str| {
-            let (_, from) = rest.split_once(&format!("[{what}: "))?;
+        let bracketed = |label: &str| {
+            let (_, from) = rest.split_once(&format!("[{label}: "))?;
             Some(from.split_once(']')?.0.trim_end_matches('=').to_string())
         };
         let name = line.split_whitespace().find(|word| word.starts_with("--"));
         Flag {
-            name: name.expect("it has one").to_string(),
+            name: name.expect("a long flag").to_string(),
             variable: bracketed("env"),
             default: bracketed("default"),
         }
@@ -94,7 +91,7 @@ fn flags(help: &str) -> Vec<Flag> {
     starts.map(flag).collect()
 }
 
-/// The text with each white space as one space.
+/// Collapses each run of white space to one space.
 fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,4 @@
-//! Chime servers behind a proxy: the same ports on several addresses of loopback.
+//! Chime servers behind a proxy: the same ports on several loopback addresses.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -12,7 +12,7 @@ use crate::{Process, wait_until};
 pub(crate) const ADDRESSES: [Ipv4Addr; 2] =
     [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2)];
 
-/// The ports of every server of a test.
+/// The ports of the servers of a test: the same for each.
 #[derive(Clone, Copy)]
 pub(crate) struct Ports {
     pub(crate) service: u16,
@@ -28,15 +28,15 @@ impl Ports {
     }
 }
 
-/// A port that is free on all addresses of servers.
+/// Returns a port that is free on all [`ADDRESSES`].
 ///
-/// It is below those that the kernel gives to connections: one of these could take the port while its
-/// server is restarted.
+/// It is below the ephemeral range: otherwise a connection could take the port while its server is
+/// restarted.
 pub(crate) fn free_port() -> u16 {
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 10_000 + u16::try_from(process::id() % 20_000).expect("less than 20,000");
     loop {
-        let port = first + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
         let is_free = |address| {
             TcpListener::bind((address, port)).is_ok() && UdpSocket::bind((address, port)).is_ok()
         };
@@ -46,7 +46,7 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// Starts a server for TCP with PROXY headers, and waits until it serves.
+/// Starts a TCP server that requires PROXY headers, and waits until it serves.
 pub(crate) fn start_tcp(folder: &Path, address: Ipv4Addr, ports: Ports) -> Process {
     let config = folder.join(format!("{address}.toml"));
     let listener = format!(
@@ -60,7 +60,7 @@ pub(crate) fn start_tcp(folder: &Path, address: Ipv4Addr, ports: Ports) -> Proce
     start(folder, address, &flags)
 }
 
-/// Starts a server for UDP, and waits until it serves.
+/// Starts a UDP server, and waits until it serves.
 pub(crate) fn start_udp(folder: &Path, address: Ipv4Addr, port: u16) -> Process {
     let udp = format!("{address}:{port}");
     start(folder, address, &["--no-tcp", "--udp", &udp])
@@ -77,7 +77,7 @@ fn start(folder: &Path, address: Ipv4Addr, flags: &[&str]) -> Process {
     server
 }
 
-/// Waits for the announcement of the sockets.
+/// Waits until the log announces the sockets.
 pub(crate) fn wait_until_it_serves(log: &Path) {
     wait_until("the server serves", || {
         let log = fs::read_to_string(log).expect("a log");

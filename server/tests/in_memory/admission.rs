@@ -1,4 +1,4 @@
-//! Who is served, and who is not.
+//! Admission: PROXY headers, limits per address, network rules, and the datagram rate limit.
 
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
-use crate::sockets::{FULL, Server, WELCOME, rest_of};
+use crate::sockets::{FULL, InMemoryServer, WELCOME, read_to_eof};
 use crate::{QUIET, options, run};
 
 fn address(text: &str) -> SocketAddr {
@@ -22,25 +22,25 @@ fn networks(texts: &[&str]) -> Vec<IpNet> {
     parsed.collect()
 }
 
-/// A server whose clients come through proxies of 10.0.0.0/8.
-fn behind_proxies(options: Options) -> Server {
+/// Starts a server behind proxies of 10.0.0.0/8.
+fn start_behind_proxies(options: Options) -> InMemoryServer {
     let config = ListenerConfig {
         proxies: Some(networks(&["10.0.0.0/8"]).into()),
         ..ListenerConfig::default()
     };
-    Server::with_config(config, options)
+    InMemoryServer::with_config(config, options)
 }
 
-/// What the server says to a proxy that sends these bytes, and no more.
-async fn said_to(server: &Server, proxy: &str, bytes: &[u8]) -> String {
+/// Connects from the address of a proxy, sends `bytes`, half-closes, and returns everything received.
+async fn send_from_proxy(server: &InMemoryServer, proxy: &str, bytes: &[u8]) -> String {
     let mut stream = server.connect_from(address(proxy));
-    // A proxy that is not trusted may be closed before it has sent anything.
+    // The server may close an untrusted proxy before it has sent anything.
     let _ = stream.write_all(bytes).await;
     let _ = stream.shutdown().await;
-    rest_of(&mut stream).await
+    read_to_eof(&mut stream).await
 }
 
-/// A header of version 2 with this command, and these addresses.
+/// Returns a PROXY header of version 2.
 fn binary_header(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
     let length = u16::try_from(addresses.len()).expect("it is short");
     let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
@@ -50,13 +50,13 @@ fn binary_header(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
     header
 }
 
-/// Addresses of version 2: from 192.0.2.1:50000 to 192.0.2.9:9990.
+/// The addresses of a version 2 header: from 192.0.2.1:50000 to 192.0.2.9:9990.
 const ADDRESSES: [u8; 12] = [192, 0, 2, 1, 192, 0, 2, 9, 0xc3, 0x50, 0x27, 0x06];
 
 #[test]
-fn t21_a_trusted_proxy_passes_its_clients_on() {
+fn t21_headers_of_trusted_proxies_are_accepted() {
     let mut long = ADDRESSES.to_vec();
-    // A record of no known type, as long as a header may be.
+    // A TLV of an unknown type that makes the header as long as allowed.
     long.extend([0xe0, 0x01, 0xf9]);
     long.resize(520, 0);
     let headers: [Vec<u8>; 9] = [
@@ -67,39 +67,39 @@ fn t21_a_trusted_proxy_passes_its_clients_on() {
         binary_header(1, 0x11, &long),
         binary_header(0, 0x00, &[]),
         binary_header(0, 0x11, &ADDRESSES),
-        // The addresses of the command LOCAL do not matter, whatever is left of them.
+        // The addresses of the command LOCAL are ignored, even if truncated.
         binary_header(0, 0x11, &[]),
         binary_header(0, 0x21, &ADDRESSES[..5]),
     ];
     run(async move {
-        let server = behind_proxies(options());
+        let server = start_behind_proxies(options());
         let count = headers.len() as u64;
         for header in headers {
             let bytes = [&header[..], b"12\nquit\n"].concat();
-            let said = said_to(&server, "10.0.0.1:40000", &bytes).await;
-            let readable = header.escape_ascii();
+            let text = send_from_proxy(&server, "10.0.0.1:40000", &bytes).await;
+            let header = header.escape_ascii();
             assert!(
-                said.starts_with("Welcome to the server\n3\nThank"),
-                "{readable}: {said}"
+                text.starts_with("Welcome to the server\n3\nThank"),
+                "{header}: {text}"
             );
         }
         let snapshot = server.stop().await;
         assert_eq!(
             snapshot[Counter::ByteReceived],
             8 * count,
-            "headers do not count"
+            "bytes of headers are counted"
         );
     });
 }
 
 #[test]
-fn t21_a_header_may_come_byte_by_byte() {
+fn t21_a_header_split_into_single_bytes_is_accepted() {
     for header in [
         b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 9990\r\n".to_vec(),
         binary_header(1, 0x11, &ADDRESSES),
     ] {
         run(async move {
-            let server = behind_proxies(options());
+            let server = start_behind_proxies(options());
             let mut stream = server.connect_from(address("10.0.0.1:40000"));
             for byte in header {
                 stream.write_all(&[byte]).await.expect("sent");
@@ -113,7 +113,7 @@ fn t21_a_header_may_come_byte_by_byte() {
 }
 
 #[test]
-fn t21_what_is_no_header_is_closed_without_a_word() {
+fn t21_connections_without_a_valid_header_are_closed_silently() {
     let headers: [Vec<u8>; 10] = [
         b"day\n".into(),
         b"\n".into(),
@@ -127,22 +127,25 @@ fn t21_what_is_no_header_is_closed_without_a_word() {
         binary_header(1, 0x11, &ADDRESSES)[..20].into(),
     ];
     run(async move {
-        let server = behind_proxies(options());
+        let server = start_behind_proxies(options());
         let count = headers.len() as u64;
         for header in headers {
-            let said = said_to(&server, "10.0.0.1:40000", &header).await;
-            assert_eq!(said, "", "{}", header.escape_ascii());
+            let text = send_from_proxy(&server, "10.0.0.1:40000", &header).await;
+            assert_eq!(text, "", "{}", header.escape_ascii());
         }
         assert_eq!(server.stop().await[Counter::HeaderRejected], count);
     });
 }
 
 #[test]
-fn t21_a_stranger_is_closed_without_a_word_whatever_it_sends() {
+fn t21_untrusted_proxies_are_closed_silently() {
     run(async {
-        let server = behind_proxies(options());
+        let server = start_behind_proxies(options());
         let header = b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 9990\r\nday\n";
-        assert_eq!(said_to(&server, "192.0.2.7:40000", header).await, "");
+        assert_eq!(
+            send_from_proxy(&server, "192.0.2.7:40000", header).await,
+            ""
+        );
         let snapshot = server.stop().await;
         assert_eq!(
             (
@@ -155,36 +158,36 @@ fn t21_a_stranger_is_closed_without_a_word_whatever_it_sends() {
 }
 
 #[test]
-fn t21_a_header_has_three_seconds() {
+fn t21_the_header_timeout_is_three_seconds() {
     run(async {
-        let server = behind_proxies(options());
+        let server = start_behind_proxies(options());
         let mut stream = server.connect_from(address("10.0.0.1:40000"));
         stream.write_all(b"PROXY TCP4").await.expect("sent");
         let start = Instant::now();
-        assert_eq!(rest_of(&mut stream).await, "");
+        assert_eq!(read_to_eof(&mut stream).await, "");
         assert_eq!(start.elapsed(), Duration::from_secs(3) + QUIET);
     });
 }
 
 #[test]
-fn t21_a_header_that_is_too_long_is_not_waited_for() {
+fn t21_an_oversized_header_is_rejected_at_once() {
     let text = [&b"PROXY UNKNOWN "[..], &[b'x'; 93]].concat();
     assert_eq!(text.len(), 107);
     let binary = binary_header(1, 0x11, &[0; 521])[..16].to_vec();
     run(async move {
-        let server = behind_proxies(options());
+        let server = start_behind_proxies(options());
         for header in [text, binary] {
             let mut stream = server.connect_from(address("10.0.0.1:40000"));
             stream.write_all(&header).await.expect("sent");
             let start = Instant::now();
-            assert_eq!(rest_of(&mut stream).await, "");
+            assert_eq!(read_to_eof(&mut stream).await, "");
             assert_eq!(start.elapsed(), Duration::ZERO);
         }
     });
 }
 
 #[test]
-fn t21_limits_are_for_the_client_and_not_for_its_proxy() {
+fn t21_limits_apply_to_the_client_address_not_the_proxy_address() {
     run(async {
         let options = Options {
             addresses: Some(Arc::new(Addresses::new(NonZero::<u32>::MIN))),
@@ -194,29 +197,30 @@ fn t21_limits_are_for_the_client_and_not_for_its_proxy() {
             },
             ..options()
         };
-        let server = behind_proxies(options);
+        let server = start_behind_proxies(options);
         let connect = async |client: &str| {
             let mut stream = server.connect_from(address("10.0.0.1:40000"));
             let header = format!("PROXY TCP4 {client} 192.0.2.9 50000 9990\r\n");
             stream.write_all(header.as_bytes()).await.expect("sent");
+            // The first byte distinguishes the welcome from the refusal.
             let mut byte = [0];
-            let said = stream.read(&mut byte).await.expect("an end, or a word");
-            (said == 1).then_some((byte[0], stream))
+            let length = stream.read(&mut byte).await.expect("a byte or EOF");
+            (length == 1).then_some((byte[0], stream))
         };
-        let (first, _held) = connect("192.0.2.1").await.expect("room");
+        let (first, _held) = connect("192.0.2.1").await.expect("the welcome");
         assert_eq!(first, b'W');
-        let (refused, _) = connect("192.0.2.1").await.expect("a word");
+        let (refused, _) = connect("192.0.2.1").await.expect("the refusal");
         assert_eq!(refused, b'T');
-        let (other, _) = connect("192.0.2.2").await.expect("room");
+        let (other, _) = connect("192.0.2.2").await.expect("the welcome");
         assert_eq!(other, b'W');
         assert!(connect("198.51.100.7").await.is_none());
     });
 }
 
 #[test]
-fn t16_who_has_sent_a_header_at_the_stop_is_served() {
+fn t16_a_proxied_client_in_the_backlog_is_served() {
     run(async {
-        let server = behind_proxies(options());
+        let server = start_behind_proxies(options());
         let mut stream = server.connect_from(address("10.0.0.1:40000"));
         stream
             .write_all(b"PROXY UNKNOWN\r\n12\n")
@@ -224,27 +228,27 @@ fn t16_who_has_sent_a_header_at_the_stop_is_served() {
             .expect("sent");
         let start = Instant::now();
         server.stop.cancel();
-        assert_eq!(rest_of(&mut stream).await, format!("{WELCOME}3\n"));
-        assert!(start.elapsed() <= QUIET * 3, "it waits for the client");
+        assert_eq!(read_to_eof(&mut stream).await, format!("{WELCOME}3\n"));
+        assert!(start.elapsed() <= QUIET * 3, "{:?}", start.elapsed());
     });
 }
 
 #[test]
-fn t08_an_address_that_has_all_it_may_is_told_so() {
+fn t08_a_connection_over_the_per_address_limit_is_refused_in_text() {
     run(async {
         let options = Options {
             addresses: Some(Arc::new(Addresses::new(NonZero::<u32>::MIN))),
             ..options()
         };
-        let server = Server::start(options);
+        let server = InMemoryServer::start(options);
         let mut first = server.connect_from(address("192.0.2.1:2000"));
         first.read_exact(&mut [0; 22]).await.expect("the welcome");
         let mut second = server.connect_from(address("192.0.2.1:2001"));
-        assert_eq!(rest_of(&mut second).await, FULL);
+        assert_eq!(read_to_eof(&mut second).await, FULL);
         drop((first, second));
         let mut third = server.connect_from(address("192.0.2.1:2002"));
         third.shutdown().await.expect("half-closed");
-        assert_eq!(rest_of(&mut third).await, WELCOME);
+        assert_eq!(read_to_eof(&mut third).await, WELCOME);
         let snapshot = server.stop().await;
         assert_eq!(
             (
@@ -257,7 +261,7 @@ fn t08_an_address_that_has_all_it_may_is_told_so() {
 }
 
 #[test]
-fn networks_that_are_not_served_are_closed_and_ignored() {
+fn clients_of_denied_networks_are_closed_and_their_datagrams_ignored() {
     run(async {
         let options = Options {
             networks: Networks {
@@ -266,16 +270,16 @@ fn networks_that_are_not_served_are_closed_and_ignored() {
             },
             ..options()
         };
-        let mut server = Server::start(options);
-        for (client, said) in [
+        let mut server = InMemoryServer::start(options);
+        for (client, expected) in [
             ("192.0.2.1:2000", WELCOME),
             ("192.0.2.200:2000", ""),
             ("198.51.100.1:2000", ""),
         ] {
-            server.ask(b"day", address(client));
+            server.send_datagram(b"day", address(client));
             let mut stream = server.connect_from(address(client));
             stream.shutdown().await.expect("half-closed");
-            assert_eq!(rest_of(&mut stream).await, said, "{client}");
+            assert_eq!(read_to_eof(&mut stream).await, expected, "{client}");
         }
         assert_eq!(
             server.replies.recv().await.as_deref(),
@@ -294,11 +298,11 @@ fn networks_that_are_not_served_are_closed_and_ignored() {
 }
 
 #[test]
-fn t04_requests_of_services_and_to_all_of_a_network_are_ignored() {
+fn t04_broadcasts_and_datagrams_from_ports_below_1024_are_ignored() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         for port in [0, 1, 7, 13, 1023] {
-            server.ask(b"day", SocketAddr::new([192, 0, 2, 1].into(), port));
+            server.send_datagram(b"day", SocketAddr::new([192, 0, 2, 1].into(), port));
         }
         let mut broadcast = Datagram::new(b"day", address("192.0.2.1:2000"));
         broadcast.is_unicast = false;
@@ -306,7 +310,7 @@ fn t04_requests_of_services_and_to_all_of_a_network_are_ignored() {
             .requests
             .send(Ok(broadcast))
             .expect("the server receives");
-        server.ask(b"day", address("192.0.2.1:1024"));
+        server.send_datagram(b"day", address("192.0.2.1:1024"));
         let snapshot = server.stop().await;
         assert_eq!(
             (
@@ -319,20 +323,20 @@ fn t04_requests_of_services_and_to_all_of_a_network_are_ignored() {
 }
 
 #[test]
-fn t03_a_flood_in_the_name_of_one_network_is_answered_at_the_rate_and_one_in_four() {
+fn t03_a_spoofed_flood_is_answered_at_the_rate_plus_one_in_four() {
     run(async {
         let rate = RateLimit::new(NonZero::new(100).expect("not zero"));
         let options = Options {
             datagram_rate: Some(Arc::new(rate)),
             ..options()
         };
-        let server = Server::start(options);
+        let server = InMemoryServer::start(options);
         for _ in 0..1_000 {
-            server.ask(b"day", address("192.0.2.1:2000"));
-            server.ask(b"what?", address("192.0.2.1:2000"));
+            server.send_datagram(b"day", address("192.0.2.1:2000"));
+            server.send_datagram(b"what?", address("192.0.2.1:2000"));
         }
         for _ in 0..100 {
-            server.ask(b"day", address("198.51.100.1:2000"));
+            server.send_datagram(b"day", address("198.51.100.1:2000"));
         }
         while server.counters.snapshot()[Counter::DatagramIgnored] < 1_000
             || server.counters.snapshot()[Counter::DatagramAnswered] < 425

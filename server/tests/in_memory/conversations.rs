@@ -1,4 +1,4 @@
-//! One conversation over a stream in memory.
+//! One connection over an in-memory stream.
 
 use std::io;
 use std::pin::Pin;
@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{QUIET, options, run};
 
-/// A conversation in a task of its own.
-pub(crate) struct Served {
+/// A connection served in its own task.
+pub(crate) struct ServedConnection {
     pub(crate) task: JoinHandle<Result<(), ConversationError>>,
     pub(crate) stop: CancellationToken,
 }
@@ -28,7 +28,7 @@ pub(crate) fn context(stop: &CancellationToken) -> Rc<WorkerContext> {
     Rc::new(WorkerContext::new(options(), Arc::default(), stop.clone()))
 }
 
-pub(crate) fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Served {
+pub(crate) fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> ServedConnection {
     let stop = CancellationToken::new();
     serve_with(stream, context(&stop), stop)
 }
@@ -37,21 +37,21 @@ pub(crate) fn serve_with(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     context: Rc<WorkerContext>,
     stop: CancellationToken,
-) -> Served {
+) -> ServedConnection {
     let session = Session::new(Service::Both, Framing::Line);
     let task = spawn_local(converse(stream, session, context));
-    Served { task, stop }
+    ServedConnection { task, stop }
 }
 
 /// Serves one end of a stream that holds `capacity` bytes in each direction, and returns the other.
-pub(crate) fn connect(capacity: usize) -> (DuplexStream, Served) {
+pub(crate) fn connect(capacity: usize) -> (DuplexStream, ServedConnection) {
     let (client, server) = duplex(capacity);
     (client, serve(server))
 }
 
-pub(crate) async fn read_text(client: &mut DuplexStream, text: &str) {
+pub(crate) async fn expect_text(client: &mut DuplexStream, text: &str) {
     let mut buffer = vec![0; text.len()];
-    client.read_exact(&mut buffer).await.expect("all of it");
+    client.read_exact(&mut buffer).await.expect("the text");
     assert_eq!(String::from_utf8_lossy(&buffer), text);
 }
 
@@ -77,34 +77,40 @@ fn short_reads_and_short_writes_change_nothing() {
     });
 }
 
-/// Waits for the end of a conversation that takes too long.
-pub(crate) async fn failure(served: Served) -> ConversationError {
+/// Waits until the connection is closed at a timeout.
+pub(crate) async fn timeout_error(served: ServedConnection) -> ConversationError {
     served.task.await.expect("no panic").expect_err("a timeout")
 }
 
 #[test]
-fn an_idle_conversation_ends_at_the_idle_timeout() {
+fn an_idle_connection_is_closed_at_the_idle_timeout() {
     run(async {
         let (mut client, served) = connect(1024);
         let start = Instant::now();
-        read_text(&mut client, "Welcome to the server\n").await;
-        assert!(matches!(failure(served).await, ConversationError::Idle));
+        expect_text(&mut client, "Welcome to the server\n").await;
+        assert!(matches!(
+            timeout_error(served).await,
+            ConversationError::Idle
+        ));
         assert_eq!(start.elapsed(), options().idle_timeout + QUIET);
-        assert_eq!(client.read(&mut [0]).await.expect("an end"), 0);
+        assert_eq!(client.read(&mut [0]).await.expect("EOF"), 0);
     });
 }
 
 #[test]
-fn every_line_of_a_client_puts_the_idle_timeout_off() {
+fn each_line_restarts_the_idle_timeout() {
     run(async {
         let (mut client, served) = connect(1024);
-        read_text(&mut client, "Welcome to the server\n").await;
+        expect_text(&mut client, "Welcome to the server\n").await;
         let start = Instant::now();
         for _ in 0..10 {
             sleep(options().idle_timeout - Duration::from_secs(1)).await;
             client.write_all(b"1\n").await.expect("still open");
         }
-        assert!(matches!(failure(served).await, ConversationError::Idle));
+        assert!(matches!(
+            timeout_error(served).await,
+            ConversationError::Idle
+        ));
         assert_eq!(
             start.elapsed(),
             options().idle_timeout * 11 - Duration::from_secs(10) + QUIET
@@ -113,11 +119,11 @@ fn every_line_of_a_client_puts_the_idle_timeout_off() {
 }
 
 #[test]
-fn t07_a_line_that_drips_ends_at_its_deadline() {
+fn t07_a_slow_writer_is_closed_at_the_line_deadline() {
     run(async {
         let (mut client, served) = connect(1024);
-        read_text(&mut client, "Welcome to the server\n").await;
-        // A line that has ended before leaves nothing behind.
+        expect_text(&mut client, "Welcome to the server\n").await;
+        // The time of the previous line does not count.
         client.write_all(b"1").await.expect("sent");
         sleep(Duration::from_secs(9)).await;
         client.write_all(b"\n1").await.expect("still open");
@@ -126,47 +132,50 @@ fn t07_a_line_that_drips_ends_at_its_deadline() {
             sleep(Duration::from_secs(1)).await;
             client.write_all(b"1").await.expect("still open");
         }
-        assert!(matches!(failure(served).await, ConversationError::SlowLine));
-        // The line end before it came in the same read, and counts.
+        assert!(matches!(
+            timeout_error(served).await,
+            ConversationError::SlowLine
+        ));
+        // The line end before it arrives in the same read, and counts.
         let byte_time = Duration::from_millis(2) * 11;
         assert_eq!(start.elapsed(), options().line_timeout + byte_time + QUIET);
     });
 }
 
 #[test]
-fn t07_a_long_line_has_a_second_for_each_500_bytes() {
+fn t07_the_line_deadline_is_extended_by_one_second_per_500_bytes() {
     run(async {
         let (mut client, served) = connect(1024);
-        read_text(&mut client, "Welcome to the server\n").await;
+        expect_text(&mut client, "Welcome to the server\n").await;
         for _ in 0..100 {
             client.write_all(&[b'1'; 500]).await.expect("still open");
             sleep(Duration::from_secs(1)).await;
         }
         client.write_all(b"\nquit\n").await.expect("still open");
-        read_text(&mut client, "50000\n").await;
+        expect_text(&mut client, "50000\n").await;
         drop(client);
         assert!(served.task.await.unwrap().is_ok());
     });
 }
 
 #[test]
-fn t09_a_client_that_takes_no_replies_is_closed_at_the_write_timeout() {
+fn t09_a_slow_reader_is_closed_at_the_write_timeout() {
     run(async {
         let (mut client, served) = connect(64);
         let start = Instant::now();
         let sender = spawn_local(async move { client.write_all(&[b'\n'; 100_000]).await });
         assert!(matches!(
-            failure(served).await,
+            timeout_error(served).await,
             ConversationError::SlowReader
         ));
         let read_time = Duration::from_micros(500) * 64;
         assert_eq!(start.elapsed(), options().write_timeout + read_time + QUIET);
-        assert!(sender.await.unwrap().is_err(), "it was not all read");
+        assert!(sender.await.unwrap().is_err(), "the server read everything");
     });
 }
 
 #[test]
-fn a_client_that_takes_replies_slowly_gets_them_all() {
+fn a_slow_reader_within_the_write_timeout_gets_every_reply() {
     run(async {
         let (client, served) = connect(64);
         let (mut reader, mut writer) = tokio::io::split(client);
@@ -192,10 +201,10 @@ fn a_client_that_takes_replies_slowly_gets_them_all() {
 }
 
 #[test]
-fn a_stop_answers_what_was_asked_and_no_more() {
+fn shutdown_replies_to_complete_lines_only() {
     run(async {
         let (mut client, served) = connect(1024);
-        read_text(&mut client, "Welcome to the server\n").await;
+        expect_text(&mut client, "Welcome to the server\n").await;
         client.write_all(b"12\n345\nday").await.expect("sent");
         served.stop.cancel();
         let mut text = String::new();
@@ -207,24 +216,24 @@ fn a_stop_answers_what_was_asked_and_no_more() {
 }
 
 #[test]
-fn a_stop_before_the_first_word_still_welcomes() {
+fn shutdown_before_the_welcome_still_sends_it() {
     run(async {
         let (mut client, served) = connect(1024);
         served.stop.cancel();
-        read_text(&mut client, "Welcome to the server\n").await;
-        assert_eq!(client.read(&mut [0]).await.expect("an end"), 0);
+        expect_text(&mut client, "Welcome to the server\n").await;
+        assert_eq!(client.read(&mut [0]).await.expect("EOF"), 0);
     });
 }
 
 #[test]
-fn a_closed_conversation_waits_for_the_client_to_close_but_not_for_long() {
+fn a_closed_connection_lingers_for_at_most_one_second() {
     run(async {
         let (mut client, served) = connect(1024);
         client.write_all(b"quit\n").await.expect("sent");
         let mut text = String::new();
         client.read_to_string(&mut text).await.expect("ASCII");
         assert!(text.ends_with("See You soon !! \n"), "{text}");
-        // The server still reads, so that the client is not reset.
+        // The server still reads, so that it does not reset the connection.
         client.write_all(b"day\n").await.expect("read");
         let start = Instant::now();
         assert!(served.task.await.unwrap().is_ok());
@@ -234,7 +243,7 @@ fn a_closed_conversation_waits_for_the_client_to_close_but_not_for_long() {
 }
 
 #[test]
-fn a_client_that_closes_first_is_not_waited_for() {
+fn a_half_closed_client_is_closed_without_linger() {
     run(async {
         let (mut client, served) = connect(1024);
         client.write_all(b"day").await.expect("sent");
@@ -242,11 +251,11 @@ fn a_client_that_closes_first_is_not_waited_for() {
         let start = Instant::now();
         assert!(served.task.await.unwrap().is_ok());
         assert_eq!(start.elapsed(), Duration::ZERO);
-        read_text(&mut client, "Welcome to the server\nSaturday\n").await;
+        expect_text(&mut client, "Welcome to the server\nSaturday\n").await;
     });
 }
 
-/// A client that sends so many blocks of empty lines, and takes replies, without a pause.
+/// A client that is always ready: it sends this number of blocks of empty lines, and reads every reply.
 struct Flood(u32);
 
 impl AsyncRead for Flood {
@@ -255,10 +264,10 @@ impl AsyncRead for Flood {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(left) = self.0.checked_sub(1) else {
+        let Some(blocks) = self.0.checked_sub(1) else {
             return Poll::Ready(Ok(()));
         };
-        self.0 = left;
+        self.0 = blocks;
         buffer.initialize_unfilled().fill(b'\n');
         buffer.advance(buffer.remaining());
         Poll::Ready(Ok(()))
@@ -284,7 +293,7 @@ impl AsyncWrite for Flood {
 }
 
 #[test]
-fn a_flood_leaves_others_their_turn() {
+fn a_request_flood_yields_to_other_connections() {
     run(async {
         let stop = CancellationToken::new();
         let context = context(&stop);
@@ -303,7 +312,7 @@ fn a_flood_leaves_others_their_turn() {
 }
 
 #[test]
-fn a_flood_that_goes_on_after_the_end_is_cut() {
+fn a_request_flood_during_linger_is_cut() {
     run(async {
         let session = Session::refused(Framing::Line);
         let context = context(&CancellationToken::new());

@@ -1,4 +1,4 @@
-//! Deadlines strike neither early nor late, and never before input that arrived in time is answered.
+//! Deadlines are exact, and input that arrived in time is answered before a deadline closes the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -10,39 +10,39 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::conversations::{connect, failure, read_text};
-use crate::sockets::{PEER, Server, UNREACHABLE, WELCOME, rest_of};
+use crate::conversations::{connect, expect_text, timeout_error};
+use crate::sockets::{InMemoryServer, PEER, UNREACHABLE, WELCOME, read_to_eof};
 use crate::{QUIET, options, run};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// The bytes that a reader of 2,000 bytes a second takes in this time.
+/// Returns how many bytes are read in this time at the minimum rate of 2,000 bytes a second.
 fn bytes_in(time: Duration) -> usize {
     (time.as_secs_f64() * 2_000.0) as usize
 }
 
 #[test]
-fn t27_input_that_is_reported_after_the_deadline_is_answered() {
+fn t27_input_reported_within_the_quiet_period_after_a_deadline_is_answered() {
     run(async {
         let (mut client, _served) = connect(1024);
-        read_text(&mut client, WELCOME).await;
-        // Without a line, and in the middle of one.
+        expect_text(&mut client, WELCOME).await;
+        // Between lines, and within a line.
         for (sent, timeout) in [("", options().idle_timeout), ("1", options().line_timeout)] {
             client.write_all(sent.as_bytes()).await.expect("sent");
-            let bytes = Duration::from_millis(2) * u32::try_from(sent.len()).expect("few");
+            let bytes = Duration::from_millis(2) * u32::try_from(sent.len()).expect("short");
             sleep(timeout + bytes + QUIET - MS).await;
             client.write_all(b"2\n").await.expect("still open");
             let sum = if sent.is_empty() { "2\n" } else { "3\n" };
-            read_text(&mut client, sum).await;
+            expect_text(&mut client, sum).await;
         }
     });
 }
 
 #[test]
-fn t07_a_drip_after_the_deadline_does_not_put_it_off() {
+fn t07_bytes_after_the_line_deadline_do_not_extend_it() {
     run(async {
         let (mut client, served) = connect(1024);
-        read_text(&mut client, WELCOME).await;
+        expect_text(&mut client, WELCOME).await;
         client.write_all(b"1").await.expect("sent");
         let start = Instant::now();
         sleep(options().line_timeout).await;
@@ -50,16 +50,19 @@ fn t07_a_drip_after_the_deadline_does_not_put_it_off() {
         while client.write_all(b"1").await.is_ok() && start.elapsed() < 2 * options().line_timeout {
             sleep(5 * MS).await;
         }
-        assert!(matches!(failure(served).await, ConversationError::SlowLine));
+        assert!(matches!(
+            timeout_error(served).await,
+            ConversationError::SlowLine
+        ));
         let latest = options().line_timeout + 3 * QUIET;
         assert!(start.elapsed() <= latest, "{:?}", start.elapsed());
     });
 }
 
 #[test]
-fn t28_a_reader_at_the_minimum_rate_is_not_cut_whatever_the_kernel_hides() {
+fn t28_a_reader_at_the_minimum_rate_is_not_cut_whatever_the_kernel_buffers() {
     run(async {
-        // What the kernel of a client holds: it reports no reading until all of it has been read.
+        // The receive buffer of the client's kernel: the server sees no progress until it is empty.
         const WINDOW: usize = 128 << 10;
         let (client, served) = connect(WINDOW);
         let (mut reader, mut writer) = tokio::io::split(client);
@@ -86,7 +89,7 @@ fn t28_a_reader_at_the_minimum_rate_is_not_cut_whatever_the_kernel_hides() {
 }
 
 #[test]
-fn t09_a_client_that_never_reads_has_the_time_to_read_what_was_written_and_no_more() {
+fn t09_the_write_deadline_allows_for_reading_the_written_bytes_at_the_minimum_rate() {
     for (window, read_time) in [
         (64, Duration::from_millis(32)),
         (10_000, Duration::from_secs(5)),
@@ -98,33 +101,33 @@ fn t09_a_client_that_never_reads_has_the_time_to_read_what_was_written_and_no_mo
             let start = Instant::now();
             let sender = spawn_local(async move { client.write_all(&[b'\n'; 1 << 20]).await });
             assert!(matches!(
-                failure(served).await,
+                timeout_error(served).await,
                 ConversationError::SlowReader
             ));
             let deadline = options().write_timeout + read_time + QUIET;
             assert_eq!(start.elapsed(), deadline, "window {window}");
             assert!(
                 sender.await.expect("no panic").is_err(),
-                "it was not all read"
+                "the server read everything"
             );
         });
     }
 }
 
 #[test]
-fn time_to_read_does_not_add_up_for_a_client_that_keeps_up() {
+fn the_time_allowed_for_reading_does_not_accumulate() {
     run(async {
         let (mut client, served) = connect(100);
-        read_text(&mut client, WELCOME).await;
+        expect_text(&mut client, WELCOME).await;
         for _ in 0..1_000 {
             client.write_all(b"1\n").await.expect("sent");
-            read_text(&mut client, "1\n").await;
+            expect_text(&mut client, "1\n").await;
             sleep(2 * MS).await;
         }
         let start = Instant::now();
         let sender = spawn_local(async move { client.write_all(&[b'\n'; 100_000]).await });
         assert!(matches!(
-            failure(served).await,
+            timeout_error(served).await,
             ConversationError::SlowReader
         ));
         let read_time = Duration::from_micros(500) * 100;
@@ -139,9 +142,9 @@ fn time_to_read_does_not_add_up_for_a_client_that_keeps_up() {
 }
 
 #[test]
-fn t27_a_header_that_is_reported_after_its_deadline_is_read() {
+fn t27_a_header_reported_within_the_quiet_period_after_its_deadline_is_read() {
     run(async {
-        let server = Server::with_config(behind_proxy(), options());
+        let server = InMemoryServer::with_config(proxy_config(), options());
         let mut client = server.connect();
         client.write_all(b"PROXY UNKNOWN").await.expect("sent");
         sleep_until(Instant::now() + Duration::from_secs(3) + QUIET - MS).await;
@@ -149,12 +152,12 @@ fn t27_a_header_that_is_reported_after_its_deadline_is_read() {
             .write_all(b"\r\n12\nquit\n")
             .await
             .expect("still open");
-        let said = rest_of(&mut client).await;
-        assert!(said.starts_with(&format!("{WELCOME}3\n")), "{said}");
+        let text = read_to_eof(&mut client).await;
+        assert!(text.starts_with(&format!("{WELCOME}3\n")), "{text}");
     });
 }
 
-fn behind_proxy() -> ListenerConfig {
+fn proxy_config() -> ListenerConfig {
     ListenerConfig {
         proxies: Some(["127.0.0.0/8".parse().expect("a network")].into()),
         ..ListenerConfig::default()
@@ -162,19 +165,19 @@ fn behind_proxy() -> ListenerConfig {
 }
 
 /// A stream that panics when it is read.
-struct Broken;
+struct PanickingStream;
 
-impl AsyncRead for Broken {
+impl AsyncRead for PanickingStream {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
         _: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        panic!("the stream is broken, as the test wants it");
+        panic!("the panic that the test injects");
     }
 }
 
-impl AsyncWrite for Broken {
+impl AsyncWrite for PanickingStream {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -193,16 +196,16 @@ impl AsyncWrite for Broken {
 }
 
 #[test]
-fn t22_a_panic_ends_one_connection_in_its_header_too_and_gives_its_permit_back() {
+fn t22_a_panic_releases_the_permit_of_its_connection() {
     for (config, counted) in [
-        (behind_proxy(), Counter::HeaderRejected),
+        (proxy_config(), Counter::HeaderRejected),
         (ListenerConfig::default(), Counter::ConversationPanicked),
     ] {
         run(async move {
-            let server = Server::with_config(config.clone(), options());
-            // More than there are permits for.
+            let server = InMemoryServer::with_config(config.clone(), options());
+            // More connections than permits.
             for _ in 0..10 {
-                server.accept(Broken, PEER);
+                server.accept(PanickingStream, PEER);
                 sleep(MS).await;
             }
             let header = if config.proxies.is_some() {
@@ -210,8 +213,8 @@ fn t22_a_panic_ends_one_connection_in_its_header_too_and_gives_its_permit_back()
             } else {
                 ""
             };
-            let said = server.converse(&format!("{header}12\n")).await;
-            assert_eq!(said, format!("{WELCOME}3\n"));
+            let text = server.replies_to(&format!("{header}12\n")).await;
+            assert_eq!(text, format!("{WELCOME}3\n"));
             let snapshot = server.stop().await;
             assert_eq!(snapshot[counted], 10);
             assert_eq!(
@@ -223,11 +226,11 @@ fn t22_a_panic_ends_one_connection_in_its_header_too_and_gives_its_permit_back()
 }
 
 #[test]
-fn a_datagram_whose_reply_cannot_be_sent_is_counted_apart_and_hurts_no_other() {
+fn an_unsent_reply_is_counted_and_does_not_affect_other_datagrams() {
     run(async {
-        let mut server = Server::start(options());
+        let mut server = InMemoryServer::start(options());
         for address in [PEER.ip(), UNREACHABLE, PEER.ip()] {
-            server.ask(b"day", (address, 2000).into());
+            server.send_datagram(b"day", (address, 2000).into());
         }
         for _ in 0..2 {
             assert_eq!(

@@ -1,4 +1,4 @@
-//! As many connections as people have, on one worker: none is forgotten, and none comes first.
+//! Thousands of connections on one worker: no reply is lost, and service is fair.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -6,14 +6,14 @@ use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 
-use crate::sockets::{Server, WELCOME, rest_of};
+use crate::sockets::{InMemoryServer, WELCOME, read_to_eof};
 use crate::{options_for, run};
 
-/// Numbers of connections: far beyond the operations that tokio grants a task at a time, which are 128.
+/// Numbers of connections, up to far more than tokio's cooperative budget of 128 operations per poll.
 const SIZES: [usize; 4] = [50, 500, 2_000, 4_000];
 
 /// Connects this many clients, and reads their welcomes.
-async fn connect_all(server: &Server, clients: usize) -> Vec<DuplexStream> {
+async fn connect_all(server: &InMemoryServer, clients: usize) -> Vec<DuplexStream> {
     let mut streams: Vec<_> = (0..clients).map(|_| server.connect()).collect();
     for stream in &mut streams {
         let mut welcome = [0; WELCOME.len()];
@@ -23,10 +23,10 @@ async fn connect_all(server: &Server, clients: usize) -> Vec<DuplexStream> {
 }
 
 #[test]
-fn t16_a_stop_loses_no_reply_however_many_clients_wait_for_one() {
+fn t16_shutdown_loses_no_reply_at_any_number_of_clients() {
     for (clients, requests) in [(50, 1), (500, 1), (2_000, 1), (4_000, 1), (500, 100)] {
         run(async move {
-            let server = Server::start(options_for(clients));
+            let server = InMemoryServer::start(options_for(clients));
             let mut streams = connect_all(&server, clients).await;
             for stream in &mut streams {
                 let sent = "12\n".repeat(requests);
@@ -35,7 +35,7 @@ fn t16_a_stop_loses_no_reply_however_many_clients_wait_for_one() {
             server.stop.cancel();
             for stream in &mut streams {
                 assert_eq!(
-                    rest_of(stream).await,
+                    read_to_eof(stream).await,
                     "3\n".repeat(requests),
                     "{clients} clients"
                 );
@@ -45,10 +45,10 @@ fn t16_a_stop_loses_no_reply_however_many_clients_wait_for_one() {
 }
 
 #[test]
-fn t16_a_stop_serves_the_backlog_however_long_it_is() {
+fn t16_shutdown_drains_a_backlog_of_any_length() {
     for clients in SIZES {
         run(async move {
-            let server = Server::start(options_for(clients));
+            let server = InMemoryServer::start(options_for(clients));
             let mut streams: Vec<_> = (0..clients).map(|_| server.connect()).collect();
             for stream in &mut streams {
                 stream.write_all(b"12\n").await.expect("sent");
@@ -56,7 +56,7 @@ fn t16_a_stop_serves_the_backlog_however_long_it_is() {
             server.stop.cancel();
             for stream in &mut streams {
                 assert_eq!(
-                    rest_of(stream).await,
+                    read_to_eof(stream).await,
                     format!("{WELCOME}3\n"),
                     "{clients} clients"
                 );
@@ -65,7 +65,7 @@ fn t16_a_stop_serves_the_backlog_however_long_it_is() {
     }
 }
 
-/// Sends 16 requests, then one more for each reply, and counts the replies, while some are `left`.
+/// Keeps 16 requests in flight and counts the replies in `replies`, until `left` of all clients is 0.
 async fn closed_loop(mut stream: DuplexStream, replies: Rc<Cell<u64>>, left: Rc<Cell<u64>>) {
     stream.write_all(&b"1\n".repeat(16)).await.expect("sent");
     let mut buffer = [0; 2];
@@ -77,7 +77,7 @@ async fn closed_loop(mut stream: DuplexStream, replies: Rc<Cell<u64>>, left: Rc<
     }
 }
 
-/// Jain's fairness index: 1 if all have the same, 1 of n if one has all.
+/// Returns Jain's fairness index: 1 if all counts are equal, 1 / n if one client has every reply.
 fn fairness(counts: &[Rc<Cell<u64>>]) -> f64 {
     let counts = || counts.iter().map(|count| count.get() as f64);
     let squares: f64 = counts().map(|count| count * count).sum();
@@ -85,10 +85,10 @@ fn fairness(counts: &[Rc<Cell<u64>>]) -> f64 {
 }
 
 #[test]
-fn t11_every_client_in_a_closed_loop_gets_its_share() {
+fn t11_a_closed_loop_is_served_fairly() {
     for clients in SIZES {
         run(async move {
-            let server = Server::start(options_for(clients));
+            let server = InMemoryServer::start(options_for(clients));
             let streams = connect_all(&server, clients).await;
             let left = Rc::new(Cell::new(clients as u64 * 100));
             let counts: Vec<_> = (0..clients).map(|_| Rc::new(Cell::new(0))).collect();

@@ -1,4 +1,4 @@
-//! A server on a listener and a datagram socket in memory.
+//! A server on an in-memory listener and datagram socket: connection limits, errors and panics.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -23,7 +23,7 @@ use crate::{options, run};
 
 pub(crate) const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1024));
 
-/// Where no reply can be sent.
+/// An address to which sending fails.
 pub(crate) const UNREACHABLE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 
 pub(crate) const WELCOME: &str = "Welcome to the server\n";
@@ -34,10 +34,10 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-/// A connection, and its peer.
+/// A connection and its peer address.
 pub(crate) type Accepted = (Box<dyn Stream>, SocketAddr);
 
-/// The backlog is what a test has sent.
+/// A listener whose backlog is a channel.
 struct Backlog(UnboundedReceiver<io::Result<Accepted>>);
 
 impl Listener for Backlog {
@@ -45,19 +45,19 @@ impl Listener for Backlog {
 
     async fn accept(&mut self) -> io::Result<Accepted> {
         match self.0.recv().await {
-            Some(arrival) => arrival,
+            Some(accepted) => accepted,
             None => pending().await,
         }
     }
 }
 
-/// Receives what a test sends it, and sends the replies to the test.
-struct Mailbox {
+/// A datagram socket made of two channels.
+struct DatagramChannels {
     requests: UnboundedReceiver<io::Result<Datagram>>,
     replies: UnboundedSender<Vec<u8>>,
 }
 
-impl Datagrams for Mailbox {
+impl Datagrams for DatagramChannels {
     async fn receive(&mut self, batch: &mut Vec<Datagram>) -> io::Result<()> {
         match self.requests.recv().await {
             Some(request) => batch.push(request?),
@@ -67,16 +67,16 @@ impl Datagrams for Mailbox {
     }
 
     async fn send(&mut self, batch: &[Datagram]) -> usize {
-        let sent = |reply: &&Datagram| {
+        let send = |reply: &&Datagram| {
             let is_reachable = reply.peer.ip() != UNREACHABLE;
             is_reachable && self.replies.send(reply.payload().to_vec()).is_ok()
         };
-        batch.iter().filter(sent).count()
+        batch.iter().filter(send).count()
     }
 }
 
-/// A server in a task of its own, and the test's ends of its sockets.
-pub(crate) struct Server {
+/// A server in its own task, and the test's ends of its sockets.
+pub(crate) struct InMemoryServer {
     pub(crate) backlog: UnboundedSender<io::Result<Accepted>>,
     pub(crate) requests: UnboundedSender<io::Result<Datagram>>,
     pub(crate) replies: UnboundedReceiver<Vec<u8>>,
@@ -85,29 +85,29 @@ pub(crate) struct Server {
     task: JoinHandle<()>,
 }
 
-impl Server {
-    pub(crate) fn start(options: Options) -> Server {
-        Server::with_config(ListenerConfig::default(), options)
+impl InMemoryServer {
+    pub(crate) fn start(options: Options) -> InMemoryServer {
+        InMemoryServer::with_config(ListenerConfig::default(), options)
     }
 
-    pub(crate) fn with_config(config: ListenerConfig, options: Options) -> Server {
+    pub(crate) fn with_config(config: ListenerConfig, options: Options) -> InMemoryServer {
         let (backlog, accepted) = unbounded_channel();
-        let (requests, mail) = unbounded_channel();
-        let (reply_sender, replies) = unbounded_channel();
-        let mailbox = Mailbox {
-            requests: mail,
-            replies: reply_sender,
+        let (requests, received) = unbounded_channel();
+        let (sent, replies) = unbounded_channel();
+        let datagrams = DatagramChannels {
+            requests: received,
+            replies: sent,
         };
         let stop = CancellationToken::new();
         let counters = Arc::new(Counters::default());
         let serving = serve(
             vec![(Backlog(accepted), config)],
-            vec![mailbox],
+            vec![datagrams],
             options,
             Arc::clone(&counters),
             stop.clone(),
         );
-        Server {
+        InMemoryServer {
             backlog,
             requests,
             replies,
@@ -127,55 +127,55 @@ impl Server {
         client
     }
 
-    /// Puts a connection into the backlog.
+    /// Adds a connection to the backlog.
     pub(crate) fn accept(&self, stream: impl Stream + 'static, peer: SocketAddr) {
         let accepted: Accepted = (Box::new(stream), peer);
         self.backlog.send(Ok(accepted)).expect("the server accepts");
     }
 
-    pub(crate) fn ask(&self, request: &[u8], from: SocketAddr) {
+    pub(crate) fn send_datagram(&self, request: &[u8], from: SocketAddr) {
         self.requests
             .send(Ok(Datagram::new(request, from)))
             .expect("the server receives");
     }
 
-    pub(crate) async fn converse(&self, requests: &str) -> String {
+    pub(crate) async fn replies_to(&self, requests: &str) -> String {
         let mut client = self.connect();
         client.write_all(requests.as_bytes()).await.expect("sent");
         client.shutdown().await.expect("half-closed");
-        rest_of(&mut client).await
+        read_to_eof(&mut client).await
     }
 
-    pub(crate) async fn ended(self) -> CounterSnapshot {
+    pub(crate) async fn join(self) -> CounterSnapshot {
         self.task.await.expect("no panic");
         self.counters.snapshot()
     }
 
     pub(crate) async fn stop(self) -> CounterSnapshot {
         self.stop.cancel();
-        self.ended().await
+        self.join().await
     }
 }
 
-pub(crate) async fn rest_of(client: &mut DuplexStream) -> String {
+pub(crate) async fn read_to_eof(client: &mut DuplexStream) -> String {
     let mut text = String::new();
     client.read_to_string(&mut text).await.expect("ASCII");
     text
 }
 
 #[test]
-fn t08_clients_over_the_limit_are_told_so_and_leave_room_for_none() {
+fn t08_refused_connections_take_no_permit() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         let mut clients = [server.connect(), server.connect()];
         for client in &mut clients {
             client.read_exact(&mut [0; 22]).await.expect("the welcome");
         }
         for _ in 0..100 {
-            assert_eq!(server.converse("day\n").await, FULL);
+            assert_eq!(server.replies_to("day\n").await, FULL);
         }
         drop(clients);
-        assert_eq!(server.converse("1").await, "Welcome to the server\n1\n");
+        assert_eq!(server.replies_to("1").await, "Welcome to the server\n1\n");
         let snapshot = server.stop().await;
         assert_eq!(
             (
@@ -188,19 +188,19 @@ fn t08_clients_over_the_limit_are_told_so_and_leave_room_for_none() {
 }
 
 #[test]
-fn of_a_crowd_over_the_limit_some_are_told_and_all_are_closed() {
+fn connections_far_over_the_limit_are_closed_at_once() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         let mut clients: Vec<_> = (0..1000).map(|_| server.connect()).collect();
         let start = Instant::now();
-        let mut told = 0;
+        let mut refused_in_text = 0;
         for client in &mut clients[2..] {
-            match rest_of(client).await.as_str() {
-                FULL => told += 1,
-                silence => assert_eq!(silence, ""),
+            match read_to_eof(client).await.as_str() {
+                FULL => refused_in_text += 1,
+                text => assert_eq!(text, ""),
             }
         }
-        assert!(told >= 50, "only {told} of the crowd were told");
+        assert!(refused_in_text >= 50, "{refused_in_text} of 998");
         assert_eq!(start.elapsed(), Duration::ZERO);
     });
 }
@@ -209,19 +209,22 @@ fn of_a_crowd_over_the_limit_some_are_told_and_all_are_closed() {
 fn a_limit_is_shared_by_clones_of_the_options() {
     run(async {
         let options = options();
-        let servers = [Server::start(options.clone()), Server::start(options)];
+        let servers = [
+            InMemoryServer::start(options.clone()),
+            InMemoryServer::start(options),
+        ];
         let mut clients = [servers[0].connect(), servers[0].connect()];
         for client in &mut clients {
             client.read_exact(&mut [0; 22]).await.expect("the welcome");
         }
-        assert_eq!(servers[1].converse("").await, FULL);
+        assert_eq!(servers[1].replies_to("").await, FULL);
     });
 }
 
 #[test]
-fn t13_a_listener_that_fails_for_a_while_accepts_again() {
+fn t13_accept_resumes_after_errors() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         for kind in [io::ErrorKind::ConnectionAborted, io::ErrorKind::Other] {
             for _ in 0..10 {
                 server
@@ -231,8 +234,8 @@ fn t13_a_listener_that_fails_for_a_while_accepts_again() {
             }
         }
         let start = Instant::now();
-        assert_eq!(server.converse("1").await, "Welcome to the server\n1\n");
-        // It pauses for each error that may last, and for none that was of one connection.
+        assert_eq!(server.replies_to("1").await, "Welcome to the server\n1\n");
+        // It pauses after each error of the listener, and not after errors of one connection.
         let jitter = Duration::from_millis(50) * 123_456 / 1_000_000;
         let pauses = (Duration::from_millis(100) + jitter) * 10;
         assert!(start.elapsed().abs_diff(pauses) < Duration::from_millis(20));
@@ -241,31 +244,28 @@ fn t13_a_listener_that_fails_for_a_while_accepts_again() {
 }
 
 thread_local! {
-    static IS_CLOCK_BROKEN: Cell<bool> = const { Cell::new(false) };
+    static CLOCK_PANICS: Cell<bool> = const { Cell::new(false) };
 }
 
-fn fragile_clock() -> NaiveDateTime {
-    assert!(
-        !IS_CLOCK_BROKEN.get(),
-        "the clock is broken, as the test wants it"
-    );
+fn panicking_clock() -> NaiveDateTime {
+    assert!(!CLOCK_PANICS.get(), "the panic that the test injects");
     Script::clock_at_start()
 }
 
 #[test]
 fn t22_a_panic_ends_one_connection_and_is_counted() {
     run(async {
-        let clock = fragile_clock;
-        let server = Server::start(Options { clock, ..options() });
+        let clock = panicking_clock;
+        let server = InMemoryServer::start(Options { clock, ..options() });
         let mut other = server.connect();
         other.read_exact(&mut [0; 22]).await.expect("the welcome");
 
-        IS_CLOCK_BROKEN.set(true);
-        assert_eq!(server.converse("day").await, "");
-        IS_CLOCK_BROKEN.set(false);
+        CLOCK_PANICS.set(true);
+        assert_eq!(server.replies_to("day").await, "");
+        CLOCK_PANICS.set(false);
 
         other.write_all(b"day\nquit\n").await.expect("sent");
-        assert!(rest_of(&mut other).await.starts_with("Saturday\n"));
+        assert!(read_to_eof(&mut other).await.starts_with("Saturday\n"));
         drop(other);
         let snapshot = server.stop().await;
         assert_eq!(
@@ -280,21 +280,21 @@ fn t22_a_panic_ends_one_connection_and_is_counted() {
 }
 
 #[test]
-fn who_is_connected_at_the_stop_is_served() {
+fn connections_and_datagrams_queued_at_shutdown_are_served() {
     run(async {
-        let mut server = Server::start(options());
+        let mut server = InMemoryServer::start(options());
         let mut client = server.connect();
         client.write_all(b"day\nti").await.expect("sent");
-        server.ask(b"day", PEER);
-        // The server has not run yet: both are still waiting when it is told to stop.
+        server.send_datagram(b"day", PEER);
+        // The server task has not run yet: both are queued when the shutdown begins.
         server.stop.cancel();
         assert_eq!(
-            rest_of(&mut client).await,
+            read_to_eof(&mut client).await,
             "Welcome to the server\nSaturday\n"
         );
         drop(client);
         assert_eq!(server.replies.recv().await, Some(b"Saturday".to_vec()));
-        let snapshot = server.ended().await;
+        let snapshot = server.join().await;
         assert_eq!(
             (
                 snapshot[Counter::ConnectionServed],
@@ -306,9 +306,9 @@ fn who_is_connected_at_the_stop_is_served() {
 }
 
 #[test]
-fn a_connection_that_does_not_end_is_cut_at_the_drain_timeout() {
+fn a_connection_with_unread_replies_is_cut_at_the_drain_timeout() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         let mut client = server.connect();
         let sender = spawn_local(async move { client.write_all(&[b'\n'; 100_000]).await });
         tokio::task::yield_now().await;
@@ -327,13 +327,13 @@ fn a_connection_that_does_not_end_is_cut_at_the_drain_timeout() {
 }
 
 #[test]
-fn a_datagram_socket_that_fails_for_a_while_answers_again() {
+fn datagrams_are_answered_after_a_receive_error() {
     run(async {
-        let mut server = Server::start(options());
+        let mut server = InMemoryServer::start(options());
         let error = Err(io::ErrorKind::Other.into());
         server.requests.send(error).expect("the server receives");
-        server.ask(b"", PEER);
-        server.ask(b"time\n", PEER);
+        server.send_datagram(b"", PEER);
+        server.send_datagram(b"time\n", PEER);
         let start = Instant::now();
         assert_eq!(server.replies.recv().await, Some(b"06:32:06\n".to_vec()));
         assert_eq!(start.elapsed(), Duration::from_millis(100));

@@ -1,4 +1,4 @@
-//! Conversations over streams that read and write little, wait for no reason, and fail.
+//! Connections over streams with short reads and writes, spurious `Pending`, and errors.
 
 use std::fs;
 
@@ -35,7 +35,7 @@ proptest! {
     }
 
     #[test]
-    fn a_script_is_what_it_looks_like(lines in any_lines(), polls in vec(any_poll(), 0..60)) {
+    fn a_script_round_trips_through_its_text(lines in any_lines(), polls in vec(any_poll(), 0..60)) {
         let polls = StreamScript { polls, ..StreamScript::default() };
         let script = StreamScript::parse(format!("{polls}\n{lines}").as_bytes());
         prop_assert_eq!(StreamScript::parse(script.to_string().as_bytes()), script);

@@ -1,4 +1,4 @@
-//! The pages for operators, the order of a stop, and the service manager.
+//! The admin endpoints, the sequence of a graceful shutdown, and notifications to the service manager.
 
 use std::env::temp_dir;
 use std::fs;
@@ -17,18 +17,19 @@ use socket2::{Domain, Socket, Type};
 use strum::EnumCount;
 
 use crate::{
-    FLAGS, PATIENCE, Server, command, read_line, uninterrupted, wait_until, write_until_stopped,
+    FLAGS, ServerProcess, TIMEOUT, command, read_line, retry_interrupted, wait_until,
+    write_until_blocked,
 };
 
-/// Free ports, and pages on another one.
+/// Flags for the admin endpoints on a free port.
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
-/// What is shorter shows that a flag is heeded.
+/// The defaults. A shorter time shows that the flag has an effect.
 const LINE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
-/// The status and the text of a page, or the head too if `method` is not GET.
-fn ask(server: &Server, method: &str, path: &str) -> (u16, String) {
+/// Sends a request, and returns the status and the body, or the whole response if `method` is not GET.
+fn http_request(server: &ServerProcess, method: &str, path: &str) -> (u16, String) {
     let mut stream = connect(server);
     let request = format!("{method} {path} HTTP/1.1\r\nHost: chime\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("sent");
@@ -40,28 +41,28 @@ fn ask(server: &Server, method: &str, path: &str) -> (u16, String) {
     (status.parse().expect("a number"), text.to_string())
 }
 
-fn get(server: &Server, path: &str) -> (u16, String) {
-    ask(server, "GET", path)
+fn get(server: &ServerProcess, path: &str) -> (u16, String) {
+    http_request(server, "GET", path)
 }
 
-fn connect(server: &Server) -> TcpStream {
+fn connect(server: &ServerProcess) -> TcpStream {
     let address = server.admin.expect("an admin address");
     let stream = TcpStream::connect(address).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("set");
     stream
 }
 
 #[test]
-fn metrics_count_what_happened() {
-    let server = Server::start(&ADMIN);
+fn metrics_count_connections_requests_and_datagrams() {
+    let server = ServerProcess::start(&ADMIN);
     let open = server.connect();
     assert_eq!(read_line(&open), "Welcome to the server\n");
     let sent = "day\nsend time\n12\n12\nwhat?\nquit\n";
-    let received = server.converse(sent);
-    let socket = server.datagrams();
+    let received = server.replies_to(sent);
+    let socket = server.udp_client();
     socket.send(b"no request").expect("sent");
     socket.send(b"day").expect("sent");
-    uninterrupted(|| socket.recv(&mut [0; 64])).expect("a reply");
+    retry_interrupted(|| socket.recv(&mut [0; 64])).expect("a reply");
 
     let welcome = "Welcome to the server\n".len();
     let expected = [
@@ -86,7 +87,7 @@ fn metrics_count_what_happened() {
             env!("CARGO_PKG_VERSION")
         ),
     ];
-    // A client may see a reply before the worker has counted it.
+    // A client may receive a reply before the worker counts it.
     wait_until(&format!("the metrics are {expected:?}"), || {
         let metrics = get(&server, "/metrics").1;
         let shown: Vec<_> = metrics.lines().collect();
@@ -95,7 +96,7 @@ fn metrics_count_what_happened() {
 }
 
 #[test]
-fn metrics_tell_who_met_which_limit() {
+fn metrics_count_refusals_and_timeouts_by_reason() {
     let refused = "chime_connections_refused_total";
     let ended = "chime_connections_total";
     for (flags, requests, metric) in [
@@ -130,11 +131,11 @@ fn metrics_tell_who_met_which_limit() {
             format!("{ended}{{outcome=\"slow_line\"}} 2"),
         ),
     ] {
-        let server = Server::start(&[ADMIN, flags].concat());
+        let server = ServerProcess::start(&[ADMIN, flags].concat());
         let start = Instant::now();
         let mut clients = [server.connect(), server.connect()];
         for client in &mut clients {
-            // A server that refuses it may be gone already.
+            // The server may have refused and closed it already.
             let _ = client.write_all(requests.as_bytes());
         }
         wait_until(&metric, || {
@@ -148,17 +149,17 @@ fn metrics_tell_who_met_which_limit() {
 }
 
 #[test]
-fn metrics_tell_of_a_client_that_takes_no_replies() {
-    let server = Server::start(&[ADMIN, ["--write-timeout", "100ms"]].concat());
-    // The kernels hold little of what is not read, so that the time to read it is short.
+fn metrics_count_slow_readers() {
+    let server = ServerProcess::start(&[ADMIN, ["--write-timeout", "100ms"]].concat());
+    // A small receive buffer: few bytes are written, so the time allowed for reading them is short.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("set");
     socket.connect(&server.tcp[0].into()).expect("a connection");
     let mut stream = TcpStream::from(socket);
     let start = Instant::now();
-    // It may be closed while it still writes.
+    // The server may close the connection during the write.
     let _ = stream.write_all(&b"help\n".repeat(1_000_000));
-    wait_until("it is closed", || {
+    wait_until("the slow reader is counted", || {
         let metrics = get(&server, "/metrics").1;
         metrics.contains("\nchime_connections_total{outcome=\"slow_reader\"} 1\n")
     });
@@ -166,9 +167,9 @@ fn metrics_tell_of_a_client_that_takes_no_replies() {
 }
 
 #[test]
-fn metrics_tell_of_datagrams_over_the_rate() {
-    let server = Server::start(&[ADMIN, ["--udp-rate", "1"]].concat());
-    let socket = server.datagrams();
+fn metrics_count_datagrams_over_the_rate() {
+    let server = ServerProcess::start(&[ADMIN, ["--udp-rate", "1"]].concat());
+    let socket = server.udp_client();
     wait_until("a datagram is over the rate", || {
         socket.send(b"day").expect("sent");
         let metrics = get(&server, "/metrics").1;
@@ -177,8 +178,8 @@ fn metrics_tell_of_datagrams_over_the_rate() {
 }
 
 #[test]
-fn every_metric_has_a_help_and_a_type() {
-    let server = Server::start(&ADMIN);
+fn every_metric_has_a_help_text_and_a_type() {
+    let server = ServerProcess::start(&ADMIN);
     let (status, metrics) = get(&server, "/metrics");
     assert_eq!(status, 200);
     let mut samples = 0;
@@ -204,33 +205,33 @@ fn every_metric_has_a_help_and_a_type() {
         value.parse::<u64>().expect(line);
         samples += 1;
     }
-    // Every event but the connections served, every command, digits and what is invalid, how many
-    // connections are open, the lines of the log that were dropped, and the version.
-    let (events, commands) = (Counter::COUNT, Command::ALL.len());
-    assert_eq!(samples, events - 1 + commands + 2 + 3);
+    // Every counter except the connections served; every command, digits and invalid requests; the open
+    // connections, the dropped log lines and the version.
+    let (counters, commands) = (Counter::COUNT, Command::ALL.len());
+    assert_eq!(samples, counters - 1 + commands + 2 + 3);
 }
 
 #[test]
-fn other_pages_and_methods_are_refused() {
-    let server = Server::start(&ADMIN);
+fn unknown_paths_and_methods_are_rejected() {
+    let server = ServerProcess::start(&ADMIN);
     assert_eq!(get(&server, "/healthz"), (200, "ok\n".to_string()));
     assert_eq!(get(&server, "/readyz"), (200, "ok\n".to_string()));
     assert_eq!(get(&server, "/").0, 404);
     assert_eq!(get(&server, "/metrics/").0, 404);
-    let (status, response) = ask(&server, "POST", "/healthz");
+    let (status, response) = http_request(&server, "POST", "/healthz");
     assert_eq!(status, 405);
     assert!(
         response.to_lowercase().contains("\r\nallow: get, head\r\n"),
         "{response}"
     );
-    let (status, response) = ask(&server, "HEAD", "/healthz");
+    let (status, response) = http_request(&server, "HEAD", "/healthz");
     assert_eq!(status, 200);
     assert!(response.ends_with("\r\n\r\n"), "{response}");
 }
 
 #[test]
-fn one_client_more_than_the_most_displaces_the_oldest() {
-    let server = Server::start(&ADMIN);
+fn a_connection_over_the_admin_limit_evicts_the_oldest() {
+    let server = ServerProcess::start(&ADMIN);
     let mut silent: Vec<_> = (0..16).map(|_| connect(&server)).collect();
     let is_closed = |stream: &mut TcpStream| matches!(stream.read(&mut [0]), Ok(0));
     assert_eq!(get(&server, "/healthz").0, 200);
@@ -238,42 +239,43 @@ fn one_client_more_than_the_most_displaces_the_oldest() {
     for stream in &silent {
         stream.set_nonblocking(true).expect("set");
     }
-    wait_until("all that say nothing are closed", || {
+    wait_until("all silent connections are closed", || {
         silent.retain_mut(|stream| !is_closed(stream));
         silent.is_empty()
     });
 }
 
 #[test]
-fn it_serves_on_for_the_drain_delay_and_says_that_it_is_not_ready() {
-    let mut server = Server::start(&[&ADMIN[..], &["--drain-delay", "1h"]].concat());
+fn during_the_drain_delay_it_serves_but_is_not_ready() {
+    let mut server = ServerProcess::start(&[&ADMIN[..], &["--drain-delay", "1h"]].concat());
     server.signal(Signal::SIGTERM);
-    wait_until("it is not ready", || get(&server, "/readyz").0 == 503);
+    wait_until("the server is not ready", || {
+        get(&server, "/readyz").0 == 503
+    });
     assert_eq!(get(&server, "/healthz").0, 200);
-    let reply = server.converse("12\n");
-    assert_eq!(reply, "Welcome to the server\n3\n");
-    assert_eq!(server.force(Signal::SIGTERM).code(), Some(1));
+    assert_eq!(server.replies_to("12\n"), "Welcome to the server\n3\n");
+    assert_eq!(server.signal_until_exit(Signal::SIGTERM).code(), Some(1));
 }
 
 #[test]
-fn it_stops_after_the_drain_delay() {
-    let server = Server::start(&["--drain-delay", "100ms"]);
+fn the_drain_begins_after_the_drain_delay() {
+    let server = ServerProcess::start(&["--drain-delay", "100ms"]);
     server.signal(Signal::SIGINT);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
     let delay = log.find("stopping in 100ms").expect("the delay is logged");
-    let stop = log
+    let drain = log
         .find("stopping: no new connections")
-        .expect("the stop is logged");
-    assert!(delay < stop, "{log}");
+        .expect("the drain is logged");
+    assert!(delay < drain, "{log}");
 }
 
 #[test]
-fn pages_are_served_until_the_last_conversation_has_ended() {
-    let server = Server::start(&[&ADMIN[..], &["--drain-timeout", "1h"]].concat());
+fn admin_endpoints_are_served_until_the_last_connection_ends() {
+    let server = ServerProcess::start(&[&ADMIN[..], &["--drain-timeout", "1h"]].concat());
     let mut stream = server.connect();
-    // Replies that nobody takes keep the server from stopping.
-    write_until_stopped(&mut stream, &b"help\n".repeat(1_000_000));
+    // Unread replies keep the drain from ending.
+    write_until_blocked(&mut stream, &b"help\n".repeat(1_000_000));
     server.signal(Signal::SIGTERM);
     wait_until("the server stops accepting", || {
         TcpStream::connect(server.tcp[0]).is_err()
@@ -286,7 +288,7 @@ fn pages_are_served_until_the_last_conversation_has_ended() {
     );
 }
 
-/// A service manager that hears what a server tells it.
+/// A service manager: receives the notifications of a server.
 struct Manager {
     socket: UnixDatagram,
     path: PathBuf,
@@ -296,50 +298,50 @@ impl Manager {
     fn new(name: &str) -> Manager {
         let path = temp_dir().join(format!("chime-{}-{name}", process::id()));
         let socket = UnixDatagram::bind(&path).expect("a socket");
-        socket.set_read_timeout(Some(PATIENCE)).expect("set");
+        socket.set_read_timeout(Some(TIMEOUT)).expect("set");
         Manager { socket, path }
     }
 
-    fn hear(&self) -> String {
-        let mut notice = [0; 256];
-        let length = uninterrupted(|| self.socket.recv(&mut notice)).expect("a notice");
-        String::from_utf8_lossy(&notice[..length]).into_owned()
+    fn receive(&self) -> String {
+        let mut message = [0; 256];
+        let length = retry_interrupted(|| self.socket.recv(&mut message)).expect("a notification");
+        String::from_utf8_lossy(&message[..length]).into_owned()
     }
 }
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        // It does no harm if it stays.
+        // A leftover socket is harmless.
         let _ = fs::remove_file(&self.path);
     }
 }
 
 #[test]
-fn the_service_manager_hears_of_the_start_and_of_the_stop() {
+fn the_service_manager_is_notified_of_start_and_shutdown() {
     let manager = Manager::new("start-and-stop");
     let mut command = command(&FLAGS);
-    let server = Server::spawn(command.env("NOTIFY_SOCKET", &manager.path), 2);
-    assert_eq!(manager.hear(), "READY=1\n");
+    let server = ServerProcess::spawn(command.env("NOTIFY_SOCKET", &manager.path), 2);
+    assert_eq!(manager.receive(), "READY=1\n");
     server.signal(Signal::SIGTERM);
-    assert_eq!(manager.hear(), "STOPPING=1\n");
+    assert_eq!(manager.receive(), "STOPPING=1\n");
     assert_eq!(server.wait().0.code(), Some(0));
 }
 
 #[test]
-fn a_service_manager_may_have_an_abstract_address() {
+fn an_abstract_notify_socket_is_supported() {
     let name = format!("chime-{}", process::id());
     let address = SocketAddr::from_abstract_name(&name).expect("a short name");
     let manager = UnixDatagram::bind_addr(&address).expect("a socket");
-    manager.set_read_timeout(Some(PATIENCE)).expect("set");
+    manager.set_read_timeout(Some(TIMEOUT)).expect("set");
     let mut command = command(&FLAGS);
-    let _server = Server::spawn(command.env("NOTIFY_SOCKET", format!("@{name}")), 2);
-    let mut notice = [0; 256];
-    let length = uninterrupted(|| manager.recv(&mut notice)).expect("a notice");
-    assert_eq!(&notice[..length], b"READY=1\n");
+    let _server = ServerProcess::spawn(command.env("NOTIFY_SOCKET", format!("@{name}")), 2);
+    let mut message = [0; 256];
+    let length = retry_interrupted(|| manager.recv(&mut message)).expect("a notification");
+    assert_eq!(&message[..length], b"READY=1\n");
 }
 
 #[test]
-fn a_service_manager_that_is_not_there_hurts_nothing() {
+fn an_unreachable_notify_socket_is_ignored() {
     for name in [
         "",
         "@",
@@ -349,50 +351,52 @@ fn a_service_manager_that_is_not_there_hurts_nothing() {
         "vsock:1:2",
     ] {
         let mut command = command(&FLAGS);
-        let server = Server::spawn(command.env("NOTIFY_SOCKET", name), 2);
-        assert_eq!(server.converse("12\n"), "Welcome to the server\n3\n");
+        let server = ServerProcess::spawn(command.env("NOTIFY_SOCKET", name), 2);
+        assert_eq!(server.replies_to("12\n"), "Welcome to the server\n3\n");
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait().0.code(), Some(0), "{name}");
     }
 }
 
 #[test]
-fn a_service_manager_that_reads_nothing_delays_no_stop() {
-    let manager = Manager::new("deaf");
+fn a_full_notify_socket_does_not_delay_shutdown() {
+    let manager = Manager::new("full");
     let full = UnixDatagram::unbound().expect("a socket");
     full.set_nonblocking(true).expect("set");
     while full.send_to(b"full", &manager.path).is_ok() {}
     let mut command = command(&FLAGS);
-    let server = Server::spawn(command.env("NOTIFY_SOCKET", &manager.path), 2);
+    let server = ServerProcess::spawn(command.env("NOTIFY_SOCKET", &manager.path), 2);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().0.code(), Some(0));
 }
 
 #[test]
-fn the_watchdog_is_fed_while_the_server_drains_too() {
+fn the_watchdog_is_notified_during_the_drain() {
     let manager = Manager::new("watchdog");
     let mut command = command(&FLAGS);
     let variables = [("WATCHDOG_USEC", "100000"), ("CHIME_DRAIN_DELAY", "1h")];
     command.env("NOTIFY_SOCKET", &manager.path).envs(variables);
-    let server = Server::spawn(&mut command, 2);
-    assert_eq!(manager.hear(), "READY=1\n");
+    let server = ServerProcess::spawn(&mut command, 2);
+    assert_eq!(manager.receive(), "READY=1\n");
     for _ in 0..3 {
-        assert_eq!(manager.hear(), "WATCHDOG=1\n");
+        assert_eq!(manager.receive(), "WATCHDOG=1\n");
     }
     server.signal(Signal::SIGTERM);
-    wait_until("the stop is told", || manager.hear() == "STOPPING=1\n");
-    assert_eq!(manager.hear(), "WATCHDOG=1\n");
+    wait_until("the shutdown is notified", || {
+        manager.receive() == "STOPPING=1\n"
+    });
+    assert_eq!(manager.receive(), "WATCHDOG=1\n");
 }
 
 #[test]
-fn a_signal_during_the_start_is_not_lost() {
+fn a_signal_during_startup_is_not_lost() {
     let manager = Manager::new("early-signal");
     for _ in 0..20 {
         let mut command = command(&FLAGS);
-        let server = Server::spawn(command.env("NOTIFY_SOCKET", &manager.path), 0);
+        let server = ServerProcess::spawn(command.env("NOTIFY_SOCKET", &manager.path), 0);
         let status = format!("/proc/{}/status", server.child.id());
-        // SIGTERM is the fifteenth bit of the mask of signals that are caught.
-        wait_until("signals are caught", || {
+        // Bit 14 of the mask of caught signals is SIGTERM.
+        wait_until("SIGTERM is caught", || {
             let status = fs::read_to_string(&status).expect("a process");
             let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
             let caught = u64::from_str_radix(caught.expect("a mask").trim(), 16);
@@ -400,7 +404,7 @@ fn a_signal_during_the_start_is_not_lost() {
         });
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait().0.code(), Some(0));
-        assert_eq!(manager.hear(), "READY=1\n");
-        assert_eq!(manager.hear(), "STOPPING=1\n");
+        assert_eq!(manager.receive(), "READY=1\n");
+        assert_eq!(manager.receive(), "STOPPING=1\n");
     }
 }

@@ -1,4 +1,4 @@
-//! Where settings come from, and what a file may say.
+//! Settings: their sources and precedence, and the configuration file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env::temp_dir;
@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use std::process::{self, Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::{FLAGS, PATIENCE, Server, command, rest_of};
+use crate::{FLAGS, ServerProcess, TIMEOUT, command, read_to_eof};
 
-/// The file that is shipped.
+/// The example that is shipped.
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/chime-server.toml");
 
-/// A file that is removed when it goes out of scope.
+/// A configuration file. Dropping it removes the file.
 struct File(PathBuf);
 
 impl File {
@@ -33,7 +33,7 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        // It does no harm if it stays.
+        // A leftover file is harmless.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -42,7 +42,7 @@ fn check(command: &mut Command) -> Output {
     command.arg("--check-config").output().expect("it runs")
 }
 
-/// What a command says that is in force.
+/// Returns the effective settings that the command prints.
 fn checked(command: &mut Command) -> String {
     let output = check(command);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -50,8 +50,8 @@ fn checked(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The message for a file, with the name of the file left out.
-fn refusal(text: &str) -> String {
+/// Returns the error message for a file with this text, without the name of the file.
+fn error_for(text: &str) -> String {
     let file = File::new(text);
     let output = check(command(&[]).args(["--config", file.path()]));
     assert_eq!(output.status.code(), Some(2), "{text}");
@@ -63,7 +63,7 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
-fn flags_go_over_variables_over_the_file_over_defaults() {
+fn the_precedence_is_flag_variable_file_default() {
     let file = File::new("idle-timeout = '3s'\nutc = true\nmax-connections = 3\ntcp = ['[::1]:3']");
     let with_file = || {
         let mut command = command(&[]);
@@ -71,8 +71,10 @@ fn flags_go_over_variables_over_the_file_over_defaults() {
         command
     };
     let has = |settings: &str, line: &str| {
-        let found = settings.lines().any(|other| other == line);
-        assert!(found, "{line} is not in\n{settings}");
+        assert!(
+            settings.lines().any(|other| other == line),
+            "{line} is not in\n{settings}"
+        );
     };
 
     let settings = checked(&mut command(&[]));
@@ -107,7 +109,7 @@ fn flags_go_over_variables_over_the_file_over_defaults() {
 }
 
 #[test]
-fn what_is_wrong_in_a_file_is_told_with_its_line() {
+fn errors_in_a_file_name_the_line() {
     for (text, message) in [
         ("\n\nspeed = 1", "3: unknown setting 'speed'"),
         ("config = 'x'", "1: unknown setting 'config'"),
@@ -164,12 +166,12 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
             "2: service, framing and proxies are for tcp",
         ),
     ] {
-        assert_eq!(refusal(text), message, "{text}");
+        assert_eq!(error_for(text), message, "{text}");
     }
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     let output = check(command(&[]).args(["--config", "/nowhere/chime.toml"]));
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
@@ -179,14 +181,14 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_bad_setting_of_the_file_is_told_even_if_a_flag_replaces_it() {
+fn an_invalid_setting_in_a_file_is_an_error_even_if_a_flag_overrides_it() {
     let file = File::new("workers = 'none'");
     let output = check(command(&[]).args(["--config", file.path(), "--workers", "1"]));
     assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]
-fn a_file_that_leaves_nothing_to_serve_is_refused() {
+fn a_file_that_disables_every_listener_is_an_error() {
     let file = File::new("no-udp = true\n[[listener]]\ntransport = 'udp'\naddress = '[::1]:1'");
     let output = check(&mut command(&["--config", file.path()]));
     assert_eq!(output.status.code(), Some(2));
@@ -197,7 +199,7 @@ fn a_file_that_leaves_nothing_to_serve_is_refused() {
 }
 
 #[test]
-fn the_settings_in_force_can_be_read_back() {
+fn effective_settings_round_trip() {
     let file = File::new(
         "no-udp = true\nallow = ['10.0.0.0/8', '::1']\nudp-rate = 1_000\nlog = 'debug'
         [[listener]]\ntransport = 'tcp'\naddress = '127.0.0.1:1'\nframing = 'read'
@@ -217,14 +219,14 @@ fn the_settings_in_force_can_be_read_back() {
     }
     let settings = checked(command(&[]).args(["--config", file.path()]));
     assert!(settings.contains("udp-rate = 1000\n"), "{settings}");
-    // It gives way to the listeners, and must do so when it is read back.
+    // The listeners replace `tcp`, so it is printed as a comment.
     assert!(settings.starts_with("# tcp = "), "{settings}");
     assert!(settings.contains("\nproxies = [\"10.0.0.0/8\", \"::1/128\"]\n"));
 }
 
 #[test]
 fn the_example_shows_every_setting_with_its_default() {
-    let example = fs::read_to_string(EXAMPLE).expect("the file is there");
+    let example = fs::read_to_string(EXAMPLE).expect("the example file");
     let defaults = checked(&mut command(&[]));
     assert_eq!(checked(command(&[]).args(["--config", EXAMPLE])), defaults);
 
@@ -232,7 +234,7 @@ fn the_example_shows_every_setting_with_its_default() {
     let shown = checked(command(&[]).args(["--config", uncommented.path()]));
     assert_eq!(shown.matches("[[listener]]").count(), 2, "{shown}");
     let mut defaults = values(&defaults);
-    // Shown as a comment, as they give way to other sockets.
+    // Comments in the effective settings, as other sockets replace them.
     defaults.insert("tcp", "[\"127.0.0.1:9990\"]");
     defaults.insert("udp", "[\"127.0.0.1:8089\"]");
     let shown = values(&shown);
@@ -249,7 +251,7 @@ fn the_example_shows_every_setting_with_its_default() {
     assert_eq!(shown.into_keys().collect::<BTreeSet<_>>(), settings);
 }
 
-/// The file with all of its examples in force.
+/// Returns the example file with every commented setting in effect.
 fn uncommented(example: &str) -> String {
     let (settings, tables) = example.split_once("# [[listener]]\n").expect("tables");
     let settings = settings.lines().map(|line| match line.strip_prefix('#') {
@@ -263,7 +265,7 @@ fn uncommented(example: &str) -> String {
     lines.join("\n")
 }
 
-/// The settings before the tables.
+/// Returns the settings before the tables.
 fn values(settings: &str) -> BTreeMap<&str, &str> {
     let lines = settings.lines().take_while(|line| !line.starts_with('['));
     lines
@@ -273,24 +275,24 @@ fn values(settings: &str) -> BTreeMap<&str, &str> {
 }
 
 #[test]
-fn listeners_of_a_file_offer_different_services() {
+fn listeners_of_a_file_can_run_different_services() {
     let file = File::new(
         "[[listener]]\ntransport = 'tcp'\naddress = '127.0.0.1:0'\nservice = 'digit-sum'
         [[listener]]\ntransport = 'tcp'\naddress = '127.0.0.1:0'\nservice = 'date-time'
         [[listener]]\ntransport = 'udp'\naddress = '127.0.0.1:0'",
     );
-    // As the defaults are not served, these are all.
-    let server = Server::spawn(command(&[]).args(["--config", file.path()]), 3);
+    // The default addresses are not served.
+    let server = ServerProcess::spawn(command(&[]).args(["--config", file.path()]), 3);
     assert_eq!((server.tcp.len(), server.udp.len()), (2, 1));
-    let ask = |address: SocketAddr| {
+    let reply_to_digits = |address: SocketAddr| {
         let mut stream = TcpStream::connect(address).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("set");
         stream.write_all(b"12\n").expect("sent");
         stream.shutdown(Shutdown::Write).expect("half-closed");
-        rest_of(stream)
+        read_to_eof(stream)
     };
-    assert!(ask(server.tcp[0]).ends_with("\n3\n"));
-    let reply = ask(server.tcp[1]);
+    assert!(reply_to_digits(server.tcp[0]).ends_with("\n3\n"));
+    let reply = reply_to_digits(server.tcp[1]);
     assert!(
         reply.ends_with("\nYou entered an invalid command\n"),
         "{reply}"
@@ -298,20 +300,20 @@ fn listeners_of_a_file_offer_different_services() {
 }
 
 #[test]
-fn a_listener_of_a_file_takes_the_word_of_its_proxies_alone() {
+fn a_listener_of_a_file_trusts_only_its_proxies() {
     let listener = "[[listener]]\ntransport = 'tcp'\naddress = '127.0.0.1:0'";
     let trusted = File::new(&format!("{listener}\nproxies = ['127.0.0.1']"));
-    let server = Server::spawn(&mut command(&["--config", trusted.path()]), 1);
-    let reply = server.converse("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n12\n");
+    let server = ServerProcess::spawn(&mut command(&["--config", trusted.path()]), 1);
+    let reply = server.replies_to("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n12\n");
     assert_eq!(reply, "Welcome to the server\n3\n");
 
     let untrusted = File::new(&format!("{listener}\nproxies = ['10.0.0.0/8']"));
-    let server = Server::spawn(&mut command(&["--config", untrusted.path()]), 1);
-    assert_eq!(rest_of(server.connect()), "");
+    let server = ServerProcess::spawn(&mut command(&["--config", untrusted.path()]), 1);
+    assert_eq!(read_to_eof(server.connect()), "");
 }
 
 #[test]
-fn a_network_of_ipv4_may_be_written_as_ipv6() {
+fn an_ipv4_network_can_be_written_as_ipv4_mapped_ipv6() {
     let refused = "";
     for (flags, reply) in [
         (["--deny", "::ffff:127.0.0.0/104"], refused),
@@ -325,13 +327,13 @@ fn a_network_of_ipv4_may_be_written_as_ipv6() {
         ),
         (["--allow", "::ffff:10.0.0.0/104"], refused),
     ] {
-        let server = Server::start(&flags);
-        assert_eq!(rest_of_half_closed(&server), reply, "{flags:?}");
+        let server = ServerProcess::start(&flags);
+        assert_eq!(read_after_half_close(&server), reply, "{flags:?}");
     }
     let listener = "[[listener]]\ntransport = 'tcp'\naddress = '127.0.0.1:0'";
     let file = File::new(&format!("{listener}\nproxies = ['::ffff:127.0.0.0/104']"));
-    let server = Server::spawn(&mut command(&["--config", file.path()]), 1);
-    let reply = server.converse("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n12\n");
+    let server = ServerProcess::spawn(&mut command(&["--config", file.path()]), 1);
+    let reply = server.replies_to("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n12\n");
     assert_eq!(reply, "Welcome to the server\n3\n");
     for flag in ["--deny", "--allow"] {
         let output = check(&mut command(&[flag, "::ffff:10.0.0.0/95"]));
@@ -342,17 +344,18 @@ fn a_network_of_ipv4_may_be_written_as_ipv6() {
     }
 }
 
-/// What a client gets that sends nothing. A server that refuses it may have closed already.
-fn rest_of_half_closed(server: &Server) -> String {
+/// Returns everything received by a client that sends nothing. A server that refuses it may have closed it
+/// before the half-close.
+fn read_after_half_close(server: &ServerProcess) -> String {
     let stream = server.connect();
     let _ = stream.shutdown(Shutdown::Write);
-    rest_of(stream)
+    read_to_eof(stream)
 }
 
 #[test]
-fn addresses_that_are_given_are_served_beside_listeners_of_a_file() {
+fn explicit_addresses_are_served_beside_listeners_of_a_file() {
     let file = File::new("[[listener]]\ntransport = 'tcp'\naddress = '127.0.0.3:0'");
-    let server = Server::spawn(command(&[]).args(FLAGS).args(["--config", file.path()]), 3);
+    let server = ServerProcess::spawn(command(&[]).args(FLAGS).args(["--config", file.path()]), 3);
     let hosts: Vec<_> = server.tcp.iter().map(SocketAddr::ip).collect();
     assert_eq!(hosts, [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 3)]);
     assert_eq!(server.udp.len(), 1);

@@ -1,4 +1,4 @@
-//! Starting and stopping.
+//! Startup errors, environment variables, and restart.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -6,9 +6,9 @@ use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
 
-use crate::{FLAGS, Server, read_line, uninterrupted};
+use crate::{FLAGS, ServerProcess, read_line, retry_interrupted};
 
-/// Runs a server that is expected to end by itself.
+/// Runs a server that is expected to exit.
 fn run(flags: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
     command.args(FLAGS).args(flags).output().expect("it runs")
@@ -19,8 +19,8 @@ fn stderr_of(output: &Output) -> String {
 }
 
 #[test]
-fn an_address_that_is_taken_is_named_in_one_line() {
-    let server = Server::start(&[]);
+fn an_address_in_use_is_named_in_one_line() {
+    let server = ServerProcess::start(&[]);
     for (flag, transport, address) in [
         ("--tcp", "tcp", server.tcp[0]),
         ("--udp", "udp", server.udp[0]),
@@ -29,7 +29,7 @@ fn an_address_that_is_taken_is_named_in_one_line() {
         assert_eq!(second.status.code(), Some(1));
         assert!(
             second.stdout.is_empty(),
-            "it announced what it does not serve"
+            "it announced an address that it does not serve"
         );
         let expected = format!(
             "chime-server: cannot listen on {transport} {address}: \
@@ -40,8 +40,8 @@ fn an_address_that_is_taken_is_named_in_one_line() {
 }
 
 #[test]
-fn an_address_of_another_machine_is_named_in_one_line() {
-    // 192.0.2.0/24 is nobody's: RFC 5737.
+fn an_unassigned_address_is_named_in_one_line() {
+    // 192.0.2.0/24 is reserved for documentation: RFC 5737.
     let output = run(&["--tcp", "192.0.2.1:9990"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
@@ -52,7 +52,7 @@ fn an_address_of_another_machine_is_named_in_one_line() {
 }
 
 #[test]
-fn wrong_usage_is_told_with_code_2() {
+fn usage_errors_exit_with_code_2() {
     for flags in [
         &["--tcp", "nowhere"][..],
         &["--idle-timeout", "0s"],
@@ -71,7 +71,7 @@ fn wrong_usage_is_told_with_code_2() {
 }
 
 #[test]
-fn a_count_is_at_least_1() {
+fn counts_are_at_least_1() {
     for flag in [
         "--workers",
         "--max-connections",
@@ -87,7 +87,7 @@ fn a_count_is_at_least_1() {
 
 #[test]
 fn several_addresses_are_served() {
-    let server = Server::start(&[
+    let server = ServerProcess::start(&[
         "--tcp",
         "127.0.0.2:0",
         "--tcp",
@@ -103,7 +103,7 @@ fn several_addresses_are_served() {
 }
 
 #[test]
-fn every_flag_is_an_environment_variable_too() {
+fn every_flag_has_an_environment_variable() {
     let help = run(&["--help"]);
     let help = String::from_utf8(help.stdout).expect("text");
     let mut variables = Vec::new();
@@ -127,12 +127,12 @@ fn every_flag_is_an_environment_variable_too() {
     let (unset, empty) = (checked(&[]), checked(&variables));
     assert!(unset.status.success());
     assert_eq!(empty, unset, "an empty variable counts as unset");
-    // Every variable that takes a value is named when that is wrong.
+    // An error names the variable whose value is invalid.
     variables.retain(|(variable, _)| {
         let flags = ["NO_TCP", "NO_UDP", "UTC", "CHECK_CONFIG", "CONFIG"];
         !flags.contains(&&variable["CHIME_".len()..])
     });
-    assert!(variables.len() > 10);
+    assert!(variables.len() > 10, "{variables:?}");
     for (variable, _) in variables {
         let output = checked(&[(variable.clone(), "?")]);
         assert_eq!(output.status.code(), Some(2), "{variable}");
@@ -149,7 +149,7 @@ fn every_flag_is_an_environment_variable_too() {
         .expect("it runs");
     assert!(
         stderr_of(&output).contains("'none' for 'CHIME_WORKERS'"),
-        "a flag from a variable"
+        "{output:?}"
     );
 }
 
@@ -165,15 +165,15 @@ fn a_flag_overrides_its_variable() {
 }
 
 #[test]
-fn the_port_is_free_at_once_after_a_stop() {
-    let server = Server::start(&[]);
+fn the_port_can_be_reused_right_after_shutdown() {
+    let server = ServerProcess::start(&[]);
     let address = server.tcp[0].to_string();
     let mut client = server.connect();
     assert_eq!(read_line(&client), "Welcome to the server\n");
     server.signal(Signal::SIGTERM);
-    assert_eq!(uninterrupted(|| client.read(&mut [0])).expect("an end"), 0);
+    assert_eq!(retry_interrupted(|| client.read(&mut [0])).expect("EOF"), 0);
     assert_eq!(server.wait().0.code(), Some(0));
-    // The client has not closed its side: the port still has a connection of the past.
-    let server = Server::start(&["--tcp", &address]);
+    // The client has not closed its side: the port still has an old connection.
+    let server = ServerProcess::start(&["--tcp", &address]);
     assert_eq!(server.tcp[1].to_string(), address);
 }

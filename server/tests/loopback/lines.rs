@@ -1,8 +1,8 @@
-//! Conversations with the framing `line`, for each service.
+//! Sessions with the framing `line`, for each service.
 
 use std::io::Write;
 
-use crate::{Server, read_line, rest_of};
+use crate::{ServerProcess, read_line, read_to_eof};
 
 const WELCOME: &str = "Welcome to the server\n";
 const COMMAND_ERROR: &str = "You entered an invalid command\n";
@@ -10,9 +10,9 @@ const DIGIT_ERROR: &str = "Please enter a valid String of Digits or type 'quit' 
 const FAREWELL: &str = "Thank You .. See You soon !! \n";
 
 #[test]
-fn a_conversation_of_four_lines() {
-    let server = Server::start(&[]);
-    let text = server.converse("day\n12345\nquit\n");
+fn a_session_of_four_lines() {
+    let server = ServerProcess::start(&[]);
+    let text = server.replies_to("day\n12345\nquit\n");
     let lines: Vec<&str> = text.lines().collect();
     let [welcome, weekday, sum, farewell] = lines[..] else {
         panic!("four lines, not {text:?}");
@@ -25,73 +25,73 @@ fn a_conversation_of_four_lines() {
 
 #[test]
 fn the_server_speaks_first() {
-    let server = Server::start(&[]);
+    let server = ServerProcess::start(&[]);
     assert_eq!(read_line(&server.connect()), WELCOME);
 }
 
 #[test]
 fn the_time_is_now_in_utc() {
-    let server = Server::start(&[]);
+    let server = ServerProcess::start(&[]);
     let before = chrono::Utc::now().naive_utc();
-    let text = server.converse("send time\n");
+    let text = server.replies_to("send time\n");
     let after = chrono::Utc::now().naive_utc();
-    let told = text.lines().nth(1).expect("a reply");
-    let told = chrono::NaiveDateTime::parse_from_str(told, "%Y-%m-%d %H:%M:%S%.6f").unwrap();
-    // The reply leaves out what is less than a microsecond.
-    assert!(before - chrono::TimeDelta::microseconds(1) <= told && told <= after);
+    let reply = text.lines().nth(1).expect("a reply");
+    let time = chrono::NaiveDateTime::parse_from_str(reply, "%Y-%m-%d %H:%M:%S%.6f").unwrap();
+    // The reply is truncated to microseconds.
+    assert!(before - chrono::TimeDelta::microseconds(1) <= time && time <= after);
 }
 
 #[test]
-fn a_half_closed_client_gets_its_last_line_answered() {
-    let server = Server::start(&[]);
-    assert_eq!(server.converse("12\n345"), format!("{WELCOME}3\n12\n"));
-    assert_eq!(server.converse(""), WELCOME);
+fn a_half_closed_client_gets_a_reply_to_its_last_line() {
+    let server = ServerProcess::start(&[]);
+    assert_eq!(server.replies_to("12\n345"), format!("{WELCOME}3\n12\n"));
+    assert_eq!(server.replies_to(""), WELCOME);
 }
 
 #[test]
-fn replies_do_not_depend_on_how_bytes_were_cut() {
-    let server = Server::start(&[]);
+fn replies_do_not_depend_on_tcp_segmentation() {
+    let server = ServerProcess::start(&[]);
     let mut stream = server.connect();
     for byte in b"1\r\n 23\t\n\nquit\n" {
         stream.write_all(&[*byte]).expect("sent");
     }
     let expected = format!("{WELCOME}1\n5\n{COMMAND_ERROR}{FAREWELL}");
-    assert_eq!(rest_of(stream), expected);
+    assert_eq!(read_to_eof(stream), expected);
 }
 
 #[test]
 fn nothing_is_answered_after_quit() {
-    let server = Server::start(&[]);
-    let text = server.converse("exit\n1\nday\n".repeat(1000));
+    let server = ServerProcess::start(&[]);
+    let text = server.replies_to("exit\n1\nday\n".repeat(1000));
     assert_eq!(text, format!("{WELCOME}{FAREWELL}"));
 }
 
 #[test]
-fn the_last_reply_is_not_lost_to_a_client_that_has_sent_more() {
-    let server = Server::start(&[]);
+fn unread_input_at_close_does_not_lose_the_last_reply() {
+    let server = ServerProcess::start(&[]);
     for _ in 0..200 {
         let mut stream = server.connect();
         stream.write_all(b"quit\nmore").expect("sent");
-        // Sent while the server closes: were it to close with bytes unread, it would reset.
+        // Arrives while the server closes: closing with unread bytes would reset the connection.
         stream.write_all(b" and more\n").expect("sent");
-        assert_eq!(rest_of(stream), format!("{WELCOME}{FAREWELL}"));
+        assert_eq!(read_to_eof(stream), format!("{WELCOME}{FAREWELL}"));
     }
 }
 
 #[test]
-fn the_service_date_time_tells_no_sums_and_says_no_farewell() {
-    let server = Server::start(&["--service", "date-time"]);
-    let text = server.converse("12345\nhelp\nsend time\nquit\nday\n");
+fn the_date_time_service_rejects_digits_and_sends_no_farewell() {
+    let server = ServerProcess::start(&["--service", "date-time"]);
+    let text = server.replies_to("12345\nhelp\nsend time\nquit\nday\n");
     assert_eq!(text, format!("{WELCOME}{}", COMMAND_ERROR.repeat(3)));
-    let text = server.converse("day\ndate\ntime\n");
+    let text = server.replies_to("day\ndate\ntime\n");
     assert_eq!(text.lines().count(), 4);
     assert!(!text.contains("invalid"), "{text}");
 }
 
 #[test]
-fn the_service_digit_sum_tells_sums_only() {
-    let server = Server::start(&["--service", "digit-sum"]);
-    let text = server.converse("007\nday\nhelp\nexit\n");
+fn the_digit_sum_service_accepts_only_digits_and_quit() {
+    let server = ServerProcess::start(&["--service", "digit-sum"]);
+    let text = server.replies_to("007\nday\nhelp\nexit\n");
     assert_eq!(
         text,
         format!("{WELCOME}7\n{DIGIT_ERROR}{DIGIT_ERROR}{FAREWELL}")
@@ -99,8 +99,8 @@ fn the_service_digit_sum_tells_sums_only() {
 }
 
 #[test]
-fn many_clients_are_served_at_once() {
-    let server = Server::start(&[]);
+fn many_clients_are_served_concurrently() {
+    let server = ServerProcess::start(&[]);
     let mut streams: Vec<_> = (0..500).map(|_| server.connect()).collect();
     for (number, stream) in streams.iter_mut().enumerate() {
         write!(stream, "{number}\n{number}").expect("sent");
@@ -112,6 +112,6 @@ fn many_clients_are_served_at_once() {
     for (number, stream) in streams.into_iter().enumerate() {
         let digits = number.to_string();
         let sum: u32 = digits.chars().filter_map(|digit| digit.to_digit(10)).sum();
-        assert_eq!(rest_of(stream), format!("{sum}\n{sum}\n{FAREWELL}"));
+        assert_eq!(read_to_eof(stream), format!("{sum}\n{sum}\n{FAREWELL}"));
     }
 }

@@ -1,4 +1,4 @@
-//! What is logged, and how.
+//! The log: formats, content, and warnings about the time zone.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,12 +7,12 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::{Server, command, uninterrupted};
+use crate::{ServerProcess, command, retry_interrupted};
 
 #[test]
-fn a_log_for_machines_is_json_in_each_line() {
-    let server = Server::start(&["--log-format", "json", "--log", "trace"]);
-    let reply = server.converse("day\n");
+fn the_json_log_is_one_object_per_line() {
+    let server = ServerProcess::start(&["--log-format", "json", "--log", "trace"]);
+    let reply = server.replies_to("day\n");
     assert!(reply.starts_with("Welcome"), "{reply}");
     server.signal(Signal::SIGTERM);
     let (status, log) = server.wait();
@@ -21,7 +21,7 @@ fn a_log_for_machines_is_json_in_each_line() {
         .lines()
         .map(|line| serde_json::from_str(line).expect(line));
     let records: Vec<Value> = records.collect();
-    let last = records.last().expect("the stop is logged");
+    let last = records.last().expect("the shutdown is logged");
     assert_eq!(last["level"], "INFO");
     let message = last["message"].as_str().expect("text");
     assert!(
@@ -31,8 +31,8 @@ fn a_log_for_machines_is_json_in_each_line() {
 }
 
 #[test]
-fn a_failure_is_json_too_if_the_log_is() {
-    let server = Server::start(&[]);
+fn startup_errors_follow_the_log_format() {
+    let server = ServerProcess::start(&[]);
     let address = server.tcp[0].to_string();
     let flags = ["--tcp", &address, "--no-udp", "--log-format", "json"];
     let output = command(&flags).output().expect("it runs");
@@ -44,16 +44,16 @@ fn a_failure_is_json_too_if_the_log_is() {
 }
 
 #[test]
-fn what_clients_send_is_not_logged() {
+fn client_data_is_not_logged() {
     for format in ["text", "json"] {
-        let server = Server::start(&["--log-format", format, "--log", "trace"]);
-        server.converse("xyzzy\n98765432109\nxyzzy\0");
-        let socket = server.datagrams();
+        let server = ServerProcess::start(&["--log-format", format, "--log", "trace"]);
+        server.replies_to("xyzzy\n98765432109\nxyzzy\0");
+        let socket = server.udp_client();
         socket.send(b"xyzzy").expect("sent");
         socket.send(b"day").expect("sent");
         let mut reply = [0; 64];
-        // Datagrams of one socket come in order, so the first has been seen too.
-        uninterrupted(|| socket.recv(&mut reply)).expect("a reply");
+        // Datagrams of one socket arrive in order, so the first has been received too.
+        retry_interrupted(|| socket.recv(&mut reply)).expect("a reply");
         server.signal(Signal::SIGTERM);
         let (_, log) = server.wait();
         assert!(log.contains("stopped: 1 connections served"), "{log}");
@@ -64,16 +64,16 @@ fn what_clients_send_is_not_logged() {
     }
 }
 
-/// What a server logs that tells local time in this zone.
+/// Returns the log of a server that runs in this time zone.
 fn log_in_zone(zone: &OsStr) -> String {
     let mut command = command(&["--tcp", "127.0.0.1:0", "--no-udp"]);
-    let server = Server::spawn(command.env("TZ", zone), 1);
+    let server = ServerProcess::spawn(command.env("TZ", zone), 1);
     server.signal(Signal::SIGTERM);
     server.wait().1
 }
 
 #[test]
-fn a_time_zone_that_is_unknown_is_logged() {
+fn an_unknown_time_zone_is_logged() {
     for zone in [
         "CET-1CEST",
         "Nowhere/Atall",
@@ -90,7 +90,7 @@ fn a_time_zone_that_is_unknown_is_logged() {
 }
 
 #[test]
-fn a_time_zone_that_is_known_is_not_logged() {
+fn a_known_time_zone_is_not_logged() {
     let mut zones = vec![
         "",
         "UTC0",
@@ -99,7 +99,7 @@ fn a_time_zone_that_is_known_is_not_logged() {
         "<+0330>-3:30",
         " UTC0 ",
     ];
-    // Not every machine has these files.
+    // Only the files that exist on this machine.
     let files = [
         "UTC",
         "Europe/Berlin",

@@ -1,4 +1,4 @@
-//! The command `chime-server` over loopback, as its users meet it.
+//! End-to-end tests of the command `chime-server` over loopback.
 
 mod abuse;
 #[path = "../process/activated.rs"]
@@ -19,13 +19,13 @@ use std::io::Read;
 use std::net::TcpStream;
 
 use process::{
-    FLAGS, PATIENCE, Server, command, read_line, rest_of, uninterrupted, wait_until,
-    write_until_stopped,
+    FLAGS, ServerProcess, TIMEOUT, command, read_line, read_to_eof, retry_interrupted, wait_until,
+    write_until_blocked,
 };
 
-/// What one read returns.
+/// Returns what one read returns, as text.
 fn read_once(stream: &mut TcpStream) -> String {
     let mut buffer = [0; 1024];
-    let length = uninterrupted(|| stream.read(&mut buffer)).expect("readable");
+    let length = retry_interrupted(|| stream.read(&mut buffer)).expect("readable");
     String::from_utf8_lossy(&buffer[..length]).into_owned()
 }

@@ -1,13 +1,14 @@
-//! A server that inherits its sockets, as from a service manager.
+//! Starts the server with inherited sockets, as a service manager does (socket activation).
 
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
-/// Makes the input and the error output the descriptors 3 and 4, and tells the command that comes
-/// behind of them as a service manager does.
-const PASS_ON: &str = r#"exec 3<&0 4<&2 0</dev/null 2>&1; LISTEN_PID=$$ LISTEN_FDS=2 exec "$@""#;
+/// A shell script that moves stdin and stderr to the descriptors 3 and 4, sets `LISTEN_PID` and
+/// `LISTEN_FDS`, and runs the command in its arguments.
+const PASS_SOCKETS: &str =
+    r#"exec 3<&0 4<&2 0</dev/null 2>&1; LISTEN_PID=$$ LISTEN_FDS=2 exec "$@""#;
 
-/// A server that inherits these; what it logs goes to its output.
+/// Returns a command that starts the server with these inherited sockets. It logs to stdout.
 pub(crate) fn activated(
     first: impl Into<OwnedFd>,
     second: impl Into<OwnedFd>,
@@ -15,7 +16,7 @@ pub(crate) fn activated(
 ) -> Command {
     let mut command = Command::new("sh");
     command
-        .args(["-c", PASS_ON, "sh", env!("CARGO_BIN_EXE_chime-server")])
+        .args(["-c", PASS_SOCKETS, "sh", env!("CARGO_BIN_EXE_chime-server")])
         .args(flags)
         .stdin(first.into())
         .stderr(second.into())

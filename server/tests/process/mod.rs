@@ -1,4 +1,4 @@
-//! The command `chime-server` as a process, and its clients.
+//! Runs `chime-server` as a process, and connects clients to it.
 
 pub(crate) mod waiting;
 
@@ -12,43 +12,43 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-pub(crate) use waiting::{PATIENCE, wait_until};
+pub(crate) use waiting::{TIMEOUT, wait_until};
 
-/// The flags of a server for tests: free ports, and a time zone that all machines know.
+/// The flags of a server under test: free ports, and a time zone that exists on every machine.
 pub(crate) const FLAGS: [&str; 5] = ["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--utc"];
 
-/// A running `chime-server`, killed when it goes out of scope.
-pub(crate) struct Server {
+/// A running `chime-server`. Dropping it kills the process.
+pub(crate) struct ServerProcess {
     pub(crate) child: Child,
-    /// The addresses it serves, in the order of its flags.
+    /// The addresses that it serves, in the order of its flags.
     pub(crate) tcp: Vec<SocketAddr>,
     pub(crate) udp: Vec<SocketAddr>,
-    /// The address of its pages for operators, if it announced one.
+    /// The admin address, if it announced one.
     pub(crate) admin: Option<SocketAddr>,
 }
 
-impl Server {
-    /// Starts one with [`FLAGS`] and these, and waits until it serves.
-    pub(crate) fn start(more_flags: &[&str]) -> Server {
+impl ServerProcess {
+    /// Starts the server with [`FLAGS`] and `more_flags`, and waits until it serves.
+    pub(crate) fn start(more_flags: &[&str]) -> ServerProcess {
         let flags = [&FLAGS, more_flags].concat();
         let count = |flag: &str| flags.iter().filter(|other| **other == flag).count();
         let sockets = count("--tcp") + count("--udp") + count("--admin");
-        Server::spawn(&mut command(&flags), sockets)
+        ServerProcess::spawn(&mut command(&flags), sockets)
     }
 
-    /// Starts this command, and waits until it serves so many sockets.
-    pub(crate) fn spawn(command: &mut Command, sockets: usize) -> Server {
+    /// Starts `command`, and waits until it serves this number of sockets.
+    pub(crate) fn spawn(command: &mut Command, sockets: usize) -> ServerProcess {
         let mut child = command.spawn().expect("the server starts");
-        let lines = lines_of(child.stdout.take().expect("stdout is piped"));
+        let lines = stdout_lines(child.stdout.take().expect("stdout is piped"));
         let (tcp, udp, admin) = (Vec::new(), Vec::new(), None);
-        let mut server = Server {
+        let mut server = ServerProcess {
             child,
             tcp,
             udp,
             admin,
         };
         for _ in 0..sockets {
-            let line = lines.recv_timeout(PATIENCE).expect("a line");
+            let line = lines.recv_timeout(TIMEOUT).expect("a line on stdout");
             let socket = line.strip_prefix("listening on ").expect("an announcement");
             let (kind, address) = socket.split_once(' ').expect("two words");
             let address = address.parse().expect("an address");
@@ -65,44 +65,44 @@ impl Server {
     /// Connects, and leaves the welcome unread.
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.tcp[0]).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        stream.set_write_timeout(Some(PATIENCE)).expect("set");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("set");
+        stream.set_write_timeout(Some(TIMEOUT)).expect("set");
         stream
     }
 
-    /// Sends all of `bytes`, then no more, and returns everything the server says.
-    pub(crate) fn converse(&self, bytes: impl AsRef<[u8]>) -> String {
+    /// Sends `bytes`, half-closes, and returns everything received, the welcome included.
+    pub(crate) fn replies_to(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect();
         stream.write_all(bytes.as_ref()).expect("sent");
         stream.shutdown(Shutdown::Write).expect("half-closed");
-        rest_of(stream)
+        read_to_eof(stream)
     }
 
-    /// A socket that sends to the server and hears from nobody else.
-    pub(crate) fn datagrams(&self) -> UdpSocket {
+    /// Returns a UDP socket connected to the server.
+    pub(crate) fn udp_client(&self) -> UdpSocket {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         socket.connect(self.udp[0]).expect("connected");
-        socket.set_read_timeout(Some(PATIENCE)).expect("set");
+        socket.set_read_timeout(Some(TIMEOUT)).expect("set");
         socket
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().try_into().expect("a process"));
+        let pid = Pid::from_raw(self.child.id().try_into().expect("a process id"));
         kill(pid, signal).expect("signalled");
     }
 
-    /// Sends this signal until the process has ended: one too soon after the first does not count.
-    pub(crate) fn force(&mut self, signal: Signal) -> ExitStatus {
+    /// Sends `signal` until the process exits: the kernel merges signals that are pending together.
+    pub(crate) fn signal_until_exit(&mut self, signal: Signal) -> ExitStatus {
         let mut status = None;
-        wait_until("another signal ends the server", || {
+        wait_until("a second signal ends the server", || {
             self.signal(signal);
             status = self.child.try_wait().expect("a child");
             status.is_some()
         });
-        status.expect("it ended")
+        status.expect("it has exited")
     }
 
-    /// Waits for the end of the process, and returns what it logged too, if that goes to a pipe.
+    /// Waits until the process exits. Returns its status and its log, if stderr is a pipe.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let stderr = self.child.stderr.take();
         let log = thread::spawn(move || {
@@ -113,15 +113,18 @@ impl Server {
             log
         });
         let mut status = None;
-        wait_until("the server ends", || {
+        wait_until("the server exits", || {
             status = self.child.try_wait().expect("a child");
             status.is_some()
         });
-        (status.expect("it ended"), log.join().expect("no panic"))
+        (
+            status.expect("it has exited"),
+            log.join().expect("no panic"),
+        )
     }
 }
 
-/// The server with these flags. What it prints and logs goes to pipes.
+/// Returns a command that starts the server with these flags, its stdout and stderr piped.
 pub(crate) fn command(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
     command
@@ -131,17 +134,17 @@ pub(crate) fn command(flags: &[&str]) -> Command {
     command
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // It fails only if the process has ended already.
+        // Fails only if the process has exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Calls again what a signal interrupted: the system restarts no call on a socket with a timeout,
-/// see signal(7).
-pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+/// Repeats `call` while it fails with EINTR: calls on a socket with a timeout are not restarted, see
+/// signal(7).
+pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -150,26 +153,26 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
     }
 }
 
-/// The lines of a process as they come.
-fn lines_of(stdout: ChildStdout) -> Receiver<String> {
+/// Returns a channel with the lines of the process.
+fn stdout_lines(stdout: ChildStdout) -> Receiver<String> {
     let (sender, lines) = channel();
     thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            // No one waits for more than the announcements.
+            // The receiver is dropped after the announcements.
             let _ = sender.send(line);
         }
     });
     lines
 }
 
-/// Everything that still comes from a server, up to the end.
-pub(crate) fn rest_of(mut stream: TcpStream) -> String {
+/// Reads until EOF.
+pub(crate) fn read_to_eof(mut stream: TcpStream) -> String {
     let mut text = Vec::new();
-    stream.read_to_end(&mut text).expect("an end, not a reset");
+    stream.read_to_end(&mut text).expect("EOF, not a reset");
     String::from_utf8(text).expect("ASCII")
 }
 
-/// Reads one line, with its line end, and no further.
+/// Reads one line, with its line end, and not a byte more.
 pub(crate) fn read_line(mut stream: &TcpStream) -> String {
     let mut line = Vec::new();
     while !line.ends_with(b"\n") {
@@ -180,19 +183,19 @@ pub(crate) fn read_line(mut stream: &TcpStream) -> String {
     String::from_utf8(line).expect("ASCII")
 }
 
-/// Writes until the server has not read for a while, because nobody takes its replies, or all is
-/// written; returns how much was.
-pub(crate) fn write_until_stopped(stream: &mut TcpStream, bytes: &[u8]) -> usize {
-    let a_while = Duration::from_secs(1);
-    stream.set_write_timeout(Some(a_while)).expect("set");
+/// Writes until all bytes are written or the stream has not been writable for a second: the server does
+/// not read while its replies are unread. Returns the number of bytes written.
+pub(crate) fn write_until_blocked(stream: &mut TcpStream, bytes: &[u8]) -> usize {
+    let blocked = Duration::from_secs(1);
+    stream.set_write_timeout(Some(blocked)).expect("set");
     let mut written = 0;
     while written < bytes.len() {
-        match uninterrupted(|| stream.write(&bytes[written..])) {
+        match retry_interrupted(|| stream.write(&bytes[written..])) {
             Ok(length) => written += length,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => panic!("after {written} bytes: {error}"),
         }
     }
-    stream.set_write_timeout(Some(PATIENCE)).expect("set");
+    stream.set_write_timeout(Some(TIMEOUT)).expect("set");
     written
 }

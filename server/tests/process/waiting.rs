@@ -1,21 +1,25 @@
-//! Waiting for a condition, however long that takes, within reason.
+//! Polling for a condition, with a timeout.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what should come at once, before it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for an event that is due at once, before it fails.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Waits until a condition holds, and fails if that takes too long.
-pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {
-    wait_within(PATIENCE, what, condition);
+/// Polls `condition` until it holds. `event` describes it.
+///
+/// # Panics
+///
+/// After [`TIMEOUT`].
+pub(crate) fn wait_until(event: &str, condition: impl FnMut() -> bool) {
+    wait_within(TIMEOUT, event, condition);
 }
 
-/// Waits until a condition holds that may take longer than others to.
-pub(crate) fn wait_within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+/// Like [`wait_until`], with another timeout.
+pub(crate) fn wait_within(timeout: Duration, event: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < limit, "waited in vain until {what}");
+        assert!(start.elapsed() < timeout, "timed out waiting until {event}");
         thread::sleep(Duration::from_millis(5));
     }
 }

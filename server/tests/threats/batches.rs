@@ -3,28 +3,28 @@
 use std::net::UdpSocket;
 use std::process::Command;
 
-use crate::load::{hold, release};
-use crate::{ANSWERED, IGNORED, LIMITED, Server, UNSENT, metric, start, wait_for};
+use crate::load::{resume, suspend};
+use crate::{ANSWERED, IGNORED, LIMITED, ServerProcess, UNSENT, metric, start, wait_for_metric};
 
-/// How many datagrams the server receives at a time.
+/// The number of datagrams that the server receives per system call.
 const BATCH: usize = 64;
 
-/// Starts a server of one worker, and a client of it.
-fn start_with_client() -> (Server, UdpSocket) {
+/// Starts a server with one worker, and a client.
+fn start_with_client() -> (ServerProcess, UdpSocket) {
     let server = start(&["--workers", "1"]);
-    // A client that is answered here has seen the worker start.
+    // A reply from the admin endpoint shows that the worker has started.
     assert_eq!(metric(&server, ANSWERED), 0);
-    let client = server.datagrams();
+    let client = server.udp_client();
     (server, client)
 }
 
-/// Sends these while the server is stopped, so that it receives them all at once.
-fn send_at_once(server: &Server, client: &UdpSocket, datagrams: &[&[u8]]) {
-    hold(server);
+/// Sends datagrams while the server is suspended, so that it receives them in one batch.
+fn send_in_one_batch(server: &ServerProcess, client: &UdpSocket, datagrams: &[&[u8]]) {
+    suspend(server);
     for datagram in datagrams {
         client.send(datagram).expect("sent");
     }
-    release(server);
+    resume(server);
 }
 
 fn assert_replies(client: &UdpSocket, count: usize) {
@@ -36,10 +36,10 @@ fn assert_replies(client: &UdpSocket, count: usize) {
     }
 }
 
-/// Asserts what became of datagrams, and that no more replies come.
-fn assert_counted(server: &Server, client: &UdpSocket, answered: usize, ignored: usize) {
-    wait_for(server, ANSWERED, answered as u64);
-    wait_for(server, IGNORED, ignored as u64);
+/// Asserts the counters of datagrams, and that no further reply has arrived.
+fn assert_counted(server: &ServerProcess, client: &UdpSocket, answered: usize, ignored: usize) {
+    wait_for_metric(server, ANSWERED, answered as u64);
+    wait_for_metric(server, IGNORED, ignored as u64);
     assert_eq!(metric(server, UNSENT) + metric(server, LIMITED), 0);
     client.set_nonblocking(true).expect("set");
     assert!(client.recv(&mut [0; 64]).is_err(), "one reply too many");
@@ -50,18 +50,18 @@ fn assert_counted(server: &Server, client: &UdpSocket, answered: usize, ignored:
 fn t06_batches_of_all_sizes_are_answered() {
     for count in [1, BATCH - 1, BATCH, BATCH + 1, 2 * BATCH, 2 * BATCH + 1] {
         let (server, client) = start_with_client();
-        send_at_once(&server, &client, &vec![&b"day"[..]; count]);
+        send_in_one_batch(&server, &client, &vec![&b"day"[..]; count]);
         assert_replies(&client, count);
         assert_counted(&server, &client, count, 0);
     }
 }
 
 #[test]
-fn t06_a_batch_with_nothing_to_answer_stops_nothing() {
+fn t06_a_batch_without_requests_does_not_end_the_receive_loop() {
     for count in [1, BATCH, BATCH + 1] {
         let (server, client) = start_with_client();
-        send_at_once(&server, &client, &vec![&b"what?"[..]; count]);
-        wait_for(&server, IGNORED, count as u64);
+        send_in_one_batch(&server, &client, &vec![&b"what?"[..]; count]);
+        wait_for_metric(&server, IGNORED, count as u64);
         client.send(b"day").expect("sent");
         assert_replies(&client, 1);
         assert_counted(&server, &client, 1, count);
@@ -69,14 +69,14 @@ fn t06_a_batch_with_nothing_to_answer_stops_nothing() {
 }
 
 #[test]
-fn t06_requests_among_other_datagrams_of_a_batch_are_answered() {
-    // Each datagram of a batch is the only request in it once, and the only one that is none.
+fn t06_requests_mixed_with_invalid_datagrams_are_answered() {
+    // At each index of a batch: the only request, then the only invalid datagram.
     for (one, others, answered) in [("day", "what?", 1), ("what?", "day", BATCH - 1)] {
         let (server, client) = start_with_client();
         for index in 0..BATCH {
             let mut datagrams = vec![others.as_bytes(); BATCH];
             datagrams[index] = one.as_bytes();
-            send_at_once(&server, &client, &datagrams);
+            send_in_one_batch(&server, &client, &datagrams);
             assert_replies(&client, answered);
             let sent = (index + 1) * BATCH;
             let total = (index + 1) * answered;
@@ -85,7 +85,7 @@ fn t06_requests_among_other_datagrams_of_a_batch_are_answered() {
     }
 }
 
-/// Three requests in one batch. The address that the second came from is gone when the server replies.
+/// Sends three requests in one batch. The source address of the second is deleted before the server replies.
 const UNSENDABLE: &str = r#"
 set -e
 ip link set lo up
@@ -117,16 +117,16 @@ kill "$server_PID"
 "#;
 
 #[test]
-fn t06_a_reply_that_cannot_be_sent_keeps_no_other_from_being_sent() {
-    // A network of its own, in which addresses can be added and deleted.
+fn t06_an_unsendable_reply_does_not_block_others_of_its_batch() {
+    // A new network namespace, in which addresses can be added and deleted.
     let unshare = |arguments: &[&str]| {
         let mut command = Command::new("unshare");
         command.arg("--map-root-user").arg("--net").args(arguments);
         command.output()
     };
-    let is_possible = unshare(&["ip", "address", "add", "10.9.9.1/32", "dev", "lo"]);
-    if !is_possible.is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED: unshare(1) or ip(8) is missing, or not for this user");
+    let probe = unshare(&["ip", "address", "add", "10.9.9.1/32", "dev", "lo"]);
+    if !probe.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: unshare(1) or ip(8) is missing or not permitted");
         return;
     }
     let output = unshare(&["bash", "-c", UNSENDABLE, env!("CARGO_BIN_EXE_chime-server")]);
@@ -134,7 +134,7 @@ fn t06_a_reply_that_cannot_be_sent_keeps_no_other_from_being_sent() {
     let text = String::from_utf8_lossy(&output.stdout);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}{error}");
-    // One byte of each of two replies, which are days.
+    // The first byte of each of the two replies, which are weekdays.
     assert!(text[..2].chars().all(char::is_alphabetic), "{text}");
     assert_eq!(text[..1], text[1..2]);
     for (result, count) in [(ANSWERED, 2), (UNSENT, 1), (IGNORED, 0)] {

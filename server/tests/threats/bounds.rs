@@ -1,27 +1,27 @@
-//! T3, T8 and T13: limits, exactly at them and one beyond.
+//! T3, T8 and T13: limits, at the limit and one beyond.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 
 use crate::limits::connect_from;
-use crate::load::{WORKERS, for_each_load, hold, release, welcomed_clients};
-use crate::process::{FLAGS, Server, command, read_line, rest_of, wait_until};
-use crate::{ANSWERED, FULL, LIMITED, OPEN, WELCOME, metric, start, wait_for};
+use crate::load::{WORKERS, connect_all, for_each_load, resume, suspend};
+use crate::process::{FLAGS, ServerProcess, command, read_line, read_to_eof, wait_until};
+use crate::{ANSWERED, FULL, LIMITED, OPEN, WELCOME, metric, start, wait_for_metric};
 
 const REFUSED: &str = "chime_connections_refused_total{reason=\"full\"}";
 const ADDRESS_REFUSED: &str = "chime_connections_refused_total{reason=\"address\"}";
 
-/// Asserts that at this limit one client more is refused, and that one that leaves makes room for one.
-fn assert_full(server: &Server, mut held: Vec<TcpStream>, reason: &str) {
+/// Asserts that a server with `held` connections is full, and that closing one frees exactly one permit.
+fn assert_full(server: &ServerProcess, mut held: Vec<TcpStream>, reason: &str) {
     let open = held.len() as u64;
     assert_eq!(metric(server, OPEN), open);
     let mut refused = 2;
     for _ in 0..refused {
-        assert_eq!(rest_of(server.connect()), FULL);
+        assert_eq!(read_to_eof(server.connect()), FULL);
     }
     assert_eq!(metric(server, reason), refused);
     drop(held.pop());
-    wait_until("there is room", || {
+    wait_until("a permit is free", || {
         let client = server.connect();
         let is_served = read_line(&client) == WELCOME;
         match is_served {
@@ -30,23 +30,23 @@ fn assert_full(server: &Server, mut held: Vec<TcpStream>, reason: &str) {
         }
         is_served
     });
-    assert_eq!(rest_of(server.connect()), FULL);
+    assert_eq!(read_to_eof(server.connect()), FULL);
     let counted = (metric(server, reason), metric(server, OPEN));
     assert_eq!(counted, (refused + 1, open));
 }
 
 #[test]
-fn t08_exactly_as_many_connections_as_allowed_are_served() {
+fn t08_the_connection_limit_is_exact() {
     for_each_load(&[1, 2, 50, 500, 2500], |clients, workers| {
         let limit = clients.to_string();
         let server = start(&["--workers", workers, "--max-connections", &limit]);
-        let held = welcomed_clients(&server, clients);
+        let held = connect_all(&server, clients);
         assert_full(&server, held, REFUSED);
     });
 }
 
 #[test]
-fn t08_exactly_as_many_connections_of_an_address_as_allowed_are_served() {
+fn t08_the_per_address_limit_is_exact() {
     for_each_load(&[1, 2, 50, 500], |clients, workers| {
         let limit = clients.to_string();
         let flags = [
@@ -56,55 +56,55 @@ fn t08_exactly_as_many_connections_of_an_address_as_allowed_are_served() {
             &limit,
         ];
         let server = start(&flags);
-        let held = welcomed_clients(&server, clients);
+        let held = connect_all(&server, clients);
         let other = connect_from(Ipv4Addr::new(127, 0, 0, 2).into(), server.tcp[0]);
         assert_eq!(read_line(&other), WELCOME);
         drop(other);
-        wait_for(&server, OPEN, clients as u64);
+        wait_for_metric(&server, OPEN, clients as u64);
         assert_full(&server, held, ADDRESS_REFUSED);
     });
 }
 
 #[test]
-fn t03_exactly_as_many_datagrams_as_the_rate_are_answered_at_once() {
+fn t03_the_burst_limit_is_exact() {
     // Seven does not divide a second.
     for rate in [1, 2, 3, 7] {
         for workers in WORKERS {
-            // Of those over the rate, the fourth is answered.
+            // One in four datagrams over the rate is answered.
             for (over, answered) in [(0, rate), (1, rate), (3, rate), (4, rate + 1)] {
                 let flags = ["--workers", workers, "--udp-rate", &rate.to_string()];
                 let server = start(&flags);
                 assert_eq!(metric(&server, ANSWERED), 0);
-                let client = server.datagrams();
-                // All at once, so that no time passes between the first and the last.
-                hold(&server);
+                let client = server.udp_client();
+                // In one burst: no time passes for the server between the first and the last.
+                suspend(&server);
                 for _ in 0..rate + over {
                     client.send(b"day").expect("sent");
                 }
-                release(&server);
-                wait_until("all are taken", || {
+                resume(&server);
+                wait_until("all datagrams are counted", || {
                     metric(&server, ANSWERED) + metric(&server, LIMITED) == rate + over
                 });
-                let what = format!("{over} over a rate of {rate}, {workers} workers");
-                assert_eq!(metric(&server, ANSWERED), answered, "{what}");
+                let case = format!("{over} over a rate of {rate}, --workers {workers}");
+                assert_eq!(metric(&server, ANSWERED), answered, "{case}");
             }
         }
     }
 }
 
 #[test]
-fn t03_a_network_that_has_paid_has_its_rate_again() {
+fn t03_the_burst_refills_and_does_not_exceed_one_second() {
     let server = start(&["--udp-rate", "7"]);
-    let client = server.datagrams();
+    let client = server.udp_client();
     for round in 1..=3 {
-        hold(&server);
+        suspend(&server);
         for _ in 0..7 {
             client.send(b"day").expect("sent");
         }
-        // A second pays for seven. Time that passes beyond it buys no more of them.
+        // One second refills the burst of seven. More time does not increase it.
         std::thread::sleep(std::time::Duration::from_secs(2));
-        release(&server);
-        wait_for(&server, ANSWERED, 7 * round);
+        resume(&server);
+        wait_for_metric(&server, ANSWERED, 7 * round);
     }
     assert_eq!(metric(&server, LIMITED), 0);
 }
@@ -113,7 +113,7 @@ fn t03_a_network_that_has_paid_has_its_rate_again() {
 fn t13_each_worker_is_one_thread() {
     let threads = |workers: &str| {
         let server = start(&["--workers", workers]);
-        // A client that is answered here has seen all of them start.
+        // A reply from the admin endpoint shows that all workers have started.
         assert_eq!(metric(&server, OPEN), 0);
         let folder = format!("/proc/{}/task", server.child.id());
         fs::read_dir(folder).expect("a process").count()

@@ -1,4 +1,4 @@
-//! T13: limits of open files, soft and hard, with one worker and with many.
+//! T13: the soft and hard limits of open files (RLIMIT_NOFILE), with one worker and with many.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -6,9 +6,11 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 
 use crate::load::can_open;
-use crate::{ADMIN, FLAGS, FULL, OPEN, Server, WELCOME, metric, read_line, record, rest_of};
+use crate::{
+    ADMIN, FLAGS, FULL, OPEN, ServerProcess, WELCOME, metric, read_line, read_to_eof, record,
+};
 
-/// The server with these flags, after these commands of a shell.
+/// Returns a command that runs the shell command `limit`, then the server with these flags.
 fn limited(limit: &str, flags: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command
@@ -23,15 +25,15 @@ fn limited(limit: &str, flags: &[&str]) -> Command {
 }
 
 #[test]
-fn t13_the_soft_limit_is_raised_to_the_hard_one() {
-    let server = Server::spawn(&mut limited("ulimit -Sn 64", &[]), 3);
+fn t13_the_soft_descriptor_limit_is_raised_to_the_hard_limit() {
+    let server = ServerProcess::spawn(&mut limited("ulimit -Sn 64", &[]), 3);
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.child.id()));
     let limits = limits.expect("a process");
     let line = limits
         .lines()
         .find(|line| line.starts_with("Max open files"));
     let mut words = line.expect("a limit").split_whitespace().skip(3);
-    assert_eq!(words.next(), words.next(), "soft and hard");
+    assert_eq!(words.next(), words.next(), "soft and hard limit");
     let clients: Vec<_> = (0..200).map(|_| server.connect()).collect();
     for client in &clients {
         assert_eq!(read_line(client), WELCOME);
@@ -46,14 +48,14 @@ fn t13_every_client_is_served_or_refused_in_text() {
     }
     for workers in ["1", "16"] {
         let command = &mut limited("ulimit -n 1024", &["--workers", workers]);
-        let server = Server::spawn(command, 3);
+        let server = ServerProcess::spawn(command, 3);
         let clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
         let (mut served, mut refused) = (Vec::new(), 0);
         for client in clients {
             match read_line(&client).as_str() {
                 WELCOME => served.push(client),
                 FULL => {
-                    assert_eq!(rest_of(client), "");
+                    assert_eq!(read_to_eof(client), "");
                     refused += 1;
                 }
                 line => panic!("{line}"),
@@ -63,7 +65,7 @@ fn t13_every_client_is_served_or_refused_in_text() {
         record(
             "T13",
             &format!(
-                "of {CLIENTS} clients served and refused, with 1,024 descriptors and {workers} workers"
+                "served and refused of {CLIENTS} clients, with 1,024 descriptors and --workers {workers}"
             ),
             format!("{}, {refused}", served.len()),
         );
@@ -75,7 +77,7 @@ fn t13_every_client_is_served_or_refused_in_text() {
 }
 
 #[test]
-fn t13_workers_that_cannot_have_their_descriptors_are_an_error_before_anything_is_served() {
+fn t13_too_low_a_descriptor_limit_is_a_startup_error() {
     for (limit, workers) in [(64, 64), (64, 6), (100, 100_000_000)] {
         let command = &mut limited(
             &format!("ulimit -n {limit}"),
@@ -94,7 +96,7 @@ fn t13_workers_that_cannot_have_their_descriptors_are_an_error_before_anything_i
 }
 
 #[test]
-fn t13_workers_and_listeners_take_no_more_descriptors_than_are_reserved() {
+fn t13_reserved_descriptors_suffice_for_workers_and_listeners() {
     let more = [
         "--tcp",
         "127.0.0.1:0",
@@ -103,10 +105,10 @@ fn t13_workers_and_listeners_take_no_more_descriptors_than_are_reserved() {
         "--workers",
         "8",
     ];
-    // The least limit with which it starts, by what it says it needs.
+    // The minimum limit, from the error message.
     let output = limited("ulimit -n 64", &more).output().expect("it runs");
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    let needed = error.split_once("they need ").expect("a need").1;
+    let needed = error.split_once("they need ").expect("the minimum").1;
     let needed: u32 = needed
         .split(':')
         .next()
@@ -116,9 +118,9 @@ fn t13_workers_and_listeners_take_no_more_descriptors_than_are_reserved() {
     let output = limited(&format!("ulimit -n {}", needed - 1), &more).output();
     assert_eq!(output.expect("it runs").status.code(), Some(1));
     let limit = format!("ulimit -n {needed}");
-    let server = Server::spawn(&mut limited(&limit, &more), 5);
+    let server = ServerProcess::spawn(&mut limited(&limit, &more), 5);
     let client = server.connect();
     assert_eq!(read_line(&client), WELCOME);
     assert_eq!(metric(&server, OPEN), 1);
-    assert_eq!(rest_of(server.connect()), FULL);
+    assert_eq!(read_to_eof(server.connect()), FULL);
 }

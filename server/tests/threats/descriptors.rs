@@ -1,4 +1,4 @@
-//! T13 to T15: many connections, and what is left of them.
+//! T13 to T15: descriptor exhaustion, resets and connection churn.
 
 use std::fs;
 use std::io::Write;
@@ -10,15 +10,15 @@ use socket2::SockRef;
 
 use crate::load::{CLIENTS, for_each_load};
 use crate::{
-    OPEN, Server, WELCOME, assert_serves, limit_descriptors, metric, peak_memory_kb, record,
-    rest_of, seconds, start, wait_for, wait_until,
+    OPEN, ServerProcess, WELCOME, assert_serves, limit_descriptors, metric, peak_memory_kb,
+    read_to_eof, record, seconds, start, wait_for_metric, wait_until,
 };
 
-/// The time that a process has had of the processors.
-fn processor_time(server: &Server) -> Duration {
+/// Returns the CPU time that the server has used.
+fn cpu_time(server: &ServerProcess) -> Duration {
     let path = format!("/proc/{}/stat", server.child.id());
     let stat = fs::read_to_string(path).expect("a process");
-    // What follows the name, which may contain anything but this.
+    // The fields after the name, which is in parentheses and may contain spaces.
     let fields: Vec<&str> = stat
         .rsplit(')')
         .next()
@@ -26,19 +26,19 @@ fn processor_time(server: &Server) -> Duration {
         .split_whitespace()
         .collect();
     let ticks = |field: usize| fields[field].parse::<u64>().expect("a number");
-    // In the server and in the system: fields 14 and 15 of proc(5), in hundredths of a second.
+    // utime and stime, fields 14 and 15 of proc_pid_stat(5), in hundredths of a second.
     Duration::from_millis(10 * (ticks(11) + ticks(12)))
 }
 
-/// How many files and sockets a process has open.
-fn descriptors(server: &Server) -> usize {
+/// Returns the number of open file descriptors.
+fn descriptors(server: &ServerProcess) -> usize {
     let path = format!("/proc/{}/fd", server.child.id());
     fs::read_dir(path).expect("a process").count()
 }
 
 #[test]
-fn t13_a_server_out_of_descriptors_rests_and_serves_again() {
-    // 50 clients find descriptors enough.
+fn t13_descriptor_exhaustion_neither_spins_nor_ends_the_server() {
+    // 50 clients do not exhaust the descriptors.
     for_each_load(&[200, 500, 2500], run_out_of_descriptors);
 }
 
@@ -46,51 +46,49 @@ fn run_out_of_descriptors(clients: usize, workers: &str) {
     let server = start(&["--workers", workers]);
     assert_serves(&server);
     limit_descriptors(&server, 64);
-    let before = processor_time(&server);
+    let before = cpu_time(&server);
     let begin = Instant::now();
     let held: Vec<_> = (0..clients).map(|_| server.connect()).collect();
-    // What it does in this time is what is measured.
+    // The CPU time of this period is measured.
     thread::sleep(Duration::from_secs(3));
-    let used = processor_time(&server) - before;
+    let used = cpu_time(&server) - before;
     let released = Instant::now();
     drop(held);
     let expected = format!("{WELCOME}15\n");
-    wait_until("it serves again", || server.converse("12345\n") == expected);
-    let serves_after = released.elapsed();
+    wait_until("the server recovers", || {
+        server.replies_to("12345\n") == expected
+    });
+    let recovered_after = released.elapsed();
     let errors = metric(&server, "chime_accept_errors_total");
-    assert!(errors > 0, "there were descriptors enough");
-    // Each worker pauses for 100 ms after each.
+    assert!(errors > 0, "accept never failed");
+    // Each worker pauses for 100 ms after each error.
     let pauses = begin.elapsed().as_millis() as u64 / 100 + 1;
-    assert!(errors <= 2 * pauses, "{errors} failures to accept");
+    assert!(errors <= 2 * pauses, "{errors} accept errors");
     server.signal(Signal::SIGTERM);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
-    let who = format!("{clients} clients waiting for descriptors, on {workers} workers");
+    let load = format!("{clients} clients, --workers {workers}, no descriptors left");
+    record("T13", &format!("{load}: CPU time in 3 s"), seconds(used));
     record(
         "T13",
-        &format!("{who}: processor time in 3 s"),
-        seconds(used),
+        &format!("{load}: recovered after"),
+        seconds(recovered_after),
     );
-    record(
-        "T13",
-        &format!("{who}: served again after"),
-        seconds(serves_after),
-    );
-    let what = format!("{who}: failures to accept, and lines of the log");
-    record("T13", &what, format!("{errors}, {}", log.lines().count()));
-    // A server that spins takes as many seconds as there are, for each of its workers.
+    let label = format!("{load}: accept errors, log lines");
+    record("T13", &label, format!("{errors}, {}", log.lines().count()));
+    // A worker that spins uses the 3 seconds completely.
     assert!(used < Duration::from_secs(1), "{used:?}");
 }
 
 #[test]
-fn t14_resets_leave_nothing_behind_and_are_not_logged() {
+fn t14_resets_leak_no_descriptors_and_are_not_logged() {
     for_each_load(&CLIENTS, reset_all);
 }
 
 fn reset_all(clients: usize, workers: &str) {
     let server = start(&["--workers", workers]);
-    // Sockets are announced before the workers have theirs; who answers this has seen them start.
-    wait_for(&server, OPEN, 0);
+    // Sockets are announced before the workers start. A reply from the admin endpoint shows that they have.
+    wait_for_metric(&server, OPEN, 0);
     let before = descriptors(&server);
     let mut streams = Vec::new();
     for number in 0..clients {
@@ -100,21 +98,21 @@ fn reset_all(clients: usize, workers: &str) {
             .expect("set");
         match number % 4 {
             0 => {}
-            1 => assert!(stream.peek(&mut [0]).is_ok(), "the welcome is there"),
+            1 => assert!(stream.peek(&mut [0]).is_ok(), "no welcome"),
             2 => stream.write_all(b"123").expect("sent"),
             _ => {
                 assert_eq!(crate::read_line(&stream), WELCOME);
                 stream.write_all(b"day\n").expect("sent");
-                assert!(stream.peek(&mut [0]).is_ok(), "the reply is there");
+                assert!(stream.peek(&mut [0]).is_ok(), "no reply");
             }
         }
         streams.push(stream);
     }
-    // All are reset at once.
+    // Resets all connections at once.
     drop(streams);
-    wait_for(&server, OPEN, 0);
+    wait_for_metric(&server, OPEN, 0);
     let mut after = 0;
-    wait_until("the descriptors are given back", || {
+    wait_until("the descriptors are closed", || {
         after = descriptors(&server);
         after <= before
     });
@@ -122,52 +120,49 @@ fn reset_all(clients: usize, workers: &str) {
     server.signal(Signal::SIGTERM);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0));
-    let who = format!("{clients} resets, on {workers} workers");
-    let what = format!("{who}: descriptors before and after");
-    record("T14", &what, format!("{before}, {after}"));
-    record(
-        "T14",
-        &format!("{who}: lines of the log"),
-        log.lines().count(),
-    );
+    let load = format!("{clients} resets, --workers {workers}");
+    let label = format!("{load}: descriptors before, after");
+    record("T14", &label, format!("{before}, {after}"));
+    record("T14", &format!("{load}: log lines"), log.lines().count());
     assert!(log.lines().count() <= 10, "{log}");
 }
 
 #[test]
-fn t15_churn_fails_for_no_one_and_takes_no_memory() {
+fn t15_connection_churn_fails_no_connection_and_leaks_no_memory() {
     for_each_load(&CLIENTS, churn);
 }
 
-fn churn(at_a_time: usize, workers: &str) {
+fn churn(concurrent: usize, workers: &str) {
     const CONNECTIONS: usize = 20_000;
     let server = start(&["--workers", workers]);
     let quit = || {
-        let mut clients: Vec<_> = (0..at_a_time).map(|_| server.connect()).collect();
+        let mut clients: Vec<_> = (0..concurrent).map(|_| server.connect()).collect();
         for client in &mut clients {
             client.write_all(b"quit\n").expect("sent");
         }
         for client in clients {
             let expected = format!("{WELCOME}Thank You .. See You soon !! \n");
-            assert_eq!(rest_of(client), expected);
+            assert_eq!(read_to_eof(client), expected);
         }
-        wait_for(&server, OPEN, 0);
+        wait_for_metric(&server, OPEN, 0);
     };
-    // The first of them take what so large a number at a time takes.
+    // The first batch allocates the memory of this number of concurrent connections.
     quit();
     let before = peak_memory_kb(&server);
     let start = Instant::now();
-    (0..CONNECTIONS / at_a_time).for_each(|_| quit());
-    let took = start.elapsed();
+    (0..CONNECTIONS / concurrent).for_each(|_| quit());
+    let time = start.elapsed();
     let grown = peak_memory_kb(&server) - before;
-    let who = format!("churn of {at_a_time} at a time, on {workers} workers");
-    let what = format!(
-        "{who}: connections failed of {CONNECTIONS}, in {}",
-        seconds(took)
+    let load = format!("{concurrent} concurrent, --workers {workers}");
+    let label = format!(
+        "{load}: failed of {CONNECTIONS} connections in {}",
+        seconds(time)
     );
-    record("T15", &what, 0);
-    record("T15", &format!("{who}: memory"), format!("{grown} kB"));
-    // Another worker may get all of them than did before, and each takes less than a kB.
-    let other_worker = at_a_time as u64;
+    record("T15", &label, 0);
+    let label = format!("{load}: memory growth");
+    record("T15", &label, format!("{grown} kB"));
+    // A worker that had none of the first batch may get all of a later one: less than 1 kB each.
+    let other_worker = concurrent as u64;
     assert!(
         grown <= 2048 + other_worker,
         "the server grew by {grown} kB"

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use socket2::SockRef;
 
-use crate::load::{WORKERS, for_each_load, hold, release, turn, welcomed_clients};
-use crate::process::{Server, wait_until};
-use crate::{ANSWERED, WELCOME, read_line, record, seconds, start, wait_for};
+use crate::load::{WORKERS, connect_all, for_each_load, lock_load_tests, resume, suspend};
+use crate::process::{ServerProcess, wait_until};
+use crate::{ANSWERED, WELCOME, read_line, record, seconds, start, wait_for_metric};
 
-/// The numbers of clients at a shutdown.
+/// The numbers of clients at shutdown.
 const CLIENTS: [usize; 4] = [50, 500, 2000, 4000];
 
-/// What each client has got: the replies it misses, and whether the connection was reset.
+/// The replies lost and connections reset, over all clients.
 #[derive(Default)]
 struct Losses {
     replies: usize,
@@ -24,31 +24,31 @@ struct Losses {
 }
 
 impl Losses {
-    /// Reads all connections to their ends, on which these replies are due.
+    /// Reads all connections to EOF, and compares each with the expected replies.
     fn of(clients: Vec<TcpStream>, expected: &str) -> Losses {
         let mut losses = Losses::default();
         let mut text = String::new();
         for mut client in clients {
             text.clear();
             losses.resets += usize::from(client.read_to_string(&mut text).is_err());
-            assert!(expected.starts_with(&text), "not due: {text:?}");
+            assert!(expected.starts_with(&text), "unexpected: {text:?}");
             losses.replies += expected[text.len()..].lines().count();
         }
         losses
     }
 
-    fn assert_none(&self, what: &str) {
+    fn assert_none(&self, case: &str) {
         let Losses { replies, resets } = self;
-        assert_eq!((*replies, *resets), (0, 0), "replies lost, resets: {what}");
+        assert_eq!((*replies, *resets), (0, 0), "replies lost, resets: {case}");
     }
 }
 
-/// Starts a server whose drain timeout does not decide the test.
-fn start_patient(workers: &str) -> Server {
+/// Starts a server whose drain timeout is never reached.
+fn start_without_drain_timeout(workers: &str) -> ServerProcess {
     start(&["--workers", workers, "--drain-timeout", "1h"])
 }
 
-fn assert_ends_well(server: Server) {
+fn assert_exits_cleanly(server: ServerProcess) {
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
 }
@@ -57,13 +57,13 @@ fn assert_ends_well(server: Server) {
 fn t16_no_reply_is_lost_at_any_number_of_clients() {
     for_each_load(&CLIENTS, |clients, workers| {
         let mut slowest = Duration::ZERO;
-        for (requests, is_held) in [(1, false), (200, false), (1, true), (200, true)] {
-            let what = format!("{clients} clients, {workers} workers, {requests} requests each");
-            let server = start_patient(workers);
-            let mut busy = welcomed_clients(&server, clients);
-            let idle = welcomed_clients(&server, 50);
-            if is_held {
-                hold(&server);
+        for (requests, is_suspended) in [(1, false), (200, false), (1, true), (200, true)] {
+            let case = format!("{clients} clients, --workers {workers}, {requests} requests each");
+            let server = start_without_drain_timeout(workers);
+            let mut busy = connect_all(&server, clients);
+            let idle = connect_all(&server, 50);
+            if is_suspended {
+                suspend(&server);
             }
             let batch = "12345\n".repeat(requests);
             for (number, client) in busy.iter_mut().enumerate() {
@@ -74,40 +74,43 @@ fn t16_no_reply_is_lost_at_any_number_of_clients() {
             }
             let start = Instant::now();
             server.signal(Signal::SIGTERM);
-            if is_held {
-                release(&server);
+            if is_suspended {
+                resume(&server);
             }
-            Losses::of(busy, &"15\n".repeat(requests)).assert_none(&what);
-            Losses::of(idle, "").assert_none(&what);
-            assert_ends_well(server);
+            Losses::of(busy, &"15\n".repeat(requests)).assert_none(&case);
+            Losses::of(idle, "").assert_none(&case);
+            assert_exits_cleanly(server);
             slowest = slowest.max(start.elapsed());
         }
-        let what = format!(
-            "ended after SIGTERM, replies lost and resets, of {clients} clients on {workers} workers"
+        let label = format!(
+            "{clients} clients, --workers {workers}: exit after SIGTERM, replies lost and resets"
         );
-        record("T16", &what, format!("{}, 0", seconds(slowest)));
+        record("T16", &label, format!("{}, 0", seconds(slowest)));
     });
 }
 
 #[test]
 fn t16_clients_in_the_backlog_are_served() {
     for_each_load(&CLIENTS, |clients, workers| {
-        let server = start_patient(workers);
-        hold(&server);
-        let mut waiting: Vec<_> = (0..clients).map(|_| server.connect()).collect();
-        for client in &mut waiting {
+        let server = start_without_drain_timeout(workers);
+        suspend(&server);
+        let mut backlog: Vec<_> = (0..clients).map(|_| server.connect()).collect();
+        for client in &mut backlog {
             client.write_all(b"12345\n12345\n").expect("sent");
         }
         server.signal(Signal::SIGTERM);
-        release(&server);
-        let losses = Losses::of(waiting, &format!("{WELCOME}15\n15\n"));
-        losses.assert_none(&format!("{clients} clients, {workers} workers"));
-        assert_ends_well(server);
+        resume(&server);
+        let losses = Losses::of(backlog, &format!("{WELCOME}15\n15\n"));
+        losses.assert_none(&format!("{clients} clients, --workers {workers}"));
+        assert_exits_cleanly(server);
     });
 }
 
-/// Runs `flood` in some threads, stops the server beside them, and returns how long that takes.
-fn time_stop_beside(server: Server, flood: impl Fn(&AtomicBool, &AtomicU64) + Sync) -> Duration {
+/// Runs `flood` in three threads, and returns how long the server meanwhile takes to shut down.
+fn time_shutdown_during(
+    server: ServerProcess,
+    flood: impl Fn(&AtomicBool, &AtomicU64) + Sync,
+) -> Duration {
     const FLOODS: u64 = 3;
     let (is_over, count) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -119,13 +122,13 @@ fn time_stop_beside(server: Server, flood: impl Fn(&AtomicBool, &AtomicU64) + Sy
         });
         let start = Instant::now();
         server.signal(Signal::SIGTERM);
-        assert_ends_well(server);
+        assert_exits_cleanly(server);
         is_over.store(true, Ordering::Relaxed);
         start.elapsed()
     })
 }
 
-/// Connects and resets without a pause. A reset leaves no port in use.
+/// Connects and resets in a loop. A reset leaves no port in TIME_WAIT.
 fn flood_connects(server: SocketAddr, is_over: &AtomicBool, count: &AtomicU64) {
     while !is_over.load(Ordering::Relaxed) {
         if let Ok(stream) = TcpStream::connect(server) {
@@ -136,7 +139,7 @@ fn flood_connects(server: SocketAddr, is_over: &AtomicBool, count: &AtomicU64) {
     }
 }
 
-/// Sends requests without a pause.
+/// Sends requests in a loop.
 fn flood_datagrams(server: SocketAddr, is_over: &AtomicBool, count: &AtomicU64) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     while !is_over.load(Ordering::Relaxed) {
@@ -146,73 +149,72 @@ fn flood_datagrams(server: SocketAddr, is_over: &AtomicBool, count: &AtomicU64) 
 }
 
 #[test]
-fn t16_a_flood_of_connects_does_not_put_the_stop_off() {
-    let _turn = turn();
+fn t16_a_connect_flood_does_not_delay_shutdown() {
+    let _lock = lock_load_tests();
     for workers in WORKERS {
-        let server = start_patient(workers);
+        let server = start_without_drain_timeout(workers);
         let address = server.tcp[0];
-        let time = time_stop_beside(server, |is_over, count| {
+        let time = time_shutdown_during(server, |is_over, count| {
             flood_connects(address, is_over, count);
         });
-        let what = format!("ended beside a flood of connects, on {workers} workers, within");
-        record("T16", &what, seconds(time));
+        let label = format!("connect flood, --workers {workers}: exit after SIGTERM");
+        record("T16", &label, seconds(time));
     }
 }
 
 #[test]
-fn t16_a_flood_of_datagrams_does_not_put_the_stop_off() {
-    let _turn = turn();
+fn t16_a_datagram_flood_does_not_delay_shutdown() {
+    let _lock = lock_load_tests();
     for workers in WORKERS {
-        let server = start_patient(workers);
+        let server = start_without_drain_timeout(workers);
         let address = server.udp[0];
-        let time = time_stop_beside(server, |is_over, count| {
+        let time = time_shutdown_during(server, |is_over, count| {
             flood_datagrams(address, is_over, count);
         });
-        let what = format!("ended beside a flood of datagrams, on {workers} workers, within");
-        record("T16", &what, seconds(time));
+        let label = format!("datagram flood, --workers {workers}: exit after SIGTERM");
+        record("T16", &label, seconds(time));
     }
 }
 
 #[test]
-fn t16_datagrams_that_arrived_before_the_stop_are_answered() {
+fn t16_datagrams_received_before_shutdown_are_answered() {
     for workers in WORKERS {
-        let server = start_patient(workers);
-        let clients: Vec<_> = (0..50).map(|_| server.datagrams()).collect();
-        // A client that is answered here has seen all workers start.
-        wait_for(&server, ANSWERED, 0);
-        hold(&server);
+        let server = start_without_drain_timeout(workers);
+        let clients: Vec<_> = (0..50).map(|_| server.udp_client()).collect();
+        // A reply from the admin endpoint shows that all workers have started.
+        wait_for_metric(&server, ANSWERED, 0);
+        suspend(&server);
         for client in &clients {
             client.send(b"day").expect("sent");
         }
         server.signal(Signal::SIGTERM);
-        release(&server);
+        resume(&server);
         for client in &clients {
             client.recv(&mut [0; 64]).expect("a reply");
         }
-        assert_ends_well(server);
+        assert_exits_cleanly(server);
     }
 }
 
 #[test]
-fn t16_a_client_that_never_closes_its_side_does_not_put_the_stop_off() {
+fn t16_a_client_that_never_closes_does_not_delay_shutdown() {
     for workers in WORKERS {
-        let server = start_patient(workers);
-        let clients = welcomed_clients(&server, 50);
+        let server = start_without_drain_timeout(workers);
+        let clients = connect_all(&server, 50);
         server.signal(Signal::SIGTERM);
-        assert_ends_well(server);
-        let end = "the server has closed its side";
+        assert_exits_cleanly(server);
         for mut client in clients {
-            assert_eq!(client.read(&mut [0]).expect(end), 0);
+            assert_eq!(client.read(&mut [0]).expect("EOF"), 0);
         }
     }
 }
 
 #[test]
-fn t16_a_listener_that_drains_serves_no_one_who_comes_later() {
-    let server = start_patient("2");
-    let mut early = welcomed_clients(&server, 1);
-    // Replies that nobody reads keep the server from ending.
-    crate::write_until_stopped(&mut early[0], &b"help\n".repeat(1_000_000));
+fn t16_connections_and_datagrams_after_the_drain_are_refused() {
+    let server = start_without_drain_timeout("2");
+    let mut early = connect_all(&server, 1);
+    // Unread replies keep the drain from ending.
+    crate::write_until_blocked(&mut early[0], &b"help\n".repeat(1_000_000));
     server.signal(Signal::SIGTERM);
     wait_until("the listener is closed", || {
         TcpStream::connect(server.tcp[0]).is_err()
@@ -222,6 +224,6 @@ fn t16_a_listener_that_drains_serves_no_one_who_comes_later() {
     wait_until("the datagram socket is closed", || {
         socket.send(b"day").is_err()
     });
-    // The connection is served on.
+    // The connection is still served.
     assert!(read_line(&early[0]).ends_with('\n'));
 }

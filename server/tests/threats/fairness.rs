@@ -1,4 +1,4 @@
-//! T11: how evenly one thread serves many clients that each wait for their replies.
+//! T11: fairness to many clients in a closed loop.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,19 +6,19 @@ use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::load::{CLIENTS, for_each_load, welcomed_clients};
-use crate::process::{Server, uninterrupted};
+use crate::load::{CLIENTS, connect_all, for_each_load};
+use crate::process::{ServerProcess, retry_interrupted};
 use crate::{milliseconds, record, seconds, start};
 
-/// Requests that a client sends at a time, and sends again once it has all of the replies.
+/// Requests per round: a client sends them in one write, and again when it has all of the replies.
 const IN_FLIGHT: usize = 16;
 const REQUESTS: &[u8] = b"1\n1\n1\n1\n1\n1\n1\n1\n1\n1\n1\n1\n1\n1\n1\n1\n";
 
 struct Client {
     stream: TcpStream,
-    /// Bytes of the replies to the last requests that have not arrived.
+    /// Bytes of this round's replies that have not arrived.
     awaited: usize,
-    /// Rounds that are over.
+    /// Completed rounds.
     rounds: usize,
     sent: Instant,
 }
@@ -43,11 +43,11 @@ impl Client {
     }
 }
 
-/// Has each client send again and again, until they have had this many rounds on average. Returns the
-/// rounds of each, and the 99th percentile of the times of a round.
-fn run(server: &Server, clients: usize, rounds: usize) -> (Vec<usize>, std::time::Duration) {
-    let epoll = Epoll::new(EpollCreateFlags::empty()).expect("an epoll");
-    let streams = welcomed_clients(server, clients);
+/// Runs the clients until they have completed this number of rounds on average. Returns the rounds of each
+/// client, and the 99th percentile of the duration of a round.
+fn run(server: &ServerProcess, clients: usize, rounds: usize) -> (Vec<usize>, std::time::Duration) {
+    let epoll = Epoll::new(EpollCreateFlags::empty()).expect("created");
+    let streams = connect_all(server, clients);
     let mut clients: Vec<_> = streams.into_iter().map(Client::new).collect();
     for (index, client) in clients.iter().enumerate() {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
@@ -58,12 +58,12 @@ fn run(server: &Server, clients: usize, rounds: usize) -> (Vec<usize>, std::time
     let total = clients.len() * rounds;
     while times.len() < total {
         let wait = || Ok(epoll.wait(&mut events, EpollTimeout::NONE)?);
-        let count = uninterrupted(wait).expect("events");
+        let count = retry_interrupted(wait).expect("events");
         for event in &events[..count] {
             let index = usize::try_from(event.data()).expect("an index");
             let client = &mut clients[index];
             let mut replies = [0; REQUESTS.len()];
-            // Events may be late.
+            // An event may be stale.
             let length = client.stream.read(&mut replies[..client.awaited]);
             client.awaited -= length.unwrap_or(0);
             if client.awaited == 0 {
@@ -78,7 +78,7 @@ fn run(server: &Server, clients: usize, rounds: usize) -> (Vec<usize>, std::time
     (clients.iter().map(|client| client.rounds).collect(), p99)
 }
 
-/// Jain's fairness index: 1 when all have as much, 1 / n when one has everything.
+/// Returns Jain's fairness index: 1 if all rounds are equal, 1 / n if one client has every round.
 fn fairness(rounds: &[usize]) -> f64 {
     let sum: f64 = rounds.iter().map(|rounds| *rounds as f64).sum();
     let squares: f64 = rounds.iter().map(|rounds| (*rounds as f64).powi(2)).sum();
@@ -86,7 +86,7 @@ fn fairness(rounds: &[usize]) -> f64 {
 }
 
 #[test]
-fn t11_clients_that_wait_for_their_replies_are_served_evenly() {
+fn t11_clients_in_a_closed_loop_are_served_evenly() {
     const ROUNDS: usize = 40;
     assert_eq!(REQUESTS.len(), 2 * IN_FLIGHT);
     for_each_load(&CLIENTS, |clients, workers| {
@@ -94,26 +94,26 @@ fn t11_clients_that_wait_for_their_replies_are_served_evenly() {
         let start = Instant::now();
         let (rounds, p99) = run(&server, clients, ROUNDS);
         let index = fairness(&rounds);
-        let who =
-            format!("{clients} clients with {IN_FLIGHT} requests in flight, on {workers} workers");
+        let load =
+            format!("{clients} clients, {IN_FLIGHT} requests in flight, --workers {workers}");
         let time = seconds(start.elapsed());
         record(
             "T11",
-            &format!("{who}: Jain's fairness index"),
+            &format!("{load}: Jain's fairness index"),
             format!("{index:.3}"),
         );
         record(
             "T11",
-            &format!("{who}: p99"),
+            &format!("{load}: p99 latency"),
             format!("{} in {time}", milliseconds(p99)),
         );
-        // Workers that share clients unevenly serve those of one faster.
+        // With several workers, the clients of the worker that has fewer are served faster.
         if workers == "1" {
-            assert!(index >= 0.98, "{who}: {index}");
+            assert!(index >= 0.98, "{load}: {index}");
         }
         assert!(
             rounds.iter().all(|rounds| *rounds > 0),
-            "{who}: one got nothing"
+            "{load}: a client was starved"
         );
     });
 }

@@ -1,4 +1,4 @@
-//! T26: sockets that the server inherits, with options of their own.
+//! T26: inherited listeners, and addresses that are refused.
 
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,10 +6,10 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use socket2::{Domain, Socket, Type};
 
 use crate::activated::activated;
-use crate::process::{PATIENCE, Server, command, read_line, rest_of, wait_until};
-use crate::{ADMIN, FULL, OPEN, WELCOME, metric, wait_for};
+use crate::process::{ServerProcess, TIMEOUT, command, read_line, read_to_eof, wait_until};
+use crate::{ADMIN, FULL, OPEN, WELCOME, metric, wait_for_metric};
 
-/// Whether an IPv6 socket receives IPv4 too, as addresses that are mapped.
+/// Values of IPV6_V6ONLY. A dual-stack socket also receives IPv4, from IPv4-mapped addresses.
 pub(crate) const V6_ONLY: bool = true;
 pub(crate) const DUAL_STACK: bool = false;
 
@@ -27,7 +27,7 @@ pub(crate) fn datagrams(address: &str, only_v6: bool) -> Socket {
     bound(Type::DGRAM, address, only_v6)
 }
 
-/// A listener for IPv4, as mapped addresses, and IPv6.
+/// Returns a dual-stack listener.
 fn dual_stack_listener() -> TcpListener {
     let socket = bound(Type::STREAM, "[::]:0", DUAL_STACK);
     socket.listen(128).expect("it listens");
@@ -55,10 +55,10 @@ fn t26_broadcast_and_multicast_addresses_are_refused_at_start() {
 
 #[test]
 fn t26_inherited_sockets_of_broadcast_and_multicast_addresses_are_refused_at_start() {
-    // The interface of loopback is the first.
+    // Interface 1 is loopback.
     for address in ["127.255.255.255:0", "224.0.0.1:0", "[ff02::1%1]:0"] {
-        let good = datagrams("127.0.0.1:0", V6_ONLY);
-        let command = &mut activated(good, datagrams(address, V6_ONLY), &[]);
+        let valid = datagrams("127.0.0.1:0", V6_ONLY);
+        let command = &mut activated(valid, datagrams(address, V6_ONLY), &[]);
         let output = command.output().expect("it runs");
         assert_eq!(output.status.code(), Some(1), "{address}");
         let log = String::from_utf8_lossy(&output.stdout);
@@ -69,32 +69,32 @@ fn t26_inherited_sockets_of_broadcast_and_multicast_addresses_are_refused_at_sta
     }
 }
 
-/// A server with an inherited listener of both stacks.
-fn serve_dual_stack(flags: &[&str]) -> Server {
+/// Starts a server with an inherited dual-stack listener.
+fn serve_dual_stack(flags: &[&str]) -> ServerProcess {
     let flags = [&ADMIN, flags].concat();
     let socket = datagrams("127.0.0.1:0", V6_ONLY);
-    Server::spawn(&mut activated(dual_stack_listener(), socket, &flags), 3)
+    ServerProcess::spawn(&mut activated(dual_stack_listener(), socket, &flags), 3)
 }
 
-fn connect(server: &Server, address: &str) -> TcpStream {
+fn connect(server: &ServerProcess, address: &str) -> TcpStream {
     let port = server.tcp[0].port();
     let stream = TcpStream::connect((address, port)).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("set");
     stream
 }
 
-/// Whether a client of this address is welcomed, rather than closed without a word.
-fn is_served(server: &Server, address: &str) -> bool {
+/// Connects to this address. Returns whether the client receives the welcome, and is not closed silently.
+fn is_served(server: &ServerProcess, address: &str) -> bool {
     let mut text = Vec::new();
     let mut stream = connect(server, address);
     stream.shutdown(Shutdown::Write).expect("half-closed");
-    // It may be closed by a reset.
+    // The server may reset the connection.
     let _ = stream.read_to_end(&mut text);
     text == WELCOME.as_bytes()
 }
 
 #[test]
-fn t26_networks_of_ipv4_hold_for_clients_that_arrive_mapped() {
+fn t26_ipv4_network_rules_apply_to_ipv4_mapped_clients() {
     for (flag, network, v4, v6) in [
         ("--deny", "::ffff:127.0.0.0/104", false, true),
         ("--deny", "127.0.0.0/8", false, true),
@@ -110,27 +110,27 @@ fn t26_networks_of_ipv4_hold_for_clients_that_arrive_mapped() {
         assert_eq!(served, [v4, v6], "{flag} {network}");
         let denied = served.iter().filter(|is_served| !**is_served).count();
         let reason = "chime_connections_refused_total{reason=\"network\"}";
-        wait_for(&server, reason, denied as u64);
+        wait_for_metric(&server, reason, denied as u64);
     }
 }
 
 #[test]
-fn t26_a_limit_per_address_holds_for_clients_that_arrive_mapped() {
+fn t26_the_per_address_limit_applies_to_ipv4_mapped_clients() {
     let server = serve_dual_stack(&["--max-connections-per-address", "1"]);
     let first = connect(&server, "127.0.0.1");
     assert_eq!(read_line(&first), WELCOME);
-    assert_eq!(rest_of(connect(&server, "127.0.0.1")), FULL);
-    assert_eq!(rest_of(connect(&server, "::ffff:127.0.0.1")), FULL);
+    assert_eq!(read_to_eof(connect(&server, "127.0.0.1")), FULL);
+    assert_eq!(read_to_eof(connect(&server, "::ffff:127.0.0.1")), FULL);
     assert_eq!(read_line(&connect(&server, "::1")), WELCOME);
-    // Mapped addresses are not one network /64.
+    // IPv4-mapped addresses do not count as one /64 network.
     let other = bound(Type::STREAM, "127.0.0.2:0", V6_ONLY);
     let address = SocketAddr::from(([127, 0, 0, 1], server.tcp[0].port()));
     other.connect(&address.into()).expect("a connection");
     let other = TcpStream::from(other);
-    other.set_read_timeout(Some(PATIENCE)).expect("set");
+    other.set_read_timeout(Some(TIMEOUT)).expect("set");
     assert_eq!(read_line(&other), WELCOME);
     drop((first, other));
-    wait_until("the permit is given back", || {
+    wait_until("the permit is released", || {
         metric(&server, OPEN) == 0 && is_served(&server, "127.0.0.1")
     });
 }

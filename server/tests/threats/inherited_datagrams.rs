@@ -1,4 +1,4 @@
-//! T26: datagrams to sockets that the server inherits, with options of their own.
+//! T26: inherited datagram sockets with any socket options.
 
 use std::net::{Ipv4Addr, UdpSocket};
 
@@ -7,14 +7,14 @@ use socket2::Socket;
 
 use crate::activated::activated;
 use crate::inherited::{DUAL_STACK, V6_ONLY, datagrams};
-use crate::load::{hold, release};
-use crate::process::{PATIENCE, Server};
-use crate::{ADMIN, ANSWERED, IGNORED, UNSENT, metric, record, wait_for};
+use crate::load::{resume, suspend};
+use crate::process::{ServerProcess, TIMEOUT};
+use crate::{ADMIN, ANSWERED, IGNORED, UNSENT, metric, record, wait_for_metric};
 
 /// A socket option that adds a control message to each datagram.
 type SetOption = fn(&Socket) -> nix::Result<()>;
 
-/// The options of an IPv4 socket come first; an IPv6 socket has all of them.
+/// The options of IPv4 sockets, then those of IPv6 sockets only.
 const OPTIONS: [(&str, SetOption); 9] = [
     ("SO_TIMESTAMP", |s| {
         setsockopt(s, sockopt::ReceiveTimestamp, &true)
@@ -40,12 +40,12 @@ const OPTIONS: [(&str, SetOption); 9] = [
 ];
 const IPV4_OPTIONS: usize = 6;
 
-/// A server with two inherited sockets and the pages that show what it has counted.
-fn serve(first: Socket, second: Socket) -> Server {
-    Server::spawn(&mut activated(first, second, &ADMIN), 3)
+/// Starts a server with two inherited sockets and the admin endpoints.
+fn serve(first: Socket, second: Socket) -> ServerProcess {
+    ServerProcess::spawn(&mut activated(first, second, &ADMIN), 3)
 }
 
-/// A socket that sends to this address and port, and hears from there alone.
+/// Returns a socket connected to this address and port.
 fn connected(address: &str, port: u16) -> UdpSocket {
     let any = if address.contains(':') {
         "[::]:0"
@@ -53,21 +53,21 @@ fn connected(address: &str, port: u16) -> UdpSocket {
         "0.0.0.0:0"
     };
     let socket = UdpSocket::bind(any).expect("a socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("set");
+    socket.set_read_timeout(Some(TIMEOUT)).expect("set");
     socket.connect((address, port)).expect("connected");
     socket
 }
 
-fn assert_answered(address: &str, port: u16, what: &str) {
+fn assert_answered(address: &str, port: u16, case: &str) {
     let socket = connected(address, port);
     socket.send(b"day").expect("sent");
     let mut reply = [0; 64];
     let received = socket.recv(&mut reply);
-    let length = received.unwrap_or_else(|error| panic!("{address}, {what}: {error}"));
-    assert!(reply[..length].ends_with(b"day"), "{address}, {what}");
+    let length = received.unwrap_or_else(|error| panic!("{address}, {case}: {error}"));
+    assert!(reply[..length].ends_with(b"day"), "{address}, {case}");
 }
 
-/// No option, each of them, each pair, and all at once.
+/// Returns the sets of no option, of each option, of each pair, and of all options.
 fn sets_of(options: &[(&'static str, SetOption)]) -> Vec<Vec<(&'static str, SetOption)>> {
     let mut sets = vec![Vec::new(), options.to_vec()];
     for (index, option) in options.iter().enumerate() {
@@ -82,10 +82,10 @@ fn sets_of(options: &[(&'static str, SetOption)]) -> Vec<Vec<(&'static str, SetO
 }
 
 #[test]
-fn t26_datagrams_are_answered_whatever_options_an_inherited_socket_has() {
+fn t26_datagrams_are_answered_with_any_inherited_socket_options() {
     let (v4, all) = (&OPTIONS[..IPV4_OPTIONS], &OPTIONS[..]);
     let mut sockets = 0;
-    for (address, only_v6, options, asked) in [
+    for (address, only_v6, options, destinations) in [
         ("127.0.0.1:0", V6_ONLY, v4, &["127.0.0.1"][..]),
         ("127.0.0.2:0", V6_ONLY, &v4[..1], &["127.0.0.2"]),
         ("0.0.0.0:0", V6_ONLY, v4, &["127.0.0.1", "127.0.0.2"]),
@@ -107,23 +107,24 @@ fn t26_datagrams_are_answered_whatever_options_an_inherited_socket_has() {
             }
             socket
         };
-        // A server inherits two.
+        // A server inherits two sockets.
         for pair in sets.chunks(2) {
             let sets = [&pair[0], &pair[pair.len() - 1]];
             let server = serve(socket(sets[0]), socket(sets[1]));
             for (served, set) in server.udp.iter().zip(sets) {
                 let names: Vec<&str> = set.iter().map(|(name, _)| *name).collect();
-                let what = format!("inherited {address} with {names:?}");
-                for asked in asked {
-                    assert_answered(asked, served.port(), &what);
+                let case = format!("inherited {address} with {names:?}");
+                for destination in destinations {
+                    assert_answered(destination, served.port(), &case);
                 }
             }
-            wait_for(&server, ANSWERED, 2 * asked.len() as u64);
+            wait_for_metric(&server, ANSWERED, 2 * destinations.len() as u64);
             assert_eq!(metric(&server, UNSENT) + metric(&server, IGNORED), 0);
         }
     }
-    let what = "sockets with options of their own, of which each replies to each address asked";
-    record("T26", what, sockets);
+    let label =
+        "inherited sockets, with all sets of options, that replied from each destination address";
+    record("T26", label, sockets);
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn t26_broadcasts_to_inherited_wildcard_sockets_are_dropped_and_counted() {
     for (number, served) in server.udp.iter().enumerate() {
         let all = ("127.255.255.255", served.port());
         client.send_to(b"day", all).expect("sent");
-        wait_for(&server, IGNORED, number as u64 + 1);
+        wait_for_metric(&server, IGNORED, number as u64 + 1);
     }
     assert_eq!(metric(&server, ANSWERED), 0);
     for served in &server.udp {
@@ -153,29 +154,29 @@ fn t26_broadcasts_to_inherited_wildcard_sockets_are_dropped_and_counted() {
 }
 
 #[test]
-fn t26_a_rate_holds_for_networks_of_clients_that_arrive_mapped() {
+fn t26_the_rate_limit_is_per_ipv4_network_for_ipv4_mapped_clients() {
     let dual = datagrams("[::]:0", DUAL_STACK);
     let flags = [&ADMIN[..], &["--udp-rate", "1"]].concat();
     let other = datagrams("127.0.0.1:0", V6_ONLY);
-    let server = Server::spawn(&mut activated(dual, other, &flags), 3);
+    let server = ServerProcess::spawn(&mut activated(dual, other, &flags), 3);
     let port = server.udp[0].port();
-    // Were a mapped address of the network of 56 bits of IPv6, these would be one.
+    // As IPv6 addresses these would be in one /56 network.
     for (source, number) in [
         ([127, 0, 0, 1], 1),
         ([127, 0, 1, 1], 2),
         ([127, 1, 0, 1], 3),
     ] {
         let client = UdpSocket::bind((Ipv4Addr::from(source), 0)).expect("a socket");
-        client.set_read_timeout(Some(PATIENCE)).expect("set");
+        client.set_read_timeout(Some(TIMEOUT)).expect("set");
         client.connect(("127.0.0.1", port)).expect("connected");
         client.send(b"day").expect("sent");
         client.recv(&mut [0; 64]).expect("a reply");
-        wait_for(&server, ANSWERED, number);
+        wait_for_metric(&server, ANSWERED, number);
     }
 }
 
 #[test]
-fn t26_clients_that_are_gone_take_no_reply_from_others_though_the_socket_reports_errors() {
+fn t26_queued_socket_errors_lose_no_reply() {
     let with_errors = |address, only_v6| {
         let socket = datagrams(address, only_v6);
         setsockopt(&socket, sockopt::Ipv4RecvErr, &true).expect("set");
@@ -187,10 +188,10 @@ fn t26_clients_that_are_gone_take_no_reply_from_others_though_the_socket_reports
     );
     for served in &server.udp {
         for round in 0..20 {
-            let gone = connected("127.0.0.1", served.port());
-            hold(&server);
-            gone.send(b"day").expect("sent");
-            drop(gone);
+            let closed = connected("127.0.0.1", served.port());
+            suspend(&server);
+            closed.send(b"day").expect("sent");
+            drop(closed);
             let others: &[&str] = match served.ip().is_unspecified() {
                 true => &["127.0.0.2", "127.0.0.1"],
                 false => &["127.0.0.1"],
@@ -203,7 +204,7 @@ fn t26_clients_that_are_gone_take_no_reply_from_others_though_the_socket_reports
                     other
                 })
                 .collect();
-            release(&server);
+            resume(&server);
             for other in others {
                 let received = other.recv(&mut [0; 64]);
                 received.unwrap_or_else(|error| panic!("{served}, round {round}: {error}"));

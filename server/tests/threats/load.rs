@@ -1,4 +1,4 @@
-//! Many clients of one server, and a server that is held while they act.
+//! Many clients of one server, and suspending the server (SIGSTOP) while they act.
 
 use std::fs;
 use std::net::TcpStream;
@@ -8,23 +8,23 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::WELCOME;
-use crate::process::{Server, read_line, wait_until};
+use crate::process::{ServerProcess, read_line, wait_until};
 
-/// The numbers of clients that tests run with.
+/// The numbers of clients of a test.
 pub(crate) const CLIENTS: [usize; 3] = [50, 500, 2500];
 
-/// The numbers of workers that tests run with.
+/// The numbers of workers of a test.
 pub(crate) const WORKERS: [&str; 2] = ["1", "2"];
 
-/// Waits for the other tests with many clients: they would disturb each other.
-pub(crate) fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// Waits until no other load test runs: they would disturb each other's measurements.
+pub(crate) fn lock_load_tests() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a test with each of these numbers of clients and with each number of workers.
 pub(crate) fn for_each_load(clients: &[usize], mut test: impl FnMut(usize, &str)) {
-    let _turn = turn();
+    let _lock = lock_load_tests();
     for clients in clients {
         if can_open(*clients as u64) {
             WORKERS
@@ -34,8 +34,8 @@ pub(crate) fn for_each_load(clients: &[usize], mut test: impl FnMut(usize, &str)
     }
 }
 
-/// Raises the soft limit of open files to the hard one. Returns whether this process can have a
-/// socket for each of these clients; the server inherits the limit.
+/// Raises the soft limit of open files to the hard limit. Returns whether that suffices for a socket for
+/// each of these clients, here and in the server, which inherits the limit.
 pub(crate) fn can_open(clients: u64) -> bool {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("raised");
@@ -46,8 +46,8 @@ pub(crate) fn can_open(clients: u64) -> bool {
     can_open
 }
 
-/// Connects, and reads the welcomes.
-pub(crate) fn welcomed_clients(server: &Server, clients: usize) -> Vec<TcpStream> {
+/// Connects this number of clients, and reads their welcomes.
+pub(crate) fn connect_all(server: &ServerProcess, clients: usize) -> Vec<TcpStream> {
     let clients: Vec<_> = (0..clients).map(|_| server.connect()).collect();
     for client in &clients {
         assert_eq!(read_line(client), WELCOME);
@@ -55,8 +55,8 @@ pub(crate) fn welcomed_clients(server: &Server, clients: usize) -> Vec<TcpStream
     clients
 }
 
-/// Stops the process (SIGSTOP), and waits until all of its threads have stopped.
-pub(crate) fn hold(server: &Server) {
+/// Suspends the server with SIGSTOP, and waits until all of its threads have stopped.
+pub(crate) fn suspend(server: &ServerProcess) {
     server.signal(Signal::SIGSTOP);
     let folder = format!("/proc/{}/task", server.child.id());
     wait_until("all threads are stopped", || {
@@ -68,7 +68,7 @@ pub(crate) fn hold(server: &Server) {
     });
 }
 
-/// Continues the process (SIGCONT).
-pub(crate) fn release(server: &Server) {
+/// Resumes the server with SIGCONT.
+pub(crate) fn resume(server: &ServerProcess) {
     server.signal(Signal::SIGCONT);
 }

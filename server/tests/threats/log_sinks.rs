@@ -1,4 +1,4 @@
-//! T24: a log that nobody reads, or that cannot be written.
+//! T24: a log that blocks or fails to be written.
 
 use std::fs::OpenOptions;
 use std::io::{PipeReader, Write, pipe};
@@ -10,8 +10,8 @@ use nix::sys::signal::Signal;
 use socket2::SockRef;
 
 use crate::{
-    ADMIN, FLAGS, Server, WELCOME, assert_serves, limit_descriptors, metric, wait_for, wait_until,
-    welcomed, write_until_stopped,
+    ADMIN, FLAGS, ServerProcess, WELCOME, assert_serves, connect_and_read_welcome,
+    limit_descriptors, metric, wait_for_metric, wait_until, write_until_blocked,
 };
 
 const DRAIN_DELAY: Duration = Duration::from_millis(300);
@@ -26,7 +26,7 @@ enum Sink {
 const SINKS: [Sink; 3] = [Sink::FullDevice, Sink::ClosedPipe, Sink::FullPipe];
 
 impl Sink {
-    /// Opens it. The second value is the reader that reads nothing.
+    /// Opens the sink, and the reading end of a full pipe, which is never read.
     fn open(self) -> (Stdio, Option<PipeReader>) {
         if self == Sink::FullDevice {
             let device = OpenOptions::new().write(true).open("/dev/full");
@@ -42,8 +42,8 @@ impl Sink {
         (writer.into(), Some(reader))
     }
 
-    /// Starts a server with few file descriptors that logs to it.
-    fn server(self, flags: &[&str]) -> (Server, Option<PipeReader>) {
+    /// Starts a server that logs to the sink, with a limit of 64 file descriptors.
+    fn server(self, flags: &[&str]) -> (ServerProcess, Option<PipeReader>) {
         let (stderr, reader) = self.open();
         let mut command = Command::new("sh");
         command
@@ -55,42 +55,42 @@ impl Sink {
             .args(flags)
             .stdout(Stdio::piped())
             .stderr(stderr);
-        (Server::spawn(&mut command, 3), reader)
+        (ServerProcess::spawn(&mut command, 3), reader)
     }
 }
 
-/// Asserts that the server keeps the drain delay and ends well.
-fn assert_drains(server: Server, what: &str) {
+/// Asserts that the server shuts down gracefully, after the drain delay.
+fn assert_drains(server: ServerProcess, sink: Sink) {
     assert_serves(&server);
     let start = Instant::now();
     server.signal(Signal::SIGTERM);
     let status = server.wait().0;
-    assert_eq!(status.code(), Some(0), "{what}");
-    assert!(start.elapsed() >= DRAIN_DELAY, "{what}: no drain delay");
+    assert_eq!(status.code(), Some(0), "{sink:?}");
+    assert!(start.elapsed() >= DRAIN_DELAY, "{sink:?}: no drain delay");
 }
 
 #[test]
-fn t24_a_log_that_cannot_be_written_changes_no_stop() {
+fn t24_an_unwritable_log_does_not_affect_shutdown() {
     for sink in SINKS {
         let (server, _reader) = sink.server(&["--drain-delay", "300ms"]);
-        assert_drains(server, &format!("{sink:?}"));
+        assert_drains(server, sink);
     }
 }
 
 #[test]
-fn t24_a_log_that_cannot_be_written_ends_no_worker_when_clients_reset() {
-    // Fewer than the connections that the server holds.
+fn t24_an_unwritable_log_ends_no_worker_when_clients_reset() {
+    // Fewer than the connection limit.
     const RESETS: u64 = 10;
     for sink in SINKS {
         let (server, _reader) = sink.server(&["--drain-delay", "300ms"]);
         for _ in 0..RESETS {
-            let mut stream = welcomed(&server);
+            let mut stream = connect_and_read_welcome(&server);
             stream.write_all(b"half a line").expect("sent");
             SockRef::from(&stream)
                 .set_linger(Some(Duration::ZERO))
                 .expect("set");
         }
-        wait_for(
+        wait_for_metric(
             &server,
             "chime_connections_total{outcome=\"failed\"}",
             RESETS,
@@ -100,12 +100,12 @@ fn t24_a_log_that_cannot_be_written_ends_no_worker_when_clients_reset() {
                 metric(&server, "chime_log_lines_dropped_total") >= RESETS
             });
         }
-        assert_drains(server, &format!("{sink:?}"));
+        assert_drains(server, sink);
     }
 }
 
 #[test]
-fn t24_a_log_that_cannot_be_written_ends_no_worker_when_accept_fails() {
+fn t24_an_unwritable_log_ends_no_worker_when_accept_fails() {
     for sink in SINKS {
         let (server, _reader) = sink.server(&["--drain-delay", "300ms"]);
         assert_serves(&server);
@@ -116,20 +116,22 @@ fn t24_a_log_that_cannot_be_written_ends_no_worker_when_accept_fails() {
         });
         drop(held);
         let expected = format!("{WELCOME}15\n");
-        wait_until("it serves again", || server.converse("12345\n") == expected);
-        assert_drains(server, &format!("{sink:?}"));
+        wait_until("the server recovers", || {
+            server.replies_to("12345\n") == expected
+        });
+        assert_drains(server, sink);
     }
 }
 
 #[test]
-fn t24_a_log_that_cannot_be_written_delays_no_second_signal() {
+fn t24_an_unwritable_log_does_not_delay_a_second_signal() {
     for sink in SINKS {
         let (mut server, _reader) = sink.server(&["--drain-timeout", "1h"]);
         let mut stream = server.connect();
-        // Replies that nobody reads keep the server from stopping.
-        write_until_stopped(&mut stream, &b"help\n".repeat(1_000_000));
+        // Unread replies keep the drain from ending.
+        write_until_blocked(&mut stream, &b"help\n".repeat(1_000_000));
         server.signal(Signal::SIGTERM);
-        let status = server.force(Signal::SIGTERM);
+        let status = server.signal_until_exit(Signal::SIGTERM);
         assert_eq!(status.code(), Some(1), "{sink:?}");
     }
 }

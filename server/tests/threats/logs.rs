@@ -1,4 +1,4 @@
-//! T18: what clients can do to the log.
+//! T18: log injection and log floods.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,14 +9,15 @@ use nix::sys::signal::Signal;
 use socket2::SockRef;
 
 use crate::{
-    COMMAND_ERROR, IGNORED, OPEN, Server, WELCOME, metric, record, start, wait_for, wait_until,
+    COMMAND_ERROR, IGNORED, OPEN, ServerProcess, WELCOME, metric, record, start, wait_for_metric,
+    wait_until,
 };
 
-/// Bytes that would clear a terminal, forge a line and end a text.
+/// Bytes that would clear a terminal, forge a log line and terminate a string.
 const CONTROL: &[u8] = b"\x1b[2J\x1b]0;chime\x07 \r2026-11-21T06:32:06Z ERROR forged\0\x08\x9b";
 
-/// Stops the server, and returns its log.
-fn log_of(server: Server) -> String {
+/// Shuts down the server, and returns its log.
+fn log_of(server: ServerProcess) -> String {
     server.signal(Signal::SIGTERM);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
@@ -41,7 +42,7 @@ fn t18_no_control_byte_of_a_client_is_logged() {
             "--line-timeout",
             "200ms",
         ];
-        let proxied = Server::spawn(
+        let proxied = ServerProcess::spawn(
             crate::command(&["--config", config, "--admin", "127.0.0.1:0"]).args(flags),
             2,
         );
@@ -49,15 +50,15 @@ fn t18_no_control_byte_of_a_client_is_logged() {
         stream
             .write_all(&[b"PROXY ", CONTROL, b"\r\n"].concat())
             .expect("sent");
-        // It is closed without a word, maybe by a reset.
+        // The server closes the connection silently, possibly with a reset.
         let _ = stream.read(&mut [0]);
 
         let server = start(&flags);
         let line = [CONTROL, b"\n"].concat();
-        assert_eq!(server.converse(line), format!("{WELCOME}{COMMAND_ERROR}"));
-        server.datagrams().send(CONTROL).expect("sent");
-        wait_for(&server, IGNORED, 1);
-        // One that is reset, and one whose line does not end: both are logged.
+        assert_eq!(server.replies_to(line), format!("{WELCOME}{COMMAND_ERROR}"));
+        server.udp_client().send(CONTROL).expect("sent");
+        wait_for_metric(&server, IGNORED, 1);
+        // A reset connection and a slow writer: both are logged at debug level.
         let mut reset = server.connect();
         reset.write_all(CONTROL).expect("sent");
         SockRef::from(&reset)
@@ -66,9 +67,9 @@ fn t18_no_control_byte_of_a_client_is_logged() {
         drop(reset);
         let mut slow = server.connect();
         slow.write_all(CONTROL).expect("sent");
-        // It may be closed by a reset.
+        // The server may reset the connection.
         let _ = slow.read_to_end(&mut Vec::new());
-        wait_until("all is over", || metric(&server, OPEN) == 0);
+        wait_until("all connections are closed", || metric(&server, OPEN) == 0);
         for log in [log_of(proxied), log_of(server)] {
             let control = log.chars().find(|char| char.is_control() && *char != '\n');
             assert_eq!(control, None, "{log:?}");
@@ -78,25 +79,25 @@ fn t18_no_control_byte_of_a_client_is_logged() {
     }
     record(
         "T18",
-        &format!("control bytes in {lines} lines of logs at debug level"),
+        &format!("control bytes in {lines} log lines at debug level"),
         0,
     );
 }
 
 #[test]
-fn t18_a_flood_of_bad_lines_is_counted_and_not_logged() {
+fn t18_a_flood_of_invalid_lines_is_counted_and_not_logged() {
     const LINES: usize = 100_000;
     let server = start(&[]);
-    let bad = [CONTROL, b"\n"].concat().repeat(100);
+    let invalid = [CONTROL, b"\n"].concat().repeat(100);
     let mut stream = server.connect();
     assert_eq!(crate::read_line(&stream), WELCOME);
     for _ in 0..LINES / 100 {
-        stream.write_all(&bad).expect("sent");
+        stream.write_all(&invalid).expect("sent");
         let mut errors = vec![0; 100 * COMMAND_ERROR.len()];
         stream.read_exact(&mut errors).expect("errors");
         assert!(errors == COMMAND_ERROR.repeat(100).as_bytes());
     }
-    let socket = server.datagrams();
+    let socket = server.udp_client();
     for _ in 0..1000 {
         socket.send(CONTROL).expect("sent");
     }
@@ -107,7 +108,7 @@ fn t18_a_flood_of_bad_lines_is_counted_and_not_logged() {
     let log = log_of(server);
     record(
         "T18",
-        &format!("lines of the log for {LINES} bad lines"),
+        &format!("log lines for {LINES} invalid lines"),
         log.lines().count(),
     );
     assert!(log.lines().count() <= 20, "{log}");

@@ -1,7 +1,7 @@
-//! The threats of the [table](README.md) against `chime-server` on loopback.
+//! Tests of the [threat table](README.md) against `chime-server` on loopback.
 //!
-//! A test is named for its row, and writes down what it measures. The command `table` beside this file
-//! runs the tests of all rows and writes the table. No time that is measured decides a test.
+//! The prefix of a test's name is its row. Tests record the figures that they measure. The command `table`
+//! beside this file runs the tests of all rows and writes the table. No test fails because of a measured time.
 
 #[path = "../process/activated.rs"]
 mod activated;
@@ -22,10 +22,10 @@ mod logs;
 mod probes;
 #[path = "../process/mod.rs"]
 mod process;
+mod shutdown;
 mod signals;
+mod sigstop;
 mod slow_readers;
-mod stop;
-mod stopped;
 mod streams;
 
 use std::fs;
@@ -36,35 +36,36 @@ use std::time::{Duration, Instant};
 
 use figures::record;
 use process::{
-    FLAGS, PATIENCE, Server, command, read_line, rest_of, wait_until, write_until_stopped,
+    FLAGS, ServerProcess, TIMEOUT, command, read_line, read_to_eof, wait_until, write_until_blocked,
 };
 
 const WELCOME: &str = "Welcome to the server\n";
 const FULL: &str = "The server is full, please try again later\n";
 const COMMAND_ERROR: &str = "You entered an invalid command\n";
 
-/// The flag for the pages that show what a server has counted.
+/// Flags for the admin endpoints on a free port.
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
-/// How many connections are open, and how others have ended.
+/// Metrics of open and closed connections.
 const OPEN: &str = "chime_connections_open";
 const IDLE: &str = "chime_connections_total{outcome=\"idle\"}";
 const SLOW_LINE: &str = "chime_connections_total{outcome=\"slow_line\"}";
 const SLOW_READER: &str = "chime_connections_total{outcome=\"slow_reader\"}";
 
-/// What has become of datagrams.
+/// Metrics of datagrams.
 const ANSWERED: &str = "chime_datagrams_total{result=\"answered\"}";
 const UNSENT: &str = "chime_datagrams_total{result=\"unsent\"}";
 const IGNORED: &str = "chime_datagrams_total{result=\"ignored\"}";
 const LIMITED: &str = "chime_datagrams_total{result=\"limited\"}";
 
-/// Starts a server with these flags and the pages that show what it has counted.
-fn start(flags: &[&str]) -> Server {
-    Server::start(&[&ADMIN, flags].concat())
+/// Starts a server with these flags and the admin endpoints.
+fn start(flags: &[&str]) -> ServerProcess {
+    ServerProcess::start(&[&ADMIN, flags].concat())
 }
 
-/// Lowers the limit of open files of a server that runs: one that knows its limit never reaches it.
-fn limit_descriptors(server: &Server, limit: u32) {
+/// Lowers the limit of open files of a running server. At startup it would reduce its connection limit
+/// accordingly.
+fn limit_descriptors(server: &ServerProcess, limit: u32) {
     let status = Command::new("prlimit")
         .args(["--pid", &server.child.id().to_string()])
         .arg(format!("--nofile={limit}:{limit}"))
@@ -72,11 +73,11 @@ fn limit_descriptors(server: &Server, limit: u32) {
     assert!(status.expect("prlimit(1) of util-linux").success());
 }
 
-/// The value of a metric of a server that was started with [`ADMIN`].
-fn metric(server: &Server, name: &str) -> u64 {
+/// Returns the value of a metric of a server with the admin endpoints.
+fn metric(server: &ServerProcess, name: &str) -> u64 {
     let address = server.admin.expect("an admin address");
     let mut stream = TcpStream::connect(address).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("set");
     let request = b"GET /metrics HTTP/1.1\r\nHost: chime\r\n\r\n";
     stream.write_all(request).expect("sent");
     let mut page = String::new();
@@ -86,19 +87,19 @@ fn metric(server: &Server, name: &str) -> u64 {
 }
 
 /// Waits until a metric has this value.
-fn wait_for(server: &Server, name: &str, value: u64) {
+fn wait_for_metric(server: &ServerProcess, name: &str, value: u64) {
     wait_until(&format!("{name} is {value}"), || {
         metric(server, name) == value
     });
 }
 
-/// That the server still serves.
-fn assert_serves(server: &Server) {
-    assert_eq!(server.converse("12345\n"), format!("{WELCOME}15\n"));
+/// Asserts that the server accepts a connection and replies.
+fn assert_serves(server: &ServerProcess) {
+    assert_eq!(server.replies_to("12345\n"), format!("{WELCOME}15\n"));
 }
 
-/// Asks once over a connection whose welcome has been read; returns how long the reply took.
-fn ask(stream: &mut TcpStream) -> Duration {
+/// Sends a request over a connection whose welcome has been read. Returns the latency of the reply.
+fn round_trip(stream: &mut TcpStream) -> Duration {
     let start = Instant::now();
     stream.write_all(b"12345\n").expect("sent");
     assert_eq!(read_line(stream), "15\n");
@@ -106,14 +107,14 @@ fn ask(stream: &mut TcpStream) -> Duration {
 }
 
 /// Connects, and reads the welcome.
-fn welcomed(server: &Server) -> TcpStream {
+fn connect_and_read_welcome(server: &ServerProcess) -> TcpStream {
     let stream = server.connect();
     assert_eq!(read_line(&stream), WELCOME);
     stream
 }
 
-/// The most memory that the process ever had, in kB.
-fn peak_memory_kb(server: &Server) -> u64 {
+/// Returns the peak resident memory of the process (VmHWM), in kB.
+fn peak_memory_kb(server: &ServerProcess) -> u64 {
     let path = format!("/proc/{}/status", server.child.id());
     let status = fs::read_to_string(path).expect("a process");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,17 +1,17 @@
-//! T16: which signals stop a server, and which of them force it.
+//! T16: the signals that begin a graceful shutdown.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::{FLAGS, Server, assert_serves, command, start, welcomed};
+use crate::{FLAGS, ServerProcess, assert_serves, command, connect_and_read_welcome, start};
 
 #[test]
-fn t16_each_signal_to_stop_drains() {
+fn t16_each_shutdown_signal_drains() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let server = start(&["--drain-delay", "300ms"]);
-        let client = welcomed(&server);
+        let client = connect_and_read_welcome(&server);
         let start = Instant::now();
         server.signal(signal);
         let (status, log) = server.wait();
@@ -22,12 +22,12 @@ fn t16_each_signal_to_stop_drains() {
 }
 
 #[test]
-fn t16_two_signals_at_once_are_one_stop() {
+fn t16_two_simultaneous_signals_are_one_shutdown() {
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     for (first, second) in [(0, 1), (0, 2), (1, 2)] {
         let server = start(&["--drain-delay", "300ms"]);
         let start = Instant::now();
-        // While it is stopped, both become pending; it gets them at the same instant.
+        // While the process is stopped both signals become pending; SIGCONT delivers them together.
         server.signal(Signal::SIGSTOP);
         server.signal(signals[first]);
         server.signal(signals[second]);
@@ -39,7 +39,7 @@ fn t16_two_signals_at_once_are_one_stop() {
 }
 
 #[test]
-fn t16_a_hangup_that_was_ignored_from_the_start_on_stays_ignored() {
+fn t16_a_sighup_ignored_at_startup_stays_ignored() {
     let mut nohup = Command::new("sh");
     nohup
         .args(["-c", r#"trap "" HUP; exec "$0" "$@""#])
@@ -47,7 +47,7 @@ fn t16_a_hangup_that_was_ignored_from_the_start_on_stays_ignored() {
         .args(FLAGS)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let server = Server::spawn(&mut nohup, 2);
+    let server = ServerProcess::spawn(&mut nohup, 2);
     server.signal(Signal::SIGHUP);
     assert_serves(&server);
     server.signal(Signal::SIGTERM);
@@ -55,7 +55,7 @@ fn t16_a_hangup_that_was_ignored_from_the_start_on_stays_ignored() {
     assert_eq!(status.code(), Some(0));
     assert_eq!(log.matches("stopping: ").count(), 1, "{log}");
 
-    let server = Server::spawn(&mut command(&FLAGS), 2);
+    let server = ServerProcess::spawn(&mut command(&FLAGS), 2);
     server.signal(Signal::SIGHUP);
     assert_eq!(server.wait().0.code(), Some(0));
 }

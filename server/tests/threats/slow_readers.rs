@@ -8,31 +8,31 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::load::{CLIENTS, WORKERS, can_open, turn};
+use crate::load::{CLIENTS, WORKERS, can_open, lock_load_tests};
 use crate::process::waiting::wait_within;
 use crate::{
-    OPEN, PATIENCE, SLOW_READER, Server, WELCOME, assert_serves, metric, peak_memory_kb, record,
-    seconds, start, wait_for,
+    OPEN, SLOW_READER, ServerProcess, TIMEOUT, WELCOME, assert_serves, metric, peak_memory_kb,
+    record, seconds, start, wait_for_metric,
 };
 
-/// A connection whose kernel holds little of what is not read.
-pub(crate) fn narrow(server: SocketAddr) -> TcpStream {
+/// Connects with a small receive buffer.
+pub(crate) fn connect_with_small_buffer(server: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("set");
     socket.connect(&server.into()).expect("a connection");
-    socket.set_read_timeout(Some(PATIENCE)).expect("set");
-    socket.set_write_timeout(Some(PATIENCE)).expect("set");
+    socket.set_read_timeout(Some(TIMEOUT)).expect("set");
+    socket.set_write_timeout(Some(TIMEOUT)).expect("set");
     socket.into()
 }
 
-/// The welcome, and what the server replies to this many requests for help.
-pub(crate) fn replies_to_help(server: &Server, requests: usize) -> String {
-    let reply = server.converse("help\n");
+/// Returns the welcome and the replies to this number of `help` requests.
+pub(crate) fn replies_to_help(server: &ServerProcess, requests: usize) -> String {
+    let reply = server.replies_to("help\n");
     let reply = reply.strip_prefix(WELCOME).expect("a welcome first");
     format!("{WELCOME}{}", reply.repeat(requests))
 }
 
-/// The kernel's memory for the buffers of all TCP sockets of this machine, in KiB.
+/// Returns the kernel memory of the buffers of all TCP sockets of this machine, in KiB.
 fn tcp_memory_kb() -> u64 {
     let sockets = fs::read_to_string("/proc/net/sockstat").expect("statistics");
     let line = sockets.lines().find(|line| line.starts_with("TCP:"));
@@ -49,23 +49,23 @@ fn tcp_memory_kb() -> u64 {
     4 * pages
 }
 
-/// Clients that send these requests and read nothing, until the server has closed all of them. Returns
-/// how long the first and the last of them were connected, and the bytes sent to each.
-fn hoard(clients: usize, workers: &str, requests: &[u8]) -> (Duration, Duration, u64) {
+/// Runs clients that send these requests and never read, until the server has closed all of them. Returns
+/// how long the first of them was connected, and the bytes sent to each.
+fn run_non_readers(clients: usize, workers: &str, requests: &[u8]) -> (Duration, u64) {
     let server = start(&["--workers", workers, "--write-timeout", "1s"]);
     let before = peak_memory_kb(&server);
     let start = Instant::now();
     let connect = |_| {
-        let client = narrow(server.tcp[0]);
+        let client = connect_with_small_buffer(server.tcp[0]);
         client.set_nonblocking(true).expect("set");
         (client, 0)
     };
-    let mut hoarders: Vec<(TcpStream, usize)> = (0..clients).map(connect).collect();
+    let mut non_readers: Vec<(TcpStream, usize)> = (0..clients).map(connect).collect();
     let mut first = None;
-    // The minimum rate of 2,000 bytes a second grants time for what the kernels hold.
-    wait_within(PATIENCE * 3, "all are closed", || {
-        for (client, sent) in &mut hoarders {
-            // It takes no more when the server reads no more, and at the latest when it is closed.
+    // The write deadline allows for reading the kernel's buffers at 2,000 bytes a second.
+    wait_within(TIMEOUT * 3, "all clients are closed", || {
+        for (client, sent) in &mut non_readers {
+            // Writes fail when the server stops reading, and when it has closed the connection.
             while let Ok(length @ 1..) = client.write(&requests[*sent..]) {
                 *sent += length;
             }
@@ -79,26 +79,27 @@ fn hoard(clients: usize, workers: &str, requests: &[u8]) -> (Duration, Duration,
     });
     let last = start.elapsed();
     assert_serves(&server);
-    wait_for(&server, OPEN, 0);
+    wait_for_metric(&server, OPEN, 0);
     let grown = peak_memory_kb(&server) - before;
     let sent = metric(&server, "chime_sent_bytes_total") / clients as u64;
-    let who = format!("{clients} clients that read nothing, on {workers} workers");
-    record("T09", &format!("memory for {who}"), format!("{grown} kB"));
-    let what = format!("{who}: closed, at a write timeout of 1 s, after");
-    record("T09", &what, seconds(last));
-    // At most one block of unsent replies and one of unread requests each, 32 KiB both, and a quarter
-    // of that for the allocator.
+    let load = format!("{clients} clients that never read, --workers {workers}");
+    let label = format!("{load}: memory growth");
+    record("T09", &label, format!("{grown} kB"));
+    let label = format!("{load}, write timeout 1 s: all closed after");
+    record("T09", &label, seconds(last));
+    // Per connection at most a block of unsent replies and a block of unread requests, 32 KiB each, and a
+    // quarter more for the allocator.
     let bound = 4096 + 80 * clients as u64;
-    assert!(grown <= bound, "{who}: the server grew by {grown} kB");
-    (first.expect("one was closed"), last, sent)
+    assert!(grown <= bound, "{load}: the server grew by {grown} kB");
+    (first.expect("one was closed"), sent)
 }
 
 #[test]
-fn t09_clients_that_never_read_cost_little_memory_and_are_closed() {
-    let _turn = turn();
-    // The replies to as much of `day` would fit into the buffers of the system.
+fn t09_clients_that_never_read_use_bounded_memory_and_are_closed() {
+    let _lock = lock_load_tests();
+    // `help` has long replies: those to `day` would fit into the kernel's buffers.
     let requests = &b"help\n".repeat(1 << 18);
-    // Side by side, since nearly all of the time is that of the deadline.
+    // In parallel, as nearly all of the time is spent waiting for the deadline.
     thread::scope(|scope| {
         for clients in CLIENTS
             .into_iter()
@@ -106,11 +107,11 @@ fn t09_clients_that_never_read_cost_little_memory_and_are_closed() {
         {
             for workers in WORKERS {
                 scope.spawn(move || {
-                    let (first, _, sent) = hoard(clients, workers, requests);
+                    let (first, sent) = run_non_readers(clients, workers, requests);
                     assert!(first >= Duration::from_secs(1), "closed after {first:?}");
                     assert!(
                         sent < 1 << 20,
-                        "{sent} bytes went to a client that reads nothing"
+                        "{sent} bytes sent to a client that never reads"
                     );
                 });
             }
@@ -120,7 +121,7 @@ fn t09_clients_that_never_read_cost_little_memory_and_are_closed() {
 
 const READERS: usize = 50;
 
-/// Reads 200 bytes of each connection ten times a second for this long.
+/// Reads 200 bytes from each connection ten times a second, for this duration. Adds to `read`.
 fn read_steadily(clients: &mut [TcpStream], read: &mut usize, time: Duration) {
     let start = Instant::now();
     let mut rounds = 0;
@@ -135,16 +136,16 @@ fn read_steadily(clients: &mut [TcpStream], read: &mut usize, time: Duration) {
 }
 
 #[test]
-fn t28_a_steady_reader_is_not_cut() {
+fn t28_a_steady_slow_reader_is_not_cut() {
     const REQUESTS: usize = 12_000;
     const TIME: Duration = Duration::from_secs(20);
-    let _turn = turn();
-    let read_on = |workers| {
+    let _lock = lock_load_tests();
+    let run = |workers| {
         let server = start(&["--workers", workers, "--write-timeout", "2s"]);
         let replies = replies_to_help(&server, REQUESTS);
-        let wide = (0..READERS).map(|_| server.connect());
-        let narrow = (0..READERS).map(|_| narrow(server.tcp[0]));
-        let mut clients: Vec<_> = wide.chain(narrow).collect();
+        let large_buffers = (0..READERS).map(|_| server.connect());
+        let small_buffers = (0..READERS).map(|_| connect_with_small_buffer(server.tcp[0]));
+        let mut clients: Vec<_> = large_buffers.chain(small_buffers).collect();
         for client in &mut clients {
             client.write_all(&b"help\n".repeat(REQUESTS)).expect("sent");
             client.shutdown(Shutdown::Write).expect("half-closed");
@@ -156,29 +157,27 @@ fn t28_a_steady_reader_is_not_cut() {
         let memory = tcp_memory_kb();
         for mut client in clients {
             let mut rest = String::new();
-            client
-                .read_to_string(&mut rest)
-                .expect("an end, not a reset");
+            client.read_to_string(&mut rest).expect("EOF, not a reset");
             assert!(rest == replies[read..], "a reply is lost");
         }
         memory
     };
     let before = tcp_memory_kb();
     let memory = thread::scope(|scope| {
-        let threads = WORKERS.map(|workers| scope.spawn(move || read_on(workers)));
+        let threads = WORKERS.map(|workers| scope.spawn(move || run(workers)));
         let memory = threads.map(|thread| thread.join().expect("no panic"));
-        memory.into_iter().max().expect("there are two")
+        memory.into_iter().max().expect("two numbers of workers")
     });
     let count = 2 * WORKERS.len() * READERS;
-    let what = format!(
-        "readers of 2 kB/s cut in {} at a write timeout of 2 s, of {count}",
+    let label = format!(
+        "{count} readers of 2 kB/s, write timeout 2 s: closed in {}",
         seconds(TIME)
     );
-    record("T28", &what, 0);
-    let what = format!("memory of the kernel for {count} slow readers");
+    record("T28", &label, 0);
+    let label = format!("{count} slow readers: kernel memory");
     record(
         "T28",
-        &what,
+        &label,
         format!("{} KiB", memory.saturating_sub(before)),
     );
 }

@@ -1,13 +1,13 @@
-//! What is counted of each kind of client.
+//! Counters per kind of client.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that many threads add to.
+/// A counter shared by threads.
 #[derive(Default)]
-pub(crate) struct Count(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
@@ -17,24 +17,24 @@ impl Count {
     }
 }
 
-/// What is counted of one kind of client.
+/// The counters of one kind of client.
 #[derive(Default)]
-pub(crate) struct Figures {
-    pub(crate) connections: Count,
-    pub(crate) requests: Count,
-    /// Connections that clients broke, or that the server closed on bad ones.
-    pub(crate) faults: Count,
-    /// Answers that were not what they should be.
-    pub(crate) wrong: Count,
-    /// Answers that did not come.
-    pub(crate) lost: Count,
+pub(crate) struct Counters {
+    pub(crate) connections: Counter,
+    pub(crate) requests: Counter,
+    /// Connections that a client reset, or that the server closed because of a hostile client.
+    pub(crate) faults: Counter,
+    /// Unexpected replies.
+    pub(crate) wrong: Counter,
+    /// Missing replies.
+    pub(crate) lost: Counter,
 }
 
-impl Figures {
+impl Counters {
     pub(crate) const HEADINGS: &'static str =
         " connections    requests      faults   wrong    lost";
 
-    pub(crate) fn plus(self, other: &Figures) -> Figures {
+    pub(crate) fn plus(self, other: &Counters) -> Counters {
         self.connections.add(other.connections.get());
         self.requests.add(other.requests.get());
         self.faults.add(other.faults.get());
@@ -44,7 +44,7 @@ impl Figures {
     }
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

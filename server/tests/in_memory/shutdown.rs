@@ -1,4 +1,4 @@
-//! What a stop waits for, and what it does not.
+//! Graceful shutdown: what it waits for, and what does not delay it.
 
 use std::io;
 use std::pin::Pin;
@@ -12,62 +12,62 @@ use tokio::io::{
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep};
 
-use crate::sockets::{PEER, Server, WELCOME, rest_of};
+use crate::sockets::{InMemoryServer, PEER, WELCOME, read_to_eof};
 use crate::{QUIET, options, options_for, run};
 
-fn failure() -> io::Error {
+fn io_error() -> io::Error {
     io::Error::other("too many open files")
 }
 
 #[test]
-fn t16_a_stop_cuts_the_pause_after_a_failed_accept_short() {
+fn t16_shutdown_interrupts_the_pause_after_a_failed_accept() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         server
             .backlog
-            .send(Err(failure()))
+            .send(Err(io_error()))
             .expect("the server accepts");
         sleep(Duration::from_millis(1)).await;
         let mut client = server.connect();
         client.write_all(b"12\n").await.expect("sent");
         let start = Instant::now();
         server.stop.cancel();
-        assert_eq!(rest_of(&mut client).await, format!("{WELCOME}3\n"));
+        assert_eq!(read_to_eof(&mut client).await, format!("{WELCOME}3\n"));
         drop(client);
-        let snapshot = server.ended().await;
+        let snapshot = server.join().await;
         assert_eq!(snapshot[Counter::AcceptFailed], 1);
         assert!(start.elapsed() <= QUIET * 3, "{:?}", start.elapsed());
     });
 }
 
 #[test]
-fn t16_an_accept_that_fails_during_the_drain_is_tried_again() {
+fn t16_a_failed_accept_during_the_drain_is_retried() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         yield_now().await;
         server.stop.cancel();
         for _ in 0..3 {
             server
                 .backlog
-                .send(Err(failure()))
+                .send(Err(io_error()))
                 .expect("the server accepts");
         }
         let mut client = server.connect();
         client.write_all(b"12\n").await.expect("sent");
-        assert_eq!(rest_of(&mut client).await, format!("{WELCOME}3\n"));
+        assert_eq!(read_to_eof(&mut client).await, format!("{WELCOME}3\n"));
         drop(client);
-        assert_eq!(server.ended().await[Counter::AcceptFailed], 3);
+        assert_eq!(server.join().await[Counter::AcceptFailed], 3);
     });
 }
 
 #[test]
-fn t16_accepts_that_keep_failing_end_at_the_drain_timeout() {
+fn t16_retries_of_failing_accepts_end_at_the_drain_timeout() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         for _ in 0..100_000 {
             server
                 .backlog
-                .send(Err(failure()))
+                .send(Err(io_error()))
                 .expect("the server accepts");
         }
         let start = Instant::now();
@@ -77,51 +77,51 @@ fn t16_accepts_that_keep_failing_end_at_the_drain_timeout() {
 }
 
 #[test]
-fn t16_a_flood_of_connects_does_not_put_a_stop_off() {
+fn t16_the_backlog_drain_is_bounded_during_a_connect_flood() {
     run(async {
         const BACKLOG: u64 = 4096;
-        let server = Server::start(options_for(10_000));
+        let server = InMemoryServer::start(options_for(10_000));
         let clients: Vec<_> = (0..BACKLOG + 100).map(|_| server.connect()).collect();
         server.stop.cancel();
         drop(clients);
-        let snapshot = server.ended().await;
+        let snapshot = server.join().await;
         assert_eq!(snapshot[Counter::ConnectionServed], BACKLOG);
     });
 }
 
 #[test]
-fn t16_a_stop_cuts_the_pause_after_a_failed_receive_short() {
+fn t16_shutdown_interrupts_the_pause_after_a_failed_receive() {
     run(async {
-        let mut server = Server::start(options());
+        let mut server = InMemoryServer::start(options());
         server
             .requests
-            .send(Err(failure()))
+            .send(Err(io_error()))
             .expect("the server receives");
         sleep(Duration::from_millis(1)).await;
-        server.ask(b"day", PEER);
+        server.send_datagram(b"day", PEER);
         let start = Instant::now();
         server.stop.cancel();
         assert_eq!(
             server.replies.recv().await.as_deref(),
             Some(&b"Saturday"[..])
         );
-        server.ended().await;
+        server.join().await;
         assert!(start.elapsed() <= QUIET * 3, "{:?}", start.elapsed());
     });
 }
 
 #[test]
-fn t16_a_flood_of_datagrams_does_not_put_a_stop_off() {
+fn t16_the_datagram_drain_is_bounded_during_a_flood() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         for _ in 0..100 {
-            server.ask(b"day", PEER);
+            server.send_datagram(b"day", PEER);
         }
         let snapshot = server.stop().await;
         assert_eq!(
             snapshot[Counter::DatagramAnswered],
             64,
-            "each is a batch here"
+            "each datagram is a batch in memory"
         );
     });
 }
@@ -129,7 +129,7 @@ fn t16_a_flood_of_datagrams_does_not_put_a_stop_off() {
 #[test]
 fn t16_an_idle_client_is_closed_after_the_quiet_period() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         let mut client = server.connect();
         client
             .read_exact(&mut [0; WELCOME.len()])
@@ -137,15 +137,15 @@ fn t16_an_idle_client_is_closed_after_the_quiet_period() {
             .expect("a welcome");
         let start = Instant::now();
         server.stop.cancel();
-        assert_eq!(rest_of(&mut client).await, "");
+        assert_eq!(read_to_eof(&mut client).await, "");
         assert_eq!(start.elapsed(), QUIET);
     });
 }
 
 #[test]
-fn t16_input_that_is_reported_late_is_answered() {
+fn t16_input_reported_within_the_quiet_period_is_answered() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         let mut client = server.connect();
         client
             .read_exact(&mut [0; WELCOME.len()])
@@ -154,14 +154,14 @@ fn t16_input_that_is_reported_late_is_answered() {
         server.stop.cancel();
         sleep(QUIET - Duration::from_millis(1)).await;
         client.write_all(b"12\n34\n").await.expect("sent");
-        assert_eq!(rest_of(&mut client).await, "3\n7\n");
+        assert_eq!(read_to_eof(&mut client).await, "3\n7\n");
     });
 }
 
-/// A stream of which each read returns one byte.
-struct Bytewise(DuplexStream);
+/// A stream that returns one byte per read.
+struct OneBytePerRead(DuplexStream);
 
-impl AsyncRead for Bytewise {
+impl AsyncRead for OneBytePerRead {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -175,7 +175,7 @@ impl AsyncRead for Bytewise {
     }
 }
 
-impl AsyncWrite for Bytewise {
+impl AsyncWrite for OneBytePerRead {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -194,26 +194,26 @@ impl AsyncWrite for Bytewise {
 }
 
 #[test]
-fn t16_a_read_that_is_pending_for_want_of_budget_does_not_end_the_drain() {
+fn t16_a_read_pending_on_the_task_budget_does_not_end_the_drain() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         let (mut client, stream) = duplex(1024);
-        server.accept(Bytewise(stream), PEER);
+        server.accept(OneBytePerRead(stream), PEER);
         let requests = "day\n".repeat(250);
         client.write_all(requests.as_bytes()).await.expect("sent");
-        // The client does not read, so the drain begins with input that is left unread.
+        // The client does not read, so the drain begins with unread input.
         server.stop.cancel();
         sleep(QUIET * 2).await;
-        // To read the rest takes more reads than tokio grants a task at a time.
+        // The rest takes more reads than tokio's budget of one poll.
         let replies = "Saturday\n".repeat(250);
-        assert!(rest_of(&mut client).await == format!("{WELCOME}{replies}"));
+        assert!(read_to_eof(&mut client).await == format!("{WELCOME}{replies}"));
     });
 }
 
 #[test]
-fn t16_a_flood_of_requests_is_cut_at_the_drain_timeout_and_counted() {
+fn t16_a_request_flood_is_cut_at_the_drain_timeout_and_counted() {
     run(async {
-        let server = Server::start(options());
+        let server = InMemoryServer::start(options());
         let (client, stream) = duplex(1024);
         server.accept(stream, PEER);
         let (mut reader, mut writer) = tokio::io::split(client);
@@ -221,7 +221,7 @@ fn t16_a_flood_of_requests_is_cut_at_the_drain_timeout_and_counted() {
         let receiver = spawn_local(async move {
             let mut buffer = [0; 256];
             loop {
-                // So that time goes on.
+                // Lets virtual time advance.
                 sleep(Duration::from_millis(1)).await;
                 match reader.read(&mut buffer).await {
                     Ok(0) | Err(_) => break,
@@ -240,20 +240,20 @@ fn t16_a_flood_of_requests_is_cut_at_the_drain_timeout_and_counted() {
 }
 
 #[test]
-fn t21_a_header_that_has_not_arrived_does_not_put_a_stop_off() {
+fn t21_an_incomplete_header_does_not_delay_shutdown() {
     run(async {
         let config = ListenerConfig {
             proxies: Some(["127.0.0.0/8".parse().expect("a network")].into()),
             ..ListenerConfig::default()
         };
-        let server = Server::with_config(config, options());
+        let server = InMemoryServer::with_config(config, options());
         let mut client = server.connect();
         client.write_all(b"PROXY TCP4").await.expect("sent");
         yield_now().await;
         let start = Instant::now();
         server.stop.cancel();
-        assert_eq!(rest_of(&mut client).await, "");
-        let snapshot = server.ended().await;
+        assert_eq!(read_to_eof(&mut client).await, "");
+        let snapshot = server.join().await;
         assert_eq!(snapshot[Counter::HeaderRejected], 1);
         assert!(start.elapsed() <= QUIET * 2, "{:?}", start.elapsed());
     });
