@@ -4,10 +4,10 @@ use std::ops::{AddAssign, Index};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chime_protocol::{Command, RequestCounts};
-use strum::EnumCount;
+use strum::{EnumCount, VariantArray};
 
 /// Something that a server counts beside requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantArray)]
 pub enum Counter {
     /// A connection was welcomed.
     ConnectionServed,
@@ -47,6 +47,33 @@ pub enum Counter {
     DatagramIgnored,
     /// A datagram was over the rate of its network.
     DatagramLimited,
+}
+
+impl Counter {
+    /// Whether it counts conversations that are over. Each conversation is counted by one of these.
+    fn is_conversation_end(self) -> bool {
+        match self {
+            Counter::ConversationEnded
+            | Counter::ConversationIdle
+            | Counter::LineTooSlow
+            | Counter::ReaderTooSlow
+            | Counter::ConversationFailed
+            | Counter::ConversationCut
+            | Counter::ConversationPanicked => true,
+            Counter::ConnectionServed
+            | Counter::ConnectionRefused
+            | Counter::AddressRefused
+            | Counter::NetworkDenied
+            | Counter::HeaderRejected
+            | Counter::AcceptFailed
+            | Counter::ByteReceived
+            | Counter::ByteSent
+            | Counter::DatagramAnswered
+            | Counter::DatagramUnsent
+            | Counter::DatagramIgnored
+            | Counter::DatagramLimited => false,
+        }
+    }
 }
 
 /// The counters of one worker, which others may read while it counts.
@@ -112,8 +139,10 @@ pub struct CounterSnapshot {
 impl CounterSnapshot {
     /// Conversations that are over, however they ended.
     pub fn conversations_over(&self) -> u64 {
-        let ends = Counter::ConversationEnded as usize..=Counter::ConversationPanicked as usize;
-        self.counters[ends].iter().sum()
+        let ends = Counter::VARIANTS
+            .iter()
+            .filter(|counter| counter.is_conversation_end());
+        ends.map(|end| self[*end]).sum()
     }
 }
 
