@@ -33,10 +33,12 @@ impl Configuration {
     fn read(command: &Command, arguments: Vec<OsString>) -> Result<Configuration, clap::Error> {
         let given = command.clone().try_get_matches_from(&arguments);
         let given = given.map_err(|error| name_variable(error, command, &arguments))?;
-        let file = match Flags::from_arg_matches(&given)?.config {
-            Some(path) => File::read(&path, command)
+        let flags = Flags::from_arg_matches(&given)?;
+        let file = match flags.config {
+            // Completions depend on no file, so a wrong one must not keep them from being printed.
+            Some(path) if flags.completions.is_none() => File::read(&path, command)
                 .map_err(|error| wrong(ErrorKind::ValueValidation, &error))?,
-            None => File::default(),
+            _ => File::default(),
         };
         let is_given = |id: &str| {
             let source = given.value_source(id);

@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::listener::Listener;
 
-/// Flags that are no settings.
-const NO_SETTINGS: [&str; 2] = ["config", "check-config"];
+/// Flags that are not keys of the file.
+const COMMAND_LINE_ONLY: [&str; 3] = ["config", "check-config", "completions"];
 
 /// What the file says.
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ pub(crate) fn settings_of(command: &Command) -> impl Iterator<Item = (&str, &Arg
     command
         .get_arguments()
         .filter_map(|arg| Some((arg.get_long()?, arg)))
-        .filter(|(name, _)| !NO_SETTINGS.contains(name))
+        .filter(|(name, _)| !COMMAND_LINE_ONLY.contains(name))
 }
 
 /// Where something is wrong, and what.

@@ -13,6 +13,7 @@ use chime_protocol::{Framing, Service};
 use chime_server::canonical;
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Command, CommandFactory, Parser, ValueEnum};
+use clap_complete::Shell;
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
@@ -148,6 +149,11 @@ pub(crate) struct Flags {
     /// Print the settings in force, as a file for --config, and exit
     #[arg(long, help_heading = CONFIGURATION)]
     pub(crate) check_config: bool,
+
+    /// Print the completion script for this shell, and exit
+    #[arg(long, value_name = "SHELL", help_heading = CONFIGURATION)]
+    #[arg(value_parser = named::<Shell, _>(SHELLS, |name| name))]
+    pub(crate) completions: Option<Shell>,
 }
 
 impl Flags {
@@ -217,10 +223,13 @@ fn count<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, String> {
 /// The names of log levels. [`LevelFilter`] reads numbers and the empty string too.
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
+/// The shells with completions.
+const SHELLS: &[&str] = &["bash", "zsh", "fish"];
+
 /// Reads the name of one of these.
 fn named<T, N>(all: &'static [N], name: fn(N) -> &'static str) -> impl TypedValueParser<Value = T>
 where
-    T: FromStr<Err: Error + Send + Sync> + Clone + Send + Sync + 'static,
+    T: FromStr<Err: Into<Box<dyn Error + Send + Sync>>> + Clone + Send + Sync + 'static,
     N: Copy,
 {
     PossibleValuesParser::new(all.iter().map(|one| name(*one))).try_map(|name| name.parse())

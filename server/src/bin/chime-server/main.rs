@@ -3,13 +3,12 @@
 mod activation;
 mod admin;
 mod clock;
+mod completions;
 mod configuration;
 mod control;
 mod descriptors;
 mod file;
 mod flags;
-#[cfg(test)]
-mod generated;
 mod listener;
 mod logs;
 mod metrics;
@@ -38,7 +37,10 @@ fn main() -> ExitCode {
     let configuration = Configuration::of_process();
     let flags = &configuration.flags;
     logs::start(flags.log, flags.log_format);
-    let result = if flags.check_config {
+    let result = if let Some(shell) = flags.completions {
+        let printed = io::stdout().write_all(&completions::script(shell));
+        printed.map_err(|error| format!("cannot print the completions: {error}").into())
+    } else if flags.check_config {
         let text = configuration.to_toml().map_err(io::Error::other);
         let printed = text.and_then(|text| io::stdout().write_all(text.as_bytes()));
         printed.map_err(|error| format!("cannot print the settings: {error}").into())
