@@ -40,7 +40,7 @@ fn a_failure_is_json_too_if_the_log_is() {
     let record: Value = serde_json::from_slice(&output.stderr).expect("one record");
     assert_eq!(record["level"], "ERROR");
     let message = record["message"].as_str().expect("text");
-    assert!(message.starts_with("cannot listen on tcp "), "{message}");
+    assert!(message.starts_with("cannot bind tcp "), "{message}");
 }
 
 #[test]
