@@ -95,8 +95,8 @@ fn what_is_inherited_but_can_not_be_served_is_named() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(
             String::from_utf8_lossy(&output.stdout),
-            "chime-server: the inherited file descriptor 4 is neither a TCP listener \
-             nor a UDP socket\n"
+            "chime-server: cannot serve inherited file descriptor 4: \
+             neither a TCP listener nor a UDP socket\n"
         );
     }
 }

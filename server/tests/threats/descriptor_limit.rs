@@ -86,7 +86,7 @@ fn t13_workers_that_cannot_have_their_descriptors_are_an_error_before_anything_i
         assert_eq!(String::from_utf8_lossy(&output.stdout), "");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         let expected = format!(
-            "chime-server: cannot start {workers} workers: the limit of open files is {limit} (ulimit -n); "
+            "chime-server: cannot start {workers} workers: the limit on open files is {limit}, "
         );
         assert!(error.starts_with(&expected), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");

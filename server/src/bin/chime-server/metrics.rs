@@ -1,4 +1,4 @@
-//! What `/metrics` shows, in the text format of Prometheus.
+//! The page `/metrics`, in the text format of Prometheus.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use strum::VariantArray;
 
 use crate::logs;
 
-/// Name, kind and help of each metric.
+/// The name, type and help text of each metric.
 #[rustfmt::skip]
 const METRICS: [[&str; 3]; 10] = [
     ["chime_connections_total", "counter", "Connections that were welcomed and have ended, by how."],
@@ -49,7 +49,7 @@ fn sample(counter: Counter) -> Option<&'static str> {
     })
 }
 
-/// Returns the metrics of a server that has counted this.
+/// Returns the page for these counters.
 pub(crate) fn exposition(snapshot: &CounterSnapshot) -> String {
     let counters = Counter::VARIANTS
         .iter()
@@ -63,7 +63,7 @@ pub(crate) fn exposition(snapshot: &CounterSnapshot) -> String {
         ("invalid", snapshot.requests.invalid),
     ];
     let request = |(name, count)| (format!("chime_requests_total{{command=\"{name}\"}}"), count);
-    // The workers count on while they are read: one may have ended that was not yet seen to begin.
+    // Workers keep counting during the snapshot, so an end may be seen without its beginning.
     let open = snapshot[Counter::ConnectionServed].saturating_sub(snapshot.conversations_over());
     let version = env!("CARGO_PKG_VERSION");
     let mut samples: Vec<_> = counters.collect();
@@ -76,10 +76,10 @@ pub(crate) fn exposition(snapshot: &CounterSnapshot) -> String {
     let mut text = String::new();
     for [name, kind, help] in METRICS {
         writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}")
-            .expect("a string takes all text");
+            .expect("writing to a string succeeds");
         for (sample, value) in &samples {
             if sample.split('{').next() == Some(name) {
-                writeln!(text, "{sample} {value}").expect("a string takes all text");
+                writeln!(text, "{sample} {value}").expect("writing to a string succeeds");
             }
         }
     }
