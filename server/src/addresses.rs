@@ -36,17 +36,15 @@ pub(crate) fn is_among(address: IpAddr, networks: &[IpNet]) -> bool {
 /// Converts a network of IPv4-mapped IPv6 addresses to IPv4. Returns any other network unchanged.
 pub fn canonical(network: IpNet) -> IpNet {
     match (network.addr().to_canonical(), network.prefix_len()) {
-        (IpAddr::V4(address), length)
-            if network.addr().is_ipv6() && length >= MAPPED_PREFIX_LENGTH =>
-        {
-            IpNet::new_assert(address.into(), length - MAPPED_PREFIX_LENGTH)
+        (IpAddr::V4(address), length) if network.addr().is_ipv6() && length >= MAPPED_PREFIX => {
+            IpNet::new_assert(address.into(), length - MAPPED_PREFIX)
         }
         _ => network,
     }
 }
 
 /// The prefix length of the IPv4-mapped addresses, `::ffff:0:0/96`.
-const MAPPED_PREFIX_LENGTH: u8 = 96;
+const MAPPED_PREFIX: u8 = 96;
 
 /// Returns the network of an address, for limits per network. The prefix has `v4` bits for IPv4 and `v6`
 /// bits for IPv6.
@@ -75,7 +73,7 @@ impl Addresses {
 
     /// Acquires a permit for one connection, released when it is dropped; `None` if the address is at its
     /// limit.
-    pub(crate) fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<Box<AddressPermit>> {
+    pub(crate) fn try_acquire(self: &Arc<Self>, address: IpAddr) -> Option<Box<AddressPermit>> {
         let address = network_of(address, 32, 64);
         let mut connections = self.lock();
         let count = connections.entry(address).or_default();
@@ -89,7 +87,7 @@ impl Addresses {
         }))
     }
 
-    /// Locks the counts. They are right even if another thread has panicked: each change is one step.
+    /// Locks the counts. A poisoned lock is harmless: each change is one step.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<IpNet, u32>> {
         self.connections
             .lock()
@@ -127,13 +125,13 @@ mod tests {
     #[test]
     fn each_address_has_its_own_connection_limit() {
         let addresses = Arc::new(Addresses::new(NonZero::new(2).expect("not zero")));
-        let first = addresses.acquire(address("127.0.0.1"));
-        let second = addresses.acquire(address("::ffff:127.0.0.1"));
+        let first = addresses.try_acquire(address("127.0.0.1"));
+        let second = addresses.try_acquire(address("::ffff:127.0.0.1"));
         assert!(first.is_some() && second.is_some());
-        assert!(addresses.acquire(address("127.0.0.1")).is_none());
-        assert!(addresses.acquire(address("127.0.0.2")).is_some());
+        assert!(addresses.try_acquire(address("127.0.0.1")).is_none());
+        assert!(addresses.try_acquire(address("127.0.0.2")).is_some());
         drop(first);
-        assert!(addresses.acquire(address("127.0.0.1")).is_some());
+        assert!(addresses.try_acquire(address("127.0.0.1")).is_some());
         drop(second);
         assert!(
             addresses.lock().is_empty(),
@@ -144,9 +142,11 @@ mod tests {
     #[test]
     fn an_ipv6_network_of_64_bits_is_one_address() {
         let addresses = Arc::new(Addresses::new(NonZero::<u32>::MIN));
-        let _permit = addresses.acquire(address("2001:db8::1")).expect("a permit");
-        assert!(addresses.acquire(address("2001:db8::2")).is_none());
-        assert!(addresses.acquire(address("2001:db8:0:1::2")).is_some());
+        let _permit = addresses
+            .try_acquire(address("2001:db8::1"))
+            .expect("a permit");
+        assert!(addresses.try_acquire(address("2001:db8::2")).is_none());
+        assert!(addresses.try_acquire(address("2001:db8:0:1::2")).is_some());
     }
 
     #[test]

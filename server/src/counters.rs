@@ -39,7 +39,7 @@ pub enum Counter {
     ByteReceived,
     /// A byte sent over TCP.
     ByteSent,
-    /// A datagram was answered.
+    /// The reply to a datagram was sent.
     DatagramAnswered,
     /// The reply to a datagram could not be sent.
     DatagramUnsent,
@@ -107,7 +107,7 @@ impl Counters {
         add(&self.invalid, requests.invalid);
     }
 
-    /// Returns the current values. They are read one by one, so they may be of slightly different times.
+    /// Returns the current values. Each is read by itself, so the snapshot is not atomic.
     pub fn snapshot(&self) -> CounterSnapshot {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CounterSnapshot {
@@ -121,14 +121,14 @@ impl Counters {
     }
 }
 
-/// Adds to a counter. Only the worker that owns it may call this: load and store are not one operation.
+/// Adds to a counter. Only the owning worker may call this: it is not an atomic increment.
 fn add(counter: &AtomicU64, count: u64) {
     if count > 0 {
         counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 }
 
-/// The counters of one or more workers at one time.
+/// The values of the counters of one or more workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CounterSnapshot {
     counters: [u64; Counter::COUNT],

@@ -32,7 +32,7 @@
 //!                      serve      one worker, with every socket
 //!                        ├─ Listener ─── accept ───► one task per connection: converse
 //!                        │                           read ─► Session ─► write
-//!                        └─ Datagrams ── receive ─► answer ─► send, in batches
+//!                        └─ Datagrams ── receive ─► reply ─► send, in batches
 //! ```
 //!
 //! [`serve`] takes any [`Listener`] and any [`Datagrams`], so simulations run the code that ships. The clock,

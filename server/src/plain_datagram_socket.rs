@@ -11,8 +11,8 @@ use crate::{Datagram, Datagrams};
 
 /// A UDP socket whose replies leave from an address that the system chooses.
 ///
-/// On a wildcard socket, this may differ from the request's destination, and broadcast requests are
-/// answered. So bind each address instead.
+/// On a wildcard socket, this may differ from the request's destination, and broadcast requests get
+/// replies. So bind each address instead.
 #[derive(Debug)]
 pub(crate) struct DatagramSocket(tokio::net::UdpSocket);
 

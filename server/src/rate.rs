@@ -11,17 +11,17 @@ use tokio::time::Instant;
 
 use crate::addresses::network_of;
 
-/// Entries of the hash table. It has a fixed size, so spoofed sources cannot make it grow.
+/// Slots of the set-associative hash table. It has a fixed size, so spoofed sources cannot make it grow.
 const NETWORKS_MAX: usize = 16_384;
 
-/// Associativity of the table: each network hashes to a set of this many slots. A full set evicts the entry
-/// with the oldest theoretical arrival time.
+/// The associativity: each network hashes to a set of this many slots. A full set evicts the entry with the
+/// oldest theoretical arrival time.
 const WAYS: usize = 4;
 
-/// The burst tolerance: a network may use up this much time's worth of replies at once.
+/// The burst tolerance: a network may use up the replies of this much time at once.
 const BURST: Duration = Duration::from_secs(1);
 
-/// One in this many requests over the rate is answered all the same. A victim whose address is spoofed in a
+/// One in this many requests over the rate gets a reply all the same. A victim whose address is spoofed in a
 /// flood can still use the server, as with chrony's `leak`.
 const LEAK: u32 = 4;
 
@@ -53,7 +53,7 @@ impl RateLimit {
         }
     }
 
-    /// Returns whether a request from `address` may be answered, and counts it. `clock` must be monotonic.
+    /// Returns whether a request from `address` gets a reply, and counts it. `clock` must be monotonic.
     pub(crate) fn try_acquire(&self, address: IpAddr, clock: impl FnOnce() -> Instant) -> bool {
         let network = network_of(address, 24, 56);
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +94,7 @@ mod tests {
         RateLimit::new(NonZero::new(per_second).expect("not zero"))
     }
 
-    fn answered(limit: &RateLimit, address: &str, count: u32, now: Instant) -> usize {
+    fn replies(limit: &RateLimit, address: &str, count: u32, now: Instant) -> usize {
         let address = address.parse().expect("an address");
         (0..count)
             .filter(|_| limit.try_acquire(address, || now))
@@ -104,20 +104,20 @@ mod tests {
     #[test]
     fn a_network_gets_a_burst_and_then_one_reply_in_four() {
         let (limit, now) = (limit(100), Instant::now());
-        assert_eq!(answered(&limit, "192.0.2.1", 100, now), 100);
-        assert_eq!(answered(&limit, "192.0.2.2", 400, now), 100);
-        assert_eq!(answered(&limit, "192.0.3.1", 100, now), 100);
+        assert_eq!(replies(&limit, "192.0.2.1", 100, now), 100);
+        assert_eq!(replies(&limit, "192.0.2.2", 400, now), 100);
+        assert_eq!(replies(&limit, "192.0.3.1", 100, now), 100);
         let later = now + Duration::from_millis(500);
-        assert_eq!(answered(&limit, "192.0.2.1", 50, later), 50);
-        assert_eq!(answered(&limit, "192.0.2.1", 4, later), 1);
+        assert_eq!(replies(&limit, "192.0.2.1", 50, later), 50);
+        assert_eq!(replies(&limit, "192.0.2.1", 4, later), 1);
     }
 
     #[test]
     fn an_ipv6_network_is_a_56_bit_prefix() {
         let (limit, now) = (limit(1), Instant::now());
-        assert_eq!(answered(&limit, "2001:db8::1", 1, now), 1);
-        assert_eq!(answered(&limit, "2001:db8:0:ff::1", 1, now), 0);
-        assert_eq!(answered(&limit, "2001:db8:0:100::1", 1, now), 1);
+        assert_eq!(replies(&limit, "2001:db8::1", 1, now), 1);
+        assert_eq!(replies(&limit, "2001:db8:0:ff::1", 1, now), 0);
+        assert_eq!(replies(&limit, "2001:db8:0:100::1", 1, now), 1);
     }
 
     #[test]

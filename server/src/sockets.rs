@@ -217,7 +217,7 @@ fn bind_udp(address: SocketAddr) -> io::Result<net::UdpSocket> {
     Ok(socket.into())
 }
 
-/// Rejects broadcast and multicast addresses: one request would be answered by many hosts.
+/// Rejects broadcast and multicast addresses: many hosts would reply to one request (amplification).
 fn check_unicast(address: SocketAddr) -> io::Result<()> {
     // Without SO_BROADCAST, connecting to a broadcast address of a local network fails.
     let connect = || new_socket(address, Type::DGRAM)?.connect(&address.into());

@@ -51,7 +51,7 @@ pub(crate) async fn serve<L: Listener>(
     let stop = context.stop.clone();
     let drain_timeout = context.options.drain_timeout;
     let mut acceptor = Acceptor {
-        listener: Rc::new(ListenerContext { config, context }),
+        listener_context: Rc::new(ListenerContext { config, context }),
         connections: TaskTracker::new(),
         is_failing: false,
     };
@@ -73,8 +73,9 @@ struct ListenerContext {
     context: Rc<WorkerContext>,
 }
 
+/// Accepts the connections of one listener, and tracks their tasks.
 struct Acceptor {
-    listener: Rc<ListenerContext>,
+    listener_context: Rc<ListenerContext>,
     connections: TaskTracker,
     /// Whether the last accept failed, so that a series of errors is logged once.
     is_failing: bool,
@@ -86,7 +87,7 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let context = &self.listener.context;
+        let context = &self.listener_context.context;
         match accepted {
             Ok((stream, peer)) => {
                 self.is_failing = false;
@@ -114,17 +115,18 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let listener = Rc::clone(&self.listener);
-        let proxies = listener.config.proxies.as_deref();
+        let listener_context = Rc::clone(&self.listener_context);
+        let proxies = listener_context.config.proxies.as_deref();
         if proxies.is_some_and(|proxies| !is_among(peer.ip(), proxies)) {
             return Err(Counter::HeaderRejected);
         }
-        let permit = acquire_permit(&listener.context.options).await;
+        let permit = acquire_permit(&listener_context.context.options).await;
         if proxies.is_some() {
             self.connections
-                .spawn_local(listener.serve_proxied(stream, peer, permit));
+                .spawn_local(listener_context.serve_proxied(stream, peer, permit));
         } else {
-            let mut connection = Connection::new(stream, peer, Box::default(), permit, &listener)?;
+            let mut connection =
+                Connection::new(stream, peer, Box::default(), permit, &listener_context)?;
             self.connections.spawn_local(async move {
                 let result = connection.conversation.run().await;
                 connection.end(result);
@@ -172,16 +174,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         client: SocketAddr,
         unread: Box<[u8]>,
         (mut permit, mut refusal): ConnectionPermit,
-        listener: &ListenerContext,
+        listener_context: &ListenerContext,
     ) -> Result<Connection<S>, Counter> {
-        let ListenerContext { config, context } = listener;
+        let ListenerContext { config, context } = listener_context;
         let options = &context.options;
         if !options.networks.allows(client.ip()) {
             return Err(Counter::NetworkDenied);
         }
         let mut address = None;
         if let (Some(addresses), None) = (&options.addresses, refusal) {
-            address = addresses.acquire(client.ip());
+            address = addresses.try_acquire(client.ip());
             if address.is_none() {
                 refusal = Some(Counter::AddressRefused);
                 // An address over its limit must not hold a permit to be served, not even for a short time.

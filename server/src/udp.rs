@@ -1,4 +1,4 @@
-//! Receiving and answering datagrams, over any socket.
+//! Receiving datagrams and sending replies, over any socket.
 
 use std::future::Future;
 use std::io;
@@ -70,7 +70,7 @@ pub trait Datagrams {
     fn send(&mut self, batch: &[Datagram]) -> impl Future<Output = usize>;
 }
 
-/// Answers datagrams until `stop` is cancelled, then those that the kernel received before.
+/// Replies to datagrams until `stop` is cancelled, then to those that the kernel received before.
 pub(crate) async fn serve<D: Datagrams>(mut socket: D, context: Rc<WorkerContext>) {
     let stop = &context.stop;
     let mut batch = Vec::new();
@@ -107,7 +107,7 @@ pub(crate) async fn serve<D: Datagrams>(mut socket: D, context: Rc<WorkerContext
     }
 }
 
-/// Answers a batch, with one reading of the clock, and empties it.
+/// Replies to a batch, with one reading of the clock, and empties it.
 async fn reply(socket: &mut impl Datagrams, batch: &mut Vec<Datagram>, context: &WorkerContext) {
     let counters = &context.counters;
     let now = (context.options.clock)();
