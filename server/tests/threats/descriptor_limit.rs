@@ -108,7 +108,7 @@ fn t13_workers_and_listeners_take_no_more_descriptors_than_are_reserved() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     let needed = error.split_once("they need ").expect("a need").1;
     let needed: u32 = needed
-        .split(':')
+        .split(' ')
         .next()
         .expect("a number")
         .parse()
