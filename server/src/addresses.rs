@@ -1,4 +1,4 @@
-//! Who may connect, and how often at one time.
+//! Access rules by network, and the limit on connections per address.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,54 +7,55 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 
-/// The networks that are served.
+/// The networks of the clients that are served.
 #[derive(Clone, Debug, Default)]
 pub struct Networks {
-    /// Only these are served; all of them if there is none here.
+    /// Only these are served. If it is empty, all are.
     pub allowed: Vec<IpNet>,
-    /// These are not served, even if they are allowed.
+    /// These are not served, even if allowed.
     pub denied: Vec<IpNet>,
 }
 
 impl Networks {
-    pub(crate) fn admit(&self, address: IpAddr) -> bool {
+    /// Returns whether a client with this address is served.
+    pub(crate) fn allows(&self, address: IpAddr) -> bool {
         let is_allowed = self.allowed.is_empty() || is_among(address, &self.allowed);
         is_allowed && !is_among(address, &self.denied)
     }
 }
 
-/// Whether an address is in one of these networks. Every address rule asks this.
+/// Returns whether an address is in one of these networks. Every address rule uses this.
 ///
-/// An IPv4-mapped IPv6 address, or network of such, counts as that of IPv4.
+/// IPv4-mapped IPv6 addresses and networks count as IPv4.
 pub(crate) fn is_among(address: IpAddr, networks: &[IpNet]) -> bool {
     let address = address.to_canonical();
     let mut networks = networks.iter().copied().map(canonical);
     networks.any(|network| network.contains(&address))
 }
 
-/// Returns a network of IPv4-mapped IPv6 addresses as that of IPv4, and any other as it is.
+/// Converts a network of IPv4-mapped IPv6 addresses to IPv4. Returns any other network unchanged.
 pub fn canonical(network: IpNet) -> IpNet {
     match (network.addr().to_canonical(), network.prefix_len()) {
-        (IpAddr::V4(address), length) if network.addr().is_ipv6() && length >= MAPPED => {
-            IpNet::new_assert(address.into(), length - MAPPED)
+        (IpAddr::V4(address), length) if network.addr().is_ipv6() && length >= MAPPED_PREFIX => {
+            IpNet::new_assert(address.into(), length - MAPPED_PREFIX)
         }
         _ => network,
     }
 }
 
-/// The length of the prefix that all IPv4-mapped addresses share.
-const MAPPED: u8 = 96;
+/// The prefix length of the IPv4-mapped addresses, `::ffff:0:0/96`.
+const MAPPED_PREFIX: u8 = 96;
 
-/// The network of an address, for limits that count clients by network: the prefix has `v4` bits for
-/// IPv4 and `v6` bits for IPv6.
+/// Returns the network of an address, for limits per network. The prefix has `v4` bits for IPv4 and `v6`
+/// bits for IPv6.
 pub(crate) fn network_of(address: IpAddr, v4: u8, v6: u8) -> IpNet {
     let address = address.to_canonical();
     IpNet::new_assert(address, if address.is_ipv4() { v4 } else { v6 }).trunc()
 }
 
-/// How many connections each address has.
+/// The limit on concurrent connections per address.
 ///
-/// The addresses of an IPv6 network /64 are one, since one client can have them all.
+/// An IPv6 network /64 counts as one address, since one client can have all of it.
 #[derive(Debug)]
 pub struct Addresses {
     connections_max: NonZero<u32>,
@@ -62,7 +63,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Allows each address this many connections at one time.
+    /// Allows each address this many concurrent connections.
     pub fn new(connections_max: NonZero<u32>) -> Addresses {
         Addresses {
             connections_max,
@@ -70,9 +71,9 @@ impl Addresses {
         }
     }
 
-    /// Counts one more connection until the permit is dropped; `None` if the address has as many as it
-    /// may.
-    pub(crate) fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<Box<AddressPermit>> {
+    /// Acquires a permit for one connection, released when it is dropped; `None` if the address is at its
+    /// limit.
+    pub(crate) fn try_acquire(self: &Arc<Self>, address: IpAddr) -> Option<Box<AddressPermit>> {
         let address = network_of(address, 32, 64);
         let mut connections = self.lock();
         let count = connections.entry(address).or_default();
@@ -86,7 +87,7 @@ impl Addresses {
         }))
     }
 
-    /// The counts are right even if another thread has panicked: each change is one step.
+    /// Locks the counts. A poisoned lock is harmless: each change is one step.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<IpNet, u32>> {
         self.connections
             .lock()
@@ -94,7 +95,7 @@ impl Addresses {
     }
 }
 
-/// Permission for one connection of an address.
+/// A permit for one connection of an address.
 #[derive(Debug)]
 pub(crate) struct AddressPermit {
     addresses: Arc<Addresses>,
@@ -122,29 +123,34 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_so_many_connections_and_others_have_theirs() {
+    fn each_address_has_its_own_connection_limit() {
         let addresses = Arc::new(Addresses::new(NonZero::new(2).expect("not zero")));
-        let first = addresses.acquire(address("127.0.0.1"));
-        let second = addresses.acquire(address("::ffff:127.0.0.1"));
+        let first = addresses.try_acquire(address("127.0.0.1"));
+        let second = addresses.try_acquire(address("::ffff:127.0.0.1"));
         assert!(first.is_some() && second.is_some());
-        assert!(addresses.acquire(address("127.0.0.1")).is_none());
-        assert!(addresses.acquire(address("127.0.0.2")).is_some());
+        assert!(addresses.try_acquire(address("127.0.0.1")).is_none());
+        assert!(addresses.try_acquire(address("127.0.0.2")).is_some());
         drop(first);
-        assert!(addresses.acquire(address("127.0.0.1")).is_some());
+        assert!(addresses.try_acquire(address("127.0.0.1")).is_some());
         drop(second);
-        assert!(addresses.lock().is_empty(), "who has gone is forgotten");
+        assert!(
+            addresses.lock().is_empty(),
+            "an address without connections is removed"
+        );
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_address() {
+    fn an_ipv6_network_of_64_bits_is_one_address() {
         let addresses = Arc::new(Addresses::new(NonZero::<u32>::MIN));
-        let _permit = addresses.acquire(address("2001:db8::1")).expect("a permit");
-        assert!(addresses.acquire(address("2001:db8::2")).is_none());
-        assert!(addresses.acquire(address("2001:db8:0:1::2")).is_some());
+        let _permit = addresses
+            .try_acquire(address("2001:db8::1"))
+            .expect("a permit");
+        assert!(addresses.try_acquire(address("2001:db8::2")).is_none());
+        assert!(addresses.try_acquire(address("2001:db8:0:1::2")).is_some());
     }
 
     #[test]
-    fn mapped_networks_and_addresses_are_those_of_ipv4() {
+    fn ipv4_mapped_networks_and_addresses_are_ipv4() {
         let network = |text: &str| text.parse::<IpNet>().expect("a network");
         for (written, canonical_form) in [
             ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
@@ -182,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denied_network_is_not_served_though_it_is_allowed() {
+    fn a_network_both_allowed_and_denied_is_denied() {
         let networks = |texts: &[&str]| -> Vec<IpNet> {
             let parsed = texts.iter().map(|text| text.parse().expect("a network"));
             parsed.collect()
@@ -198,8 +204,8 @@ mod tests {
             ("192.0.2.1", false),
             ("2001:db8::1", true),
         ] {
-            assert_eq!(served.admit(address(text)), is_served, "{text}");
+            assert_eq!(served.allows(address(text)), is_served, "{text}");
         }
-        assert!(Networks::default().admit(address("192.0.2.1")));
+        assert!(Networks::default().allows(address("192.0.2.1")));
     }
 }

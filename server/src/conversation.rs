@@ -1,4 +1,4 @@
-//! One conversation with one client, over any stream.
+//! A conversation with one client, over any stream.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Counter, Counters, Options};
 
-/// Bytes read at a time, and bytes of replies written at a time.
-const BLOCK: usize = 32_768;
+/// The length of the input buffer and of the output buffer, in bytes.
+const BUFFER_LENGTH: usize = 32_768;
 
 /// Extra time per byte on top of the line timeout: a minimum rate of 500 bytes a second.
 const LINE_BYTE_TIME: Duration = Duration::from_millis(2);
@@ -29,25 +29,26 @@ const LINE_BYTE_TIME: Duration = Duration::from_millis(2);
 const READ_BYTE_US: u32 = 500;
 const READ_TIME_MAX_US: u32 = 66_000_000;
 
-/// How long a closed connection waits for the client to close its side, too.
+/// How long a half-closed connection waits for the client to close its side, too.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long a stop or a deadline waits for input that the kernel has received already, but that the
-/// I/O driver has not reported yet.
-pub(crate) const QUIET: Duration = Duration::from_millis(10);
+/// How long a shutdown or a deadline waits for input that the kernel has received, but the I/O driver has
+/// not reported yet.
+pub(crate) const QUIET_PERIOD: Duration = Duration::from_millis(10);
 
-/// What the conversations of a worker share. Each uses the buffers within one poll, so an idle one has none.
+/// The state shared by the connections of one worker. A connection uses the buffers only within one poll, so
+/// an idle connection owns none.
 #[derive(Debug)]
 pub struct WorkerContext {
     pub(crate) options: Options,
     pub(crate) counters: Arc<Counters>,
     pub(crate) stop: CancellationToken,
-    /// For input, and for output.
-    buffers: RefCell<[[u8; BLOCK]; 2]>,
+    /// The input buffer and the output buffer.
+    buffers: RefCell<[[u8; BUFFER_LENGTH]; 2]>,
 }
 
 impl WorkerContext {
-    /// A worker with these limits, which counts in `counters` and drains once `stop` is cancelled.
+    /// Returns the context of a worker that counts in `counters` and drains once `stop` is cancelled.
     pub fn new(
         options: Options,
         counters: Arc<Counters>,
@@ -57,15 +58,18 @@ impl WorkerContext {
             options,
             counters,
             stop,
-            buffers: RefCell::new([[0; BLOCK]; 2]),
+            buffers: RefCell::new([[0; BUFFER_LENGTH]; 2]),
         }
     }
 }
 
-/// Holds one conversation, and closes the stream.
+/// Runs one conversation, then half-closes the stream and waits for the client's EOF.
 ///
-/// Once the worker is stopped, replies to the requests that have arrived, then closes. A client that
-/// exceeds a deadline is disconnected without a reply.
+/// On shutdown, it sends the replies to the requests that have arrived, then closes.
+///
+/// # Errors
+///
+/// If the client exceeds a timeout, which disconnects it without a reply, or if the stream fails.
 pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     session: Session,
@@ -75,17 +79,17 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     conversation.run().await
 }
 
-/// Why a conversation did not come to its end.
+/// Why a conversation failed.
 #[derive(Debug, Error)]
 pub enum ConversationError {
-    /// No byte moved for the idle timeout.
-    #[error("closed: no byte moved for the idle timeout")]
+    /// No byte was read or written within the idle timeout.
+    #[error("closed at the idle timeout: no byte read or written")]
     Idle,
-    /// A line did not end in its time.
-    #[error("closed: a line did not end within the line timeout")]
+    /// A line did not end within the line timeout (slow writer, slowloris).
+    #[error("closed at the line timeout: incomplete line (slow writer)")]
     SlowLine,
-    /// The client read replies too slowly.
-    #[error("closed: no reply was read for the write timeout")]
+    /// The client did not read replies within the write timeout (slow reader).
+    #[error("closed at the write timeout: unsent replies (slow reader)")]
     SlowReader,
     /// The stream failed.
     #[error(transparent)]
@@ -103,36 +107,37 @@ impl ConversationError {
     }
 }
 
-/// The state of a conversation, of which a server holds one for each client: it is small.
+/// The state of a conversation. There is one per connection, so it is kept small.
 pub(crate) struct Conversation<S> {
     pub(crate) context: Rc<WorkerContext>,
     stream: S,
     session: Session,
     /// What the session needs next.
     status: Status,
-    /// Whether the client has half-closed.
-    has_ended: bool,
-    /// After a stop: the time until the I/O driver has reported all input that arrived before it.
-    quiet: Option<Pin<Box<Sleep>>>,
-    /// Whether that is over, and the conversation ends once no more input has arrived.
+    /// Whether the client has half-closed (EOF).
+    is_at_eof: bool,
+    /// On shutdown: the time until the I/O driver has reported all input that arrived before.
+    quiet_period: Option<Pin<Box<Sleep>>>,
+    /// Whether the quiet period is over, and the conversation ends once no input is left.
     is_draining: bool,
-    /// Whether the deadline has passed, and only the quiet period is left.
+    /// Whether the deadline has passed, and the quiet period after it runs.
     is_overdue: bool,
-    /// Only while the client is slow to read replies.
+    /// Present only under backpressure.
     blocked: Option<Box<Blocked>>,
-    last_moved: Instant,
-    /// How long a client at the minimum rate takes from then on to read what was written.
+    /// When bytes were last read or written.
+    last_activity: Instant,
+    /// How long from then a client at the minimum rate needs to read what was written.
     read_time_us: u32,
-    /// When the line that has begun must have ended.
+    /// When the current partial line must have ended.
     line_deadline: Option<Instant>,
 }
 
-/// What waits until the client reads.
+/// Bytes held back until the client reads.
 #[derive(Default)]
 struct Blocked {
-    /// Replies that the stream has not taken.
+    /// Replies not yet accepted by the stream.
     unsent: Box<[u8]>,
-    /// Input that the session has not read.
+    /// Input not yet read by the session.
     unread: Box<[u8]>,
 }
 
@@ -143,18 +148,18 @@ impl Blocked {
     }
 }
 
-/// What one step of a conversation leads to.
+/// What to do after one step of a conversation.
 enum Step {
-    /// There is more to do at once.
+    /// Take the next step.
     Continue,
-    /// There is more to do, once other connections have had their turn.
+    /// Take the next step after yielding to other connections.
     Yield,
-    /// No more replies are due.
+    /// Close: there are no more replies.
     Close,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
-    /// Starts a conversation in which `unread` has been read already.
+    /// Returns a conversation whose input begins with `unread`.
     pub(crate) fn new(
         stream: S,
         session: Session,
@@ -166,24 +171,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             stream,
             session,
             status: Status::OutputFull,
-            has_ended: false,
-            quiet: None,
+            is_at_eof: false,
+            quiet_period: None,
             is_draining: false,
             is_overdue: false,
             blocked: Blocked::new(Box::default(), unread),
-            last_moved: Instant::now(),
+            last_activity: Instant::now(),
             read_time_us: 0,
             line_deadline: None,
         }
     }
 
-    /// Holds the conversation, then closes the stream.
+    /// Runs the conversation, then closes the stream.
     ///
-    /// An idle connection keeps this future and little else, so it is small: one timer serves all
-    /// deadlines, and what few connections need at a time is boxed.
+    /// This future is most of the memory of an idle connection, so it is kept small: all deadlines share
+    /// one timer, and state that few connections need at a time is boxed.
     #[expect(
         clippy::manual_async_fn,
-        reason = "an `async fn` keeps its arguments twice"
+        reason = "an `async fn` stores its arguments twice"
     )]
     pub(crate) fn run(&mut self) -> impl Future<Output = Result<(), ConversationError>> {
         async {
@@ -195,13 +200,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
             match Box::pin(timeout(LINGER, self.close())).await {
                 Ok(closed) => Ok(closed?),
-                // The client has the replies, and keeps its side open.
+                // The client keeps its side open, although it was sent all replies.
                 Err(_) => Ok(()),
             }
         }
     }
 
-    /// Replies until the session ends or, after a stop, until no more input has arrived.
+    /// Replies until the session ends or, on shutdown, until no input is left.
     fn poll_reply(
         &mut self,
         cx: &mut Context<'_>,
@@ -215,18 +220,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 Poll::Ready(Step::Close) => return Poll::Ready(Ok(())),
                 Poll::Pending => {}
             }
-            if self.quiet.is_none() && stop.as_mut().poll(cx).is_ready() {
-                self.quiet = Some(Box::pin(sleep(QUIET)));
+            if self.quiet_period.is_none() && stop.as_mut().poll(cx).is_ready() {
+                self.quiet_period = Some(Box::pin(sleep(QUIET_PERIOD)));
             }
-            if let Some(quiet) = &mut self.quiet
+            if let Some(quiet_period) = &mut self.quiet_period
                 && !self.is_draining
-                && quiet.as_mut().poll(cx).is_ready()
+                && quiet_period.as_mut().poll(cx).is_ready()
             {
                 self.is_draining = true;
                 continue;
             }
-            // Most deadlines move with every byte. The timer is set again only when it expires early.
-            let (deadline, failure) = self.deadline();
+            // Most deadlines move with every byte, so the timer is reset only when it expires early.
+            let (deadline, error) = self.deadline();
             if deadline > timer.deadline() {
                 self.is_overdue = false;
             } else if !self.is_overdue && deadline < timer.deadline() {
@@ -237,25 +242,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             if deadline > now {
                 timer.as_mut().reset(deadline);
             } else if self.is_overdue {
-                return Poll::Ready(Err(failure));
+                return Poll::Ready(Err(error));
             } else {
                 self.is_overdue = true;
-                timer.as_mut().reset(now + QUIET);
+                timer.as_mut().reset(now + QUIET_PERIOD);
             }
         }
     }
 
-    /// Returns how long the conversation may go on if nothing happens, and the failure that it is then.
+    /// Returns the earliest deadline, and the error if it passes.
     fn deadline(&self) -> (Instant, ConversationError) {
         let options = &self.context.options;
         let idle = (
-            self.last_moved + options.idle_timeout,
+            self.last_activity + options.idle_timeout,
             ConversationError::Idle,
         );
         let slow = match self.line_deadline {
             _ if self.blocked.is_some() => {
                 let read_time = Duration::from_micros(self.read_time_us.into());
-                let deadline = self.last_moved + read_time + options.write_timeout;
+                let deadline = self.last_activity + read_time + options.write_timeout;
                 Some((deadline, ConversationError::SlowReader))
             }
             Some(deadline) => Some((deadline, ConversationError::SlowLine)),
@@ -267,9 +272,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
     }
 
-    /// Writes what is unsent or, if nothing is, reads once and replies to that.
+    /// Writes unsent bytes; without any, reads once and replies.
     ///
-    /// Nothing is read while a reply is unsent: that is the backpressure.
+    /// It does not read while a reply is unsent: that is the backpressure.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
         let context = Rc::clone(&self.context);
         let [input, output] = &mut *context.buffers.borrow_mut();
@@ -280,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let bytes = match self.status {
             Status::OutputFull => &*unread,
             Status::NeedInput => match self.poll_read(cx, input) {
-                // Nothing has arrived. With an exhausted budget, a read is pending in any case.
+                // No input has arrived. With an exhausted budget, any read is pending.
                 Poll::Pending if self.is_draining && coop::has_budget_remaining() => {
                     return Poll::Ready(Ok(Step::Close));
                 }
@@ -289,38 +294,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             Status::Closed => return Poll::Ready(Ok(Step::Close)),
         };
         let now = (context.options.clock)();
-        let progress = match self.has_ended {
+        let progress = match self.is_at_eof {
             true => self.session.finish(output, now),
             false => self.session.advance(bytes, output, now),
         };
-        self.account(progress);
+        self.record_progress(progress);
         let written = &output[..progress.written];
         let rest = bytes[progress.read..].into();
         let write = self.poll_write(cx, written, rest)?;
-        // A read that fills the buffer leaves more to read.
-        let has_more = progress.status == Status::OutputFull || bytes.len() == BLOCK;
+        // After a read that fills the buffer, there is probably more.
+        let has_more = progress.status == Status::OutputFull || bytes.len() == BUFFER_LENGTH;
         Poll::Ready(Ok(match has_more && write.is_ready() {
             true => Step::Yield,
             false => Step::Continue,
         }))
     }
 
-    /// Records what the session has done.
-    fn account(&mut self, progress: Progress) {
+    /// Updates the status, the counters and the line deadline.
+    fn record_progress(&mut self, progress: Progress) {
         self.status = progress.status;
         self.context.counters.add_requests(&progress.requests);
         let is_same_line = progress.requests == RequestCounts::default();
         self.line_deadline = match self.line_deadline {
             _ if !self.session.has_partial_line() => None,
             Some(deadline) if is_same_line => Some(deadline),
-            _ => Some(self.last_moved + self.context.options.line_timeout),
+            _ => Some(self.last_activity + self.context.options.line_timeout),
         };
         if let Some(deadline) = &mut self.line_deadline {
             *deadline += LINE_BYTE_TIME * u32::try_from(progress.read).unwrap_or(u32::MAX);
         }
     }
 
-    /// Reads once; returns nothing when the client has half-closed.
+    /// Reads once. Returns no bytes at EOF.
     fn poll_read<'b>(
         &mut self,
         cx: &mut Context<'_>,
@@ -330,15 +335,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let mut buffer = ReadBuf::new(block);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
         let length = buffer.filled().len();
-        self.has_ended = length == 0;
+        self.is_at_eof = length == 0;
         self.context
             .counters
             .add(Counter::ByteReceived, length as u64);
-        self.record_move(0);
+        self.record_activity(0);
         Poll::Ready(Ok(&block[..length]))
     }
 
-    /// Writes once, and keeps what the stream does not take, and `unread` with it.
+    /// Writes once. Holds back the unsent bytes, and `unread` with them.
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -355,15 +360,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let mut unsent = bytes;
         if let Poll::Ready(written) = poll {
             self.context.counters.add(Counter::ByteSent, written as u64);
-            self.record_move(written);
+            self.record_activity(written);
             unsent = &bytes[written..];
         }
         self.blocked = Blocked::new(unsent.into(), unread);
         poll.map(|_| Ok(Step::Continue))
     }
 
-    /// Records that bytes have moved, `written` of them to the client.
-    fn record_move(&mut self, written: usize) {
+    /// Records that bytes were read or written, and how many were `written`.
+    fn record_activity(&mut self, written: usize) {
         let now = Instant::now();
         let micros = |duration: Duration| u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
         let read_time = u32::try_from(written)
@@ -371,26 +376,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             .saturating_mul(READ_BYTE_US);
         self.read_time_us = self
             .read_time_us
-            .saturating_sub(micros(now - self.last_moved))
+            .saturating_sub(micros(now - self.last_activity))
             .saturating_add(read_time)
             .min(READ_TIME_MAX_US);
-        self.last_moved = now;
+        self.last_activity = now;
     }
 
-    /// Half-closes the stream, then reads to its end.
+    /// Half-closes the stream, then reads until EOF.
     ///
-    /// Dropping a socket with unread bytes resets it, and a reset overtakes replies that the client has
-    /// not read.
+    /// Dropping a socket with unread bytes sends a reset, which discards replies that the client has not
+    /// read.
     async fn close(&mut self) -> io::Result<()> {
         self.stream.shutdown().await?;
-        while !self.has_ended {
+        while !self.is_at_eof {
             let length = poll_fn(|cx| {
                 let [input, _] = &mut *self.context.buffers.borrow_mut();
                 let mut buffer = ReadBuf::new(input);
                 ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
                 Poll::Ready(io::Result::Ok(buffer.filled().len()))
             });
-            self.has_ended = length.await? == 0;
+            self.is_at_eof = length.await? == 0;
             yield_now().await;
         }
         Ok(())

@@ -1,57 +1,84 @@
-//! What a server counts while it serves.
+//! The counters of a server.
 
 use std::ops::{AddAssign, Index};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chime_protocol::{Command, RequestCounts};
-use strum::EnumCount;
+use strum::{EnumCount, VariantArray};
 
-/// Something that a server counts beside requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount)]
+/// What a server counts, besides requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantArray)]
 pub enum Counter {
     /// A connection was welcomed.
     ConnectionServed,
-    /// A connection came when there was no room for one more.
+    /// A connection was refused: the server is full.
     ConnectionRefused,
-    /// A connection came from an address that has as many as it may.
+    /// A connection was refused: its address is at its limit.
     AddressRefused,
-    /// A connection came from a network that is not served.
+    /// A connection was closed: its network is denied, or not allowed.
     NetworkDenied,
-    /// A connection should have begun with a header of a trusted proxy, and did not.
+    /// A connection was closed: it has no valid PROXY header, or is not from a trusted proxy.
     HeaderRejected,
-    /// No connection could be accepted for a while.
+    /// Accepting failed, and was retried after a pause.
     AcceptFailed,
-    /// A conversation came to its end.
+    /// A conversation ended without an error.
     ConversationEnded,
-    /// A conversation on which no byte moved was closed.
+    /// A conversation was closed at the idle timeout.
     ConversationIdle,
-    /// A conversation was closed because a line did not end.
+    /// A conversation was closed at the line timeout (slow writer).
     LineTooSlow,
-    /// A conversation was closed because the client took no replies.
+    /// A conversation was closed at the write timeout (slow reader).
     ReaderTooSlow,
-    /// A conversation ended with an error of its connection.
+    /// A conversation ended with an I/O error.
     ConversationFailed,
-    /// A conversation was cut at the end of the drain timeout.
+    /// A conversation was cut at the drain timeout.
     ConversationCut,
-    /// A conversation ended in a panic, which is a defect of the server.
+    /// A conversation ended in a panic, which is a bug in the server.
     ConversationPanicked,
-    /// A byte of a connection's client.
+    /// A byte received over TCP.
     ByteReceived,
-    /// A byte to a connection's client.
+    /// A byte sent over TCP.
     ByteSent,
-    /// A datagram was answered.
+    /// The reply to a datagram was sent.
     DatagramAnswered,
-    /// A datagram has a reply that could not be sent.
+    /// The reply to a datagram could not be sent.
     DatagramUnsent,
-    /// A datagram was no request, or not one to be answered.
+    /// A datagram got no reply: not a request, not unicast, or from a client that is not served.
     DatagramIgnored,
-    /// A datagram was over the rate of its network.
+    /// A datagram got no reply: over the rate limit of its network.
     DatagramLimited,
 }
 
-/// The counters of one worker, which others may read while it counts.
+impl Counter {
+    /// Returns whether this counts ended conversations. Each conversation ends in exactly one of these.
+    fn is_conversation_end(self) -> bool {
+        match self {
+            Counter::ConversationEnded
+            | Counter::ConversationIdle
+            | Counter::LineTooSlow
+            | Counter::ReaderTooSlow
+            | Counter::ConversationFailed
+            | Counter::ConversationCut
+            | Counter::ConversationPanicked => true,
+            Counter::ConnectionServed
+            | Counter::ConnectionRefused
+            | Counter::AddressRefused
+            | Counter::NetworkDenied
+            | Counter::HeaderRejected
+            | Counter::AcceptFailed
+            | Counter::ByteReceived
+            | Counter::ByteSent
+            | Counter::DatagramAnswered
+            | Counter::DatagramUnsent
+            | Counter::DatagramIgnored
+            | Counter::DatagramLimited => false,
+        }
+    }
+}
+
+/// The counters of one worker, readable by other threads.
 ///
-/// A worker has its own, so that none waits for another's memory.
+/// Each worker has its own, so workers do not contend for a cache line.
 #[derive(Debug, Default)]
 pub struct Counters {
     counters: [AtomicU64; Counter::COUNT],
@@ -80,7 +107,7 @@ impl Counters {
         add(&self.invalid, requests.invalid);
     }
 
-    /// What has been counted so far.
+    /// Returns the current values. Each is read by itself, so the snapshot is not atomic.
     pub fn snapshot(&self) -> CounterSnapshot {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CounterSnapshot {
@@ -94,26 +121,28 @@ impl Counters {
     }
 }
 
-/// Adds to a counter, which only the worker that it belongs to may.
+/// Adds to a counter. Only the owning worker may call this: it is not an atomic increment.
 fn add(counter: &AtomicU64, count: u64) {
     if count > 0 {
         counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 }
 
-/// What one or more workers have counted.
+/// The values of the counters of one or more workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CounterSnapshot {
     counters: [u64; Counter::COUNT],
-    /// Requests over connections.
+    /// Requests received over TCP.
     pub requests: RequestCounts,
 }
 
 impl CounterSnapshot {
-    /// Conversations that are over, however they ended.
+    /// Returns the number of ended conversations, however they ended.
     pub fn conversations_over(&self) -> u64 {
-        let ends = Counter::ConversationEnded as usize..=Counter::ConversationPanicked as usize;
-        self.counters[ends].iter().sum()
+        let ends = Counter::VARIANTS
+            .iter()
+            .filter(|counter| counter.is_conversation_end());
+        ends.map(|end| self[*end]).sum()
     }
 }
 

@@ -1,4 +1,4 @@
-//! A real UDP socket that receives and sends many datagrams a system call.
+//! A real UDP socket that receives and sends in batches (`recvmmsg`, `sendmmsg`).
 
 use std::io::ErrorKind::{ConnectionRefused, WouldBlock};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -18,15 +18,15 @@ use tracing::debug;
 
 use crate::{Datagram, Datagrams};
 
-/// Datagrams received at a time.
-const BATCH: usize = 64;
+/// The most datagrams received per system call.
+const BATCH_MAX: usize = 64;
 
-/// Room for the control messages of one datagram: packet information, and whatever else an inherited
-/// socket was told to report.
+/// The buffer for the control messages of one datagram: packet information, and those of options that an
+/// inherited socket has set.
 const CONTROL_BYTES: usize = 512;
 
-/// A socket that replies from the address that the request was sent to. A wildcard socket would otherwise
-/// reply from any address of the host, and a connected client would never see the reply.
+/// A UDP socket whose replies have the request's destination as their source, on a wildcard socket too.
+/// Otherwise the kernel could choose another address, and a connected client would drop the reply.
 #[derive(Debug)]
 pub(crate) struct DatagramSocket {
     socket: tokio::net::UdpSocket,
@@ -34,10 +34,10 @@ pub(crate) struct DatagramSocket {
 }
 
 impl DatagramSocket {
-    /// Sets the options that a socket for `address` needs before it is bound.
+    /// Sets the socket options for `address`. Call it before binding.
     pub(crate) fn prepare(socket: &impl AsFd, address: SocketAddr) -> io::Result<()> {
         if address.ip().is_unspecified() {
-            // A dual-stack socket reports whether a datagram of IPv4 was broadcast by this alone.
+            // On a dual-stack socket too: only this reveals whether an IPv4 datagram was broadcast.
             setsockopt(socket, Ipv4PacketInfo, &true)?;
             if address.is_ipv6() {
                 setsockopt(socket, Ipv6RecvPacketInfo, &true)?;
@@ -46,7 +46,7 @@ impl DatagramSocket {
         Ok(())
     }
 
-    /// Registers a socket that was prepared and bound with the runtime.
+    /// Registers a bound, prepared socket with the current runtime.
     pub(crate) fn new(socket: UdpSocket) -> io::Result<DatagramSocket> {
         Ok(DatagramSocket {
             is_wildcard: socket.local_addr()?.ip().is_unspecified(),
@@ -59,11 +59,11 @@ impl Datagrams for DatagramSocket {
     async fn receive(&mut self, batch: &mut Vec<Datagram>) -> io::Result<()> {
         self.socket.readable().await?;
         let received = self.socket.try_io(Interest::READABLE, || {
-            let mut blocks = [[0; DATAGRAM_MAX]; BATCH];
+            let mut blocks = [[0; DATAGRAM_MAX]; BATCH_MAX];
             let mut slices = blocks.each_mut().map(|block| [IoSliceMut::new(block)]);
-            // Made for each call: nix gives no way to reset the lengths that the kernel overwrites.
+            // Allocated per call: nix cannot reset the lengths that the kernel overwrites.
             let control = self.is_wildcard.then(|| vec![0; CONTROL_BYTES]);
-            let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, control);
+            let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH_MAX, control);
             let fd = self.socket.as_raw_fd();
             let received = recvmmsg(fd, &mut headers, &mut slices, MsgFlags::empty(), None)?;
             let mut count = 0;
@@ -72,14 +72,14 @@ impl Datagrams for DatagramSocket {
                     .inspect(|_| count += 1)
                     .filter_map(|m| self.datagram(&m)),
             );
-            match count < BATCH {
-                // No need to ask the kernel again: the next datagram makes the socket readable.
+            match count < BATCH_MAX {
+                // Drained: clears the readiness without another system call.
                 true => Err(WouldBlock.into()),
                 false => Ok(()),
             }
         });
         match received {
-            // With IP_RECVERR, the kernel reports here that an earlier client is gone.
+            // With IP_RECVERR, the kernel reports the ICMP error of an earlier reply here.
             Err(error) if [WouldBlock, ConnectionRefused].contains(&error.kind()) => Ok(()),
             received => received,
         }
@@ -92,9 +92,9 @@ impl Datagrams for DatagramSocket {
 }
 
 impl DatagramSocket {
-    /// Sends datagrams that all have the same `local` address.
+    /// Sends datagrams with the same `local` address, and returns how many were sent.
     fn send_from_one_address(&self, mut datagrams: &[Datagram]) -> usize {
-        // The kernel refuses a control buffer that is longer than its message.
+        // The kernel rejects a control buffer that is longer than its message.
         let space = datagrams[0].local.map(|local| match local {
             IpAddr::V4(_) => cmsg_space!(in_pktinfo),
             IpAddr::V6(_) => cmsg_space!(in6_pktinfo),
@@ -102,7 +102,7 @@ impl DatagramSocket {
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(datagrams.len(), space);
         let (v4, v6);
         let control = match datagrams[0].local {
-            // The interface is left to the routes: they lead to the client.
+            // Interface 0: the routing table chooses it.
             Some(IpAddr::V4(address)) => {
                 v4 = in_pktinfo {
                     ipi_ifindex: 0,
@@ -145,7 +145,7 @@ impl DatagramSocket {
                     datagrams = &datagrams[sent..];
                     is_retry = false;
                 }
-                // With IP_RECVERR, it may be the error of an earlier datagram.
+                // With IP_RECVERR, this may be the ICMP error of an earlier datagram.
                 Err(_) if !is_retry => is_retry = true,
                 Err(error) => {
                     debug!("cannot send a reply to {}: {error}", datagrams[0].peer);
@@ -157,13 +157,13 @@ impl DatagramSocket {
         count
     }
 
-    /// Makes a datagram of a received message; `None` if the kernel does not report a peer.
+    /// Converts a received message; `None` if it has no peer address.
     fn datagram(&self, message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<Datagram> {
         let peer = peer(message.address.as_ref()?)?;
         let payload = message.iovs().next().unwrap_or_default();
         let mut datagram = Datagram::new(payload, peer);
         let Ok(control) = message.cmsgs() else {
-            // There was no room for them. A wildcard socket may have received a broadcast.
+            // The control messages were truncated: on a wildcard socket this could be a broadcast.
             datagram.is_unicast = !self.is_wildcard;
             return Some(datagram);
         };
@@ -177,7 +177,7 @@ impl DatagramSocket {
                 }
                 ControlMessageOwned::Ipv6PacketInfo(info) => {
                     let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
-                    // A dual-stack socket reports IPv4 in both ways, and only the other one tells broadcast.
+                    // A dual-stack socket reports IPv4 both ways, and only IP_PKTINFO reveals broadcasts.
                     if address.to_ipv4_mapped().is_none() {
                         datagram.local = Some(address.into());
                         datagram.is_unicast = !address.is_multicast();

@@ -1,4 +1,8 @@
-//! The chime server as a library: TCP and UDP at once, over real or simulated sockets.
+//! The chime server as a library: serves the chime protocol over TCP and UDP, on real or simulated sockets.
+//!
+//! The protocol itself is the state machine of the crate `chime_protocol`. This crate adds accepting, a task
+//! per connection, backpressure, timeouts, limits, counters and graceful shutdown. It has no TLS (use a
+//! proxy), and reads no flags, files, signals or clock: those belong to the binary `chime-server`.
 //!
 //! ```
 //! use std::num::NonZero;
@@ -14,41 +18,39 @@
 //! let options = Options::new(|| chrono::Utc::now().naive_utc(), connections_max);
 //! let stop = CancellationToken::new();
 //! let workers = sockets.start(NonZero::<usize>::MIN, &options, &stop)?;
-//! // Clients are served, until:
+//! // Serves until shutdown:
 //! stop.cancel();
 //! workers.join()?;
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! This crate speaks no TLS (a proxy does), and reads no flags, files, signals or clock (`chime-server` does).
-//!
-//! # The shape
+//! # Architecture
 //!
 //! ```text
-//! Sockets ── start ──► Workers    a thread for each core, with a runtime of its own
+//! Sockets ── start ──► Workers    one thread per core, each with its own runtime
 //!                        │
 //!                      serve      one worker, with every socket
-//!                        ├─ Listener ─── accept ───► a task for each connection: converse
+//!                        ├─ Listener ─── accept ───► one task per connection: converse
 //!                        │                           read ─► Session ─► write
-//!                        └─ Datagrams ── receive ─► answer ─► send, a batch at a time
+//!                        └─ Datagrams ── receive ─► reply ─► send, in batches
 //! ```
 //!
-//! [`serve`] takes any [`Listener`] and any [`Datagrams`], so simulations run the code that ships; the clock, the
-//! limits and the shutdown are arguments. [`Sockets`] binds real sockets and starts workers. Workers share the
-//! sockets and the limits, and no memory that is written per request: each has its own [`Counters`], which
-//! [`Stats`] adds up.
+//! [`serve`] takes any [`Listener`] and any [`Datagrams`], so simulations run the code that ships. The clock,
+//! the limits and the shutdown token are arguments. [`Sockets`] binds real sockets and starts workers.
+//! Workers share the sockets and the limits, but no memory that is written per request: each has its own
+//! [`Counters`], and [`Stats`] adds them up.
 //!
-//! **Connections.** Each is a task, with the cooperative budget of a task, and isolated if it panics. Buffers
-//! belong to the worker: an idle connection owns none. Nothing is read while a reply is unsent, which is the
+//! **Connections.** Each is a task, with its own cooperative budget, and a panic ends only that task. Buffers
+//! belong to the worker, so an idle connection owns none. Nothing is read while a reply is unsent: that is the
 //! backpressure. A connection that has filled the buffer yields to the others.
 //!
-//! **Limits.** [`Options`] bounds all that clients can take: connections in all and per address, time without a
-//! request, for a line and for reading a reply, datagrams per network. A client over a limit is told that the
-//! server is full. Deadlines use tokio's clock.
+//! **Limits.** [`Options`] bounds what clients can use: connections in total and per address, the time without
+//! activity, per line and for reading replies, and datagrams per network. A client over a connection limit gets
+//! the reply "full" and is closed. Deadlines use tokio's clock.
 //!
-//! **Graceful shutdown.** Each listener drains its backlog and closes. Each connection gets the replies to the
-//! requests that arrived before, and is closed. A short quiet period lets the I/O driver report what has arrived.
-//! What is open at the drain timeout is cut.
+//! **Graceful shutdown.** Each listener drains its backlog and closes. Each connection sends the replies to the
+//! requests received before, half-closes, and lingers until the client's EOF. A short quiet period lets the I/O
+//! driver report input that the kernel has received. Connections open at the drain timeout are cut.
 
 mod addresses;
 mod conversation;
@@ -85,13 +87,13 @@ pub use tcp::Listener;
 pub use udp::{Datagram, Datagrams};
 pub use workers::{Stats, Workers};
 
-/// Serves all of these sockets on this thread, until `stop` is cancelled and every connection has ended:
-/// one worker, which counts in `counters`.
+/// Runs one worker on the current thread: serves all of these sockets until `stop` is cancelled and every
+/// connection has ended. It counts in `counters`.
 ///
-/// It runs on any runtime but a `LocalRuntime`, which takes the tasks of its `LocalSet` over.
+/// On shutdown, each connection sends the replies to the requests received, then closes. Connections open at
+/// the drain timeout are cut.
 ///
-/// After the stop, connections get the replies to the requests received, then are closed. Those that are
-/// open at the drain timeout are cut.
+/// It runs on any runtime except `LocalRuntime`, which would run the tasks of its `LocalSet` itself.
 pub async fn serve<L, D>(
     listeners: Vec<(L, ListenerConfig)>,
     datagrams: Vec<D>,
@@ -103,7 +105,7 @@ pub async fn serve<L, D>(
     D: Datagrams + 'static,
 {
     let context = Rc::new(WorkerContext::new(options, Arc::clone(&counters), stop));
-    // Dropping the set at the end drops the tasks of connections that are left: it cuts them.
+    // Dropping the set cuts the connections that are still open: it drops their tasks.
     let tasks = LocalSet::new();
     let serving = async {
         let mut sockets = JoinSet::new();
@@ -122,6 +124,6 @@ pub async fn serve<L, D>(
     drop(tasks);
     let cut = counters.snapshot()[Counter::ConversationCut];
     if cut > 0 {
-        warn!("{cut} connections cut at the end of the drain timeout");
+        warn!("{cut} connections cut at the drain timeout");
     }
 }

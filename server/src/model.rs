@@ -1,5 +1,5 @@
-//! The check of a conversation over a stream that does what streams may do: for property tests, fuzzers
-//! and the replay of seeds.
+//! A differential check of [`converse`] over a scripted stream, for property tests, fuzz targets and the
+//! replay of seeds.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Counter, Counters, Options, WorkerContext, converse};
 
-/// A conversation over a stream: what the client sends, and what the stream makes of it.
+/// A conversation over a scripted stream: what the client sends, and how the stream reacts to each poll.
 ///
-/// As text it is a [`Script`] with one more kind of line, which says what the stream does when it is
-/// polled, in order; after that, and without such a line, it does all that is asked:
+/// Its text form is a [`Script`] with one more kind of line, `stream`, which lists the reactions in order.
+/// After the last one, and without such a line, each poll reads or writes as much as it can:
 ///
 /// ```text
 /// stream pending 1 5 error
@@ -32,25 +32,25 @@ use crate::{Counter, Counters, Options, WorkerContext, converse};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamScript {
-    /// What the client sends. The clock and the room play no part.
+    /// What the client sends. Its clock and its output buffer lengths are ignored.
     pub script: Script,
-    /// What the stream does at each poll.
+    /// The reaction of the stream to each poll.
     pub polls: Vec<StreamPoll>,
 }
 
-/// What a stream does when it is polled.
+/// The reaction of a stream to a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamPoll {
-    /// Nothing now, although it could.
+    /// Is pending once, and wakes the task.
     Pending,
-    /// It reads or writes at most this many bytes, at least one.
+    /// Reads or writes at most this many bytes, at least one.
     AtMost(usize),
-    /// It fails, for good.
+    /// Fails, as does every later poll.
     Error,
 }
 
 impl StreamScript {
-    /// Reads a script: like [`Script::parse`], it takes any bytes.
+    /// Parses a script. Like [`Script::parse`], it accepts any bytes.
     pub fn parse(text: &[u8]) -> StreamScript {
         let is_polls = |line: &&[u8]| line.starts_with(PREFIX);
         let lines = text.split(|byte| *byte == b'\n');
@@ -84,7 +84,7 @@ impl fmt::Display for StreamScript {
 }
 
 impl<'a> Arbitrary<'a> for StreamScript {
-    /// Reads the bytes of the fuzzer as text, as a [`Script`] does.
+    /// Parses the fuzzer's bytes as text, like [`Script`].
     fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<StreamScript> {
         input.bytes(input.len()).map(StreamScript::parse)
     }
@@ -102,13 +102,17 @@ impl StreamPoll {
     }
 }
 
-/// Checks that a conversation over the stream sends what the model sends, closes the stream after it,
-/// and fails only if the stream does, having sent nothing wrong until then.
+/// Checks that a conversation over the stream sends what the model sends, then shuts the stream down. It may
+/// fail only if the stream does, having sent a prefix of the expected bytes.
+///
+/// # Panics
+///
+/// If the two differ.
 pub fn check_converse(script: &StreamScript) {
     check_converse_against(naive::answer, script);
 }
 
-/// [`check_converse`] against a model that may be wrong.
+/// [`check_converse`] against another model, such as a canary.
 pub fn check_converse_against(model: naive::Answer, script: &StreamScript) {
     let Script {
         service, framing, ..
@@ -138,32 +142,42 @@ pub fn check_converse_against(model: naive::Answer, script: &StreamScript) {
         CancellationToken::new(),
     ));
     let session = Session::new(service, framing);
-    let ended = run(converse(stream, session, context))
-        .unwrap_or_else(|| panic!("it waits for nothing, in this script:\n\n{script}"));
+    let result = run(converse(stream, session, context))
+        .unwrap_or_else(|| panic!("the conversation stalls in this script:\n\n{script}"));
 
     let record = record.borrow();
-    let is_right = if record.has_failed {
-        ended.is_err() && expected.sent.starts_with(&record.sent)
-    } else {
-        ended.is_ok()
-            && expected.sent == record.sent
-            && record.is_shut_down
-            && counters.snapshot().requests.total() == expected.requests
-    } && counters.snapshot()[Counter::ByteSent] == record.sent.len() as u64;
-    assert!(
-        is_right,
-        "{ended:?}, {record:?}, in this script:\n\n{script}\nexpected: {}\ngot:      {}\n",
-        expected.sent.escape_ascii(),
-        record.sent.escape_ascii(),
+    let snapshot = counters.snapshot();
+    let check = |holds: bool, failure: &str| {
+        assert!(
+            holds,
+            "{failure}: {result:?}, {record:?}, in this script:\n\n{script}\nexpected: {}\ngot:      {}\n",
+            expected.sent.escape_ascii(),
+            record.sent.escape_ascii(),
+        );
+    };
+    let bytes_sent = record.sent.len() as u64;
+    check(
+        snapshot[Counter::ByteSent] == bytes_sent,
+        "wrong count of bytes",
     );
+    if record.has_failed {
+        check(result.is_err(), "the stream's error is lost");
+        check(expected.sent.starts_with(&record.sent), "wrong output");
+    } else {
+        check(result.is_ok(), "unexpected error");
+        check(expected.sent == record.sent, "wrong output");
+        check(record.is_shut_down, "the stream is not shut down");
+        let requests = snapshot.requests.total();
+        check(requests == expected.requests, "wrong count of requests");
+    }
 }
 
-/// Polls a future for as long as it is woken; `None` if it then waits all the same.
+/// Polls a future as long as it is woken. Returns `None` if it stalls: pending without a wake.
 fn run<T>(future: impl Future<Output = T>) -> Option<T> {
-    struct Flag(AtomicBool);
+    struct WakeFlag(AtomicBool);
 
-    impl Wake for Flag {
-        fn wake(self: Arc<Flag>) {
+    impl Wake for WakeFlag {
+        fn wake(self: Arc<WakeFlag>) {
             self.0.store(true, Ordering::Relaxed);
         }
     }
@@ -172,15 +186,15 @@ fn run<T>(future: impl Future<Output = T>) -> Option<T> {
         static RUNTIME: Runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
-            .expect("a runtime without I/O needs nothing of the system");
+            .expect("a runtime without an I/O driver starts");
     }
 
     RUNTIME.with(|runtime| {
         let _context = runtime.enter();
-        let is_woken = Arc::new(Flag(AtomicBool::new(true)));
-        let waker = Waker::from(Arc::clone(&is_woken));
+        let flag = Arc::new(WakeFlag(AtomicBool::new(true)));
+        let waker = Waker::from(Arc::clone(&flag));
         let mut future = pin!(future);
-        while is_woken.0.swap(false, Ordering::Relaxed) {
+        while flag.0.swap(false, Ordering::Relaxed) {
             if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return Some(value);
             }
@@ -189,7 +203,7 @@ fn run<T>(future: impl Future<Output = T>) -> Option<T> {
     })
 }
 
-/// A stream that does what a script says.
+/// A stream that follows a script.
 struct ScriptedStream {
     framing: Framing,
     reads: VecDeque<Vec<u8>>,
@@ -197,7 +211,7 @@ struct ScriptedStream {
     record: Rc<RefCell<Record>>,
 }
 
-/// What became of a stream.
+/// What a stream has received, and its end.
 #[derive(Debug, Default)]
 struct Record {
     sent: Vec<u8>,
@@ -206,7 +220,7 @@ struct Record {
 }
 
 impl ScriptedStream {
-    /// How many bytes may be read or written at this poll.
+    /// Returns how many bytes this poll may read or write.
     fn poll_length(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.record.borrow().has_failed {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -236,7 +250,7 @@ impl AsyncRead for ScriptedStream {
         let Some(mut bytes) = self.reads.pop_front() else {
             return Poll::Ready(Ok(()));
         };
-        // Where a read is a command, the stream may not cut it.
+        // With framing `read`, each read is a command, so it must not be split.
         let length = match self.framing {
             Framing::Line => length.min(bytes.len()).min(buffer.remaining()),
             Framing::Read => bytes.len().min(buffer.remaining()),
@@ -258,7 +272,7 @@ impl AsyncWrite for ScriptedStream {
     ) -> Poll<io::Result<usize>> {
         let length = ready!(self.poll_length(cx))?.min(bytes.len());
         let mut record = self.record.borrow_mut();
-        assert!(!record.is_shut_down, "a write after the end");
+        assert!(!record.is_shut_down, "a write after the shutdown");
         record.sent.extend(&bytes[..length]);
         Poll::Ready(Ok(length))
     }

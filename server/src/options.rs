@@ -1,4 +1,4 @@
-//! What a server offers, and its limits.
+//! The configuration of a server.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -11,53 +11,52 @@ use tokio::sync::Semaphore;
 
 use crate::{Addresses, Networks, RateLimit};
 
-/// Tells the time that replies show.
+/// Returns the date and time for replies.
 pub type Clock = fn() -> NaiveDateTime;
 
-/// What is offered over one TCP listener.
+/// The configuration of one TCP listener.
 #[derive(Clone, Debug, Default)]
 pub struct ListenerConfig {
-    /// Which commands are offered.
+    /// The commands offered.
     pub service: Service,
-    /// Where commands end.
+    /// Where a command ends.
     pub framing: Framing,
-    /// The networks of trusted proxies, if each connection has to begin with a header of the PROXY
-    /// protocol, version 1 or 2.
+    /// The networks of trusted proxies. If set, each connection must come from one of them and begin with
+    /// a PROXY header, version 1 or 2.
     pub proxies: Option<Arc<[IpNet]>>,
 }
 
-/// Clients that are being told at one time that the server is full.
+/// Concurrent connections that are being refused with the reply "full".
 const REFUSALS_MAX: usize = 1024;
 
 /// The clock and the limits of a server. Clones share the limits that are counted.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The clock of the replies. Deadlines do not depend on it.
+    /// The clock for replies. Deadlines use tokio's clock.
     pub clock: Clock,
-    /// A permit for each connection served at a time. A client for whom there is none is told that the
-    /// server is full.
+    /// A permit for each connection that is served. Without a free one, a client gets the reply "full".
     pub connections: Arc<Semaphore>,
-    /// A permit for each client that is being told so. Others wait in the backlog.
+    /// A permit for each connection that is being refused. Without a free one, clients wait in the backlog.
     pub refusals: Arc<Semaphore>,
-    /// How many of the connections an address may have, if that is limited.
+    /// The limit on connections per address; `None` is no limit.
     pub addresses: Option<Arc<Addresses>>,
-    /// Who is served.
+    /// The networks of the clients that are served.
     pub networks: Networks,
-    /// How many datagrams a network may have answered, if that is limited.
+    /// The rate limit on UDP replies; `None` is no limit.
     pub datagram_rate: Option<Arc<RateLimit>>,
-    /// A connection on which no byte moved for this long is closed.
+    /// A connection is closed after this time without a byte read or written.
     pub idle_timeout: Duration,
-    /// A line has to end within this time, and 1 s more for each 500 bytes of it.
+    /// A connection is closed if a line does not end within this time, plus 1 s per 500 bytes of it.
     pub line_timeout: Duration,
-    /// A connection is closed whose client reads no reply for this long, and 1 s more for each 2,000 bytes
-    /// written to it, at most 66 s: its kernel may hold them.
+    /// A connection is closed if its client reads no reply for this time, plus 1 s per 2,000 bytes written,
+    /// at most 66 s: the client's kernel may hold them.
     pub write_timeout: Duration,
-    /// Connections that are still open this long after the stop are cut.
+    /// Connections still open this long after the start of the shutdown are cut.
     pub drain_timeout: Duration,
 }
 
 impl Options {
-    /// Serves so many connections at one time, with the usual limits.
+    /// Returns the default limits, with at most `connections_max` concurrent connections.
     pub fn new(clock: Clock, connections_max: NonZero<u32>) -> Options {
         Options {
             clock,

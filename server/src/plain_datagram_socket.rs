@@ -1,4 +1,4 @@
-//! A real UDP socket where the system has no calls for many datagrams at a time: elsewhere than on Linux.
+//! A real UDP socket for systems other than Linux, with one system call per datagram.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -9,20 +9,20 @@ use tracing::debug;
 
 use crate::{Datagram, Datagrams};
 
-/// A socket whose replies leave from the address that the system chooses.
+/// A UDP socket whose replies leave from an address that the system chooses.
 ///
-/// On a wildcard socket that may not be the address that the request was sent to, and broadcast requests
-/// are answered: bind each address.
+/// On a wildcard socket, this may differ from the request's destination, and broadcast requests get
+/// replies. So bind each address instead.
 #[derive(Debug)]
 pub(crate) struct DatagramSocket(tokio::net::UdpSocket);
 
 impl DatagramSocket {
-    /// Sets the options that a socket for `address` needs before it is bound: none.
+    /// Sets the socket options for `address`: none.
     pub(crate) fn prepare(_socket: &impl AsFd, _address: SocketAddr) -> io::Result<()> {
         Ok(())
     }
 
-    /// Registers a socket that was bound with the runtime.
+    /// Registers a bound socket with the current runtime.
     pub(crate) fn new(socket: UdpSocket) -> io::Result<DatagramSocket> {
         tokio::net::UdpSocket::from_std(socket).map(DatagramSocket)
     }
@@ -54,17 +54,24 @@ mod tests {
 
     #[tokio::test]
     async fn datagrams_are_received_in_order_and_sent_to_their_peers() {
-        let server = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        server.set_nonblocking(true).expect("it can be");
-        let address = server.local_addr().expect("it is bound");
-        DatagramSocket::prepare(&server, address).expect("nothing to do");
-        let client = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        client.connect(address).expect("an address");
-        let mut socket = DatagramSocket::new(server).expect("a runtime");
+        let server = UdpSocket::bind("127.0.0.1:0").expect("a free port is bound");
+        server
+            .set_nonblocking(true)
+            .expect("nonblocking mode is set");
+        let address = server.local_addr().expect("the socket is bound");
+        DatagramSocket::prepare(&server, address).expect("no options are set");
+        let client = UdpSocket::bind("127.0.0.1:0").expect("a free port is bound");
+        client.connect(address).expect("the client connects");
+        let mut socket = DatagramSocket::new(server).expect("a runtime is current");
         let mut batch = Vec::new();
         for request in ["one", "", "three"] {
-            client.send(request.as_bytes()).expect("it is sent");
-            socket.receive(&mut batch).await.expect("the socket works");
+            client
+                .send(request.as_bytes())
+                .expect("the request is sent");
+            socket
+                .receive(&mut batch)
+                .await
+                .expect("the request is received");
             assert_eq!(
                 batch.last().map(Datagram::payload),
                 Some(request.as_bytes())
@@ -73,7 +80,7 @@ mod tests {
         assert_eq!(socket.send(&batch).await, 3);
         let mut reply = [0; DATAGRAM_MAX];
         for expected in ["one", "", "three"] {
-            let length = client.recv(&mut reply).expect("a reply");
+            let length = client.recv(&mut reply).expect("a reply arrives");
             assert_eq!(reply[..length], *expected.as_bytes());
         }
     }

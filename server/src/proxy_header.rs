@@ -1,4 +1,4 @@
-//! The header with which a proxy says whose connection it passes on: the PROXY protocol, versions 1 and 2.
+//! The PROXY protocol, versions 1 and 2: a header in which a proxy passes on the client's address.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,31 +9,32 @@ use ppp::{v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
-use crate::conversation::QUIET;
+use crate::conversation::QUIET_PERIOD;
 
-/// How long the header may take to come.
+/// The time within which the header must arrive.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What every header of version 1 begins with, and the longest there is.
-const TEXT_SIGNATURE: &[u8] = b"PROXY ";
-const TEXT_MAX: usize = 107;
+/// The signature of version 1, and the maximum length of its header.
+const V1_SIGNATURE: &[u8] = b"PROXY ";
+const V1_LENGTH_MAX: usize = 107;
 
-/// What every header of version 2 begins with, and the longest that is taken: 520 bytes after the fixed part.
-const BINARY_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-const BINARY_FIXED: usize = 16;
+/// The signature of version 2, and the length of its fixed part.
+const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const V2_FIXED_LENGTH: usize = 16;
 
 /// Version 2 with the command LOCAL, such as a health check: the receiver must ignore the addresses,
 /// whatever family and length they claim.
-const BINARY_LOCAL: u8 = 0x20;
+const V2_LOCAL: u8 = 0x20;
 
-const BINARY_MAX: usize = BINARY_FIXED + 520;
+/// The longest header of version 2 that is accepted: 520 bytes after the fixed part.
+const V2_LENGTH_MAX: usize = V2_FIXED_LENGTH + 520;
 
-/// A header, and what came with it.
+/// A PROXY header, and the bytes read after it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// The client, unless the connection is the proxy's own.
+    /// The client's address; `None` if the connection is the proxy's own.
     pub(crate) client: Option<SocketAddr>,
-    /// What came after the header.
+    /// The bytes read after the header.
     pub(crate) rest: Box<[u8]>,
 }
 
@@ -42,13 +43,13 @@ pub(crate) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Hea
     let mut reading = pin!(read_header(stream));
     match timeout(TIMEOUT, &mut reading).await {
         Ok(header) => header,
-        // It may have arrived in time, but not have been reported yet.
-        Err(_) => timeout(QUIET, reading).await?,
+        // It may have arrived in time, but the I/O driver has not reported it yet.
+        Err(_) => timeout(QUIET_PERIOD, reading).await?,
     }
 }
 
 async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Header> {
-    let mut bytes = [0; BINARY_MAX];
+    let mut bytes = [0; V2_LENGTH_MAX];
     let mut length = 0;
     loop {
         let count = stream.read(&mut bytes[length..]).await?;
@@ -62,22 +63,22 @@ async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Header>
     }
 }
 
-/// The header at the front of these bytes; `None` if it needs more of them.
+/// Parses the header at the front of these bytes. Returns `None` if it is incomplete.
 fn parse(bytes: &[u8]) -> io::Result<Option<Header>> {
     let length = match (
-        may_begin(bytes, TEXT_SIGNATURE),
-        may_begin(bytes, BINARY_SIGNATURE),
+        may_start_with(bytes, V1_SIGNATURE),
+        may_start_with(bytes, V2_SIGNATURE),
     ) {
-        (true, _) => text_length(bytes)?,
-        (_, true) => binary_length(bytes)?,
+        (true, _) => v1_length(bytes)?,
+        (_, true) => v2_length(bytes)?,
         _ => return Err(invalid()),
     };
     let Some((header, rest)) = length.and_then(|length| bytes.split_at_checked(length)) else {
         return Ok(None);
     };
-    let client = match header.starts_with(TEXT_SIGNATURE) {
-        true => text_client(header)?,
-        false => binary_client(header)?,
+    let client = match header.starts_with(V1_SIGNATURE) {
+        true => v1_client(header)?,
+        false => v2_client(header)?,
     };
     Ok(Some(Header {
         client,
@@ -85,34 +86,37 @@ fn parse(bytes: &[u8]) -> io::Result<Option<Header>> {
     }))
 }
 
-/// Whether bytes of which there may be more begin with the signature.
-fn may_begin(bytes: &[u8], signature: &[u8]) -> bool {
+/// Returns whether these bytes, or a continuation of them, begin with the signature.
+fn may_start_with(bytes: &[u8], signature: &[u8]) -> bool {
     let length = bytes.len().min(signature.len());
     bytes[..length] == signature[..length]
 }
 
-/// The length of a header of version 1, once it is there.
-fn text_length(bytes: &[u8]) -> io::Result<Option<usize>> {
-    let line_end = bytes.iter().take(TEXT_MAX).position(|byte| *byte == b'\n');
+/// Returns the length of a header of version 1; `None` if it is incomplete.
+fn v1_length(bytes: &[u8]) -> io::Result<Option<usize>> {
+    let line_end = bytes
+        .iter()
+        .take(V1_LENGTH_MAX)
+        .position(|byte| *byte == b'\n');
     match line_end {
-        None if bytes.len() >= TEXT_MAX => Err(invalid()),
+        None if bytes.len() >= V1_LENGTH_MAX => Err(invalid()),
         line_end => Ok(line_end.map(|line_end| line_end + 1)),
     }
 }
 
-/// The length of a header of version 2, once it is known.
-fn binary_length(bytes: &[u8]) -> io::Result<Option<usize>> {
-    let Some(fixed) = bytes.first_chunk::<BINARY_FIXED>() else {
+/// Returns the length of a header of version 2; `None` if the fixed part is incomplete.
+fn v2_length(bytes: &[u8]) -> io::Result<Option<usize>> {
+    let Some(fixed) = bytes.first_chunk::<V2_FIXED_LENGTH>() else {
         return Ok(None);
     };
-    let length = BINARY_FIXED + usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
-    match length <= BINARY_MAX {
+    let length = V2_FIXED_LENGTH + usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
+    match length <= V2_LENGTH_MAX {
         true => Ok(Some(length)),
         false => Err(invalid()),
     }
 }
 
-fn text_client(header: &[u8]) -> io::Result<Option<SocketAddr>> {
+fn v1_client(header: &[u8]) -> io::Result<Option<SocketAddr>> {
     let header = v1::Header::try_from(header).map_err(|_| invalid())?;
     let (address, port) = match header.addresses {
         v1::Addresses::Tcp4(ip) => (ip.source_address.into(), ip.source_port),
@@ -122,8 +126,8 @@ fn text_client(header: &[u8]) -> io::Result<Option<SocketAddr>> {
     Ok(Some(SocketAddr::new(address, port)))
 }
 
-fn binary_client(header: &[u8]) -> io::Result<Option<SocketAddr>> {
-    if header[BINARY_SIGNATURE.len()] == BINARY_LOCAL {
+fn v2_client(header: &[u8]) -> io::Result<Option<SocketAddr>> {
+    if header[V2_SIGNATURE.len()] == V2_LOCAL {
         return Ok(None);
     }
     let header = v2::Header::try_from(header).map_err(|_| invalid())?;
@@ -146,13 +150,13 @@ mod tests {
 
     use super::*;
 
-    /// What is read of these bytes when they come in two pieces: the client, and what comes after the header.
+    /// Reads these bytes from a stream that delivers them in two pieces. Returns the client and the rest.
     fn read_in_two(bytes: &[u8], cut: usize) -> Option<(Option<SocketAddr>, Vec<u8>)> {
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
-            .expect("a runtime");
+            .expect("the runtime starts");
         runtime.block_on(async {
             let mut stream = bytes[..cut].chain(&bytes[cut..]);
             let Header { client, rest } = read(&mut stream).await.ok()?;
@@ -162,7 +166,7 @@ mod tests {
         })
     }
 
-    /// A header of either version, its address, and how long it is.
+    /// Generates a header of either version, and the client that it names.
     fn header() -> impl Strategy<Value = (Vec<u8>, SocketAddr)> {
         let v1 = any::<([u8; 4], u16)>().prop_map(|(address, port)| {
             let client = SocketAddr::from((address, port));
@@ -170,7 +174,7 @@ mod tests {
             (text.into_bytes(), client)
         });
         let v2 = any::<([u8; 4], u16)>().prop_map(|(address, port)| {
-            let mut bytes = BINARY_SIGNATURE.to_vec();
+            let mut bytes = V2_SIGNATURE.to_vec();
             bytes.extend([0x21, 0x11, 0, 12]);
             bytes.extend(address);
             bytes.extend([192, 0, 2, 9]);
@@ -183,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn t21_any_cut_of_any_header_is_read_the_same(
+        fn t21_a_valid_header_is_parsed_however_it_is_split(
             (mut bytes, client) in header(),
             rest in proptest::collection::vec(any::<u8>(), 0..600),
             cut in any::<prop::sample::Index>(),
@@ -194,7 +198,7 @@ mod tests {
         }
 
         #[test]
-        fn t21_a_header_that_is_changed_is_read_the_same_however_it_is_cut(
+        fn t21_a_corrupt_header_is_parsed_alike_however_it_is_split(
             (mut bytes, _) in header(),
             changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
             rest in proptest::collection::vec(any::<u8>(), 0..600),
@@ -210,7 +214,7 @@ mod tests {
         }
 
         #[test]
-        fn t21_junk_is_no_header(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fn t21_random_bytes_are_no_header(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             prop_assert_eq!(read_in_two(&bytes, 0), None);
         }
     }

@@ -1,4 +1,4 @@
-//! How many datagrams each network may have answered.
+//! A rate limit on UDP replies for each client network.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -11,76 +11,78 @@ use tokio::time::Instant;
 
 use crate::addresses::network_of;
 
-/// Networks that are remembered: the table never grows, whoever pretends to send.
+/// Slots of the set-associative hash table. It has a fixed size, so spoofed sources cannot make it grow.
 const NETWORKS_MAX: usize = 16_384;
 
-/// Places in which a network may be: when all are taken, the one that has been quiet longest is forgotten.
-const PLACES: usize = 4;
+/// The associativity: each network hashes to a set of this many slots. A full set evicts the entry with the
+/// oldest theoretical arrival time.
+const WAYS: usize = 4;
 
-/// The time in which a network may ask for all that it may have at once.
+/// The burst tolerance: a network may use up the replies of this much time at once.
 const BURST: Duration = Duration::from_secs(1);
 
-/// Of the requests over the rate, one of so many is answered: a victim in whose name someone floods the
-/// server can use it still, as with chrony's `leak`.
+/// One in this many requests over the rate gets a reply all the same. A victim whose address is spoofed in a
+/// flood can still use the server, as with chrony's `leak`.
 const LEAK: u32 = 4;
 
-/// A limit on the datagrams that each network /24 of IPv4 and /56 of IPv6 has answered.
+/// A rate limit on replies for each IPv4 network /24 and IPv6 network /56: the generic cell rate algorithm
+/// (GCRA).
 #[derive(Debug)]
 pub struct RateLimit {
     interval: Duration,
     hasher: RandomState,
-    networks: Mutex<Vec<Option<Bucket>>>,
+    slots: Mutex<Vec<Option<Entry>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
-    prefix: IpNet,
-    /// When all that was answered would have been asked, at the rate.
-    paid_until: Instant,
-    /// Requests over the rate.
-    over: u32,
+struct Entry {
+    network: IpNet,
+    /// GCRA's theoretical arrival time: when the next request conforms without any burst tolerance.
+    arrival: Instant,
+    /// Requests over the rate, for [`LEAK`].
+    excess: u32,
 }
 
 impl RateLimit {
-    /// Allows each network so many answers a second.
+    /// Allows each network this many replies per second.
     pub fn new(per_second: NonZero<u32>) -> RateLimit {
         RateLimit {
             interval: Duration::from_secs(1) / per_second.get(),
             hasher: RandomState::new(),
-            networks: Mutex::new(vec![None; NETWORKS_MAX]),
+            slots: Mutex::new(vec![None; NETWORKS_MAX]),
         }
     }
 
-    /// Whether a request from `address` may be answered, by a clock that goes forward.
-    pub(crate) fn admit(&self, address: IpAddr, clock: impl FnOnce() -> Instant) -> bool {
-        let prefix = network_of(address, 24, 56);
-        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that no worker has an earlier time than the one before it.
+    /// Returns whether a request from `address` gets a reply, and counts it. `clock` must be monotonic.
+    pub(crate) fn try_acquire(&self, address: IpAddr, clock: impl FnOnce() -> Instant) -> bool {
+        let network = network_of(address, 24, 56);
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read under the lock, so that time never goes backwards from one worker to the next.
         let now = clock();
-        let set = self.hasher.hash_one(prefix) as usize % (NETWORKS_MAX / PLACES);
-        let places = &mut networks[set * PLACES..][..PLACES];
-        let paid_until = |place: &Option<Bucket>| place.map(|network| network.paid_until);
-        let own = places
+        let set = self.hasher.hash_one(network) as usize % (NETWORKS_MAX / WAYS);
+        let slots = &mut slots[set * WAYS..][..WAYS];
+        let arrival = |slot: &Option<Entry>| slot.map(|entry| entry.arrival);
+        let hit = slots
             .iter()
-            .position(|place| place.is_some_and(|network| network.prefix == prefix));
-        let index = own.or_else(|| (0..PLACES).min_by_key(|index| paid_until(&places[*index])));
-        let place = &mut places[index.expect("there are places")];
-        let fresh = Bucket {
-            prefix,
-            paid_until: now,
-            over: 0,
+            .position(|slot| slot.is_some_and(|entry| entry.network == network));
+        let index = hit.or_else(|| (0..WAYS).min_by_key(|index| arrival(&slots[*index])));
+        let slot = &mut slots[index.expect("a set has slots")];
+        let fresh = Entry {
+            network,
+            arrival: now,
+            excess: 0,
         };
-        let network = match place {
-            Some(network) if network.prefix == prefix => network,
-            other => other.insert(fresh),
+        let entry = match slot {
+            Some(entry) if entry.network == network => entry,
+            evicted => evicted.insert(fresh),
         };
-        let paid_until = network.paid_until.max(now) + self.interval;
-        if paid_until - now <= BURST {
-            network.paid_until = paid_until;
+        let arrival = entry.arrival.max(now) + self.interval;
+        if arrival - now <= BURST {
+            entry.arrival = arrival;
             return true;
         }
-        network.over = network.over.wrapping_add(1);
-        network.over.is_multiple_of(LEAK)
+        entry.excess = entry.excess.wrapping_add(1);
+        entry.excess.is_multiple_of(LEAK)
     }
 }
 
@@ -92,38 +94,40 @@ mod tests {
         RateLimit::new(NonZero::new(per_second).expect("not zero"))
     }
 
-    fn answered(limit: &RateLimit, address: &str, count: u32, now: Instant) -> usize {
+    fn replies(limit: &RateLimit, address: &str, count: u32, now: Instant) -> usize {
         let address = address.parse().expect("an address");
-        (0..count).filter(|_| limit.admit(address, || now)).count()
+        (0..count)
+            .filter(|_| limit.try_acquire(address, || now))
+            .count()
     }
 
     #[test]
-    fn a_network_has_a_burst_and_then_one_in_four() {
+    fn a_network_gets_a_burst_and_then_one_reply_in_four() {
         let (limit, now) = (limit(100), Instant::now());
-        assert_eq!(answered(&limit, "192.0.2.1", 100, now), 100);
-        assert_eq!(answered(&limit, "192.0.2.2", 400, now), 100);
-        assert_eq!(answered(&limit, "192.0.3.1", 100, now), 100);
+        assert_eq!(replies(&limit, "192.0.2.1", 100, now), 100);
+        assert_eq!(replies(&limit, "192.0.2.2", 400, now), 100);
+        assert_eq!(replies(&limit, "192.0.3.1", 100, now), 100);
         let later = now + Duration::from_millis(500);
-        assert_eq!(answered(&limit, "192.0.2.1", 50, later), 50);
-        assert_eq!(answered(&limit, "192.0.2.1", 4, later), 1);
+        assert_eq!(replies(&limit, "192.0.2.1", 50, later), 50);
+        assert_eq!(replies(&limit, "192.0.2.1", 4, later), 1);
     }
 
     #[test]
-    fn a_network_of_ipv6_has_56_bits() {
+    fn an_ipv6_network_is_a_56_bit_prefix() {
         let (limit, now) = (limit(1), Instant::now());
-        assert_eq!(answered(&limit, "2001:db8::1", 1, now), 1);
-        assert_eq!(answered(&limit, "2001:db8:0:ff::1", 1, now), 0);
-        assert_eq!(answered(&limit, "2001:db8:0:100::1", 1, now), 1);
+        assert_eq!(replies(&limit, "2001:db8::1", 1, now), 1);
+        assert_eq!(replies(&limit, "2001:db8:0:ff::1", 1, now), 0);
+        assert_eq!(replies(&limit, "2001:db8:0:100::1", 1, now), 1);
     }
 
     #[test]
-    fn a_million_sources_make_it_no_larger() {
+    fn a_million_sources_do_not_grow_the_table() {
         let (limit, now) = (limit(1), Instant::now());
         for source in 0..1_000_000_u32 {
-            limit.admit(IpAddr::V4((source << 8).into()), || now);
+            limit.try_acquire(IpAddr::V4((source << 8).into()), || now);
         }
-        let networks = limit.networks.lock().expect("no panic");
-        assert_eq!(networks.capacity(), NETWORKS_MAX);
-        assert!(networks.iter().all(Option::is_some));
+        let slots = limit.slots.lock().expect("not poisoned");
+        assert_eq!(slots.capacity(), NETWORKS_MAX);
+        assert!(slots.iter().all(Option::is_some));
     }
 }

@@ -1,4 +1,4 @@
-//! Real sockets, and the threads that serve them.
+//! Real sockets, and the worker threads that serve them.
 
 use std::io;
 use std::net::{self, SocketAddr};
@@ -21,20 +21,20 @@ use crate::tcp::BACKLOG;
 use crate::workers::{Stats, Workers};
 use crate::{Listener, ListenerConfig, Options, serve};
 
-/// Bytes of unsent replies that the kernel holds for a slow reader. What has been sent is for the client's
-/// kernel to hold, so this bounds the memory, and has a socket report at once that the client reads.
+/// Bytes of unsent replies that the kernel buffers for a slow reader (`TCP_NOTSENT_LOWAT`). It bounds the
+/// memory, and makes a socket writable as soon as the client reads.
 #[cfg(target_os = "linux")]
 const UNSENT_MAX: u32 = 16 << 10;
 
-/// Events that the I/O driver of a worker reports at a time: of all its connections, so that after the
-/// quiet period all input that has arrived is known.
+/// Events that a worker's I/O driver reports per poll: enough for all connections, so that the quiet period
+/// suffices to report all input that has arrived.
 const IO_EVENTS: usize = 16_384;
 
-/// How long the kernel keeps a connection whose client acknowledges nothing that was sent to it.
+/// How long the kernel keeps a connection whose client acknowledges no data (`TCP_USER_TIMEOUT`).
 #[cfg(target_os = "linux")]
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Sockets that are bound: from here on clients can connect.
+/// Bound sockets. Clients can connect, and wait in the backlog until [`Sockets::start`].
 #[derive(Debug, Default)]
 pub struct Sockets {
     tcp: Vec<(net::TcpListener, ListenerConfig)>,
@@ -42,27 +42,25 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds all of these addresses. Port 0 takes a free one.
-    ///
-    /// An IPv6 address serves IPv6 only.
+    /// Binds these addresses. Port 0 binds a free port, and an IPv6 address serves IPv6 only.
     ///
     /// # Errors
     ///
-    /// When an address cannot be bound; the message names it.
+    /// If an address cannot be bound. The message names it.
     pub fn bind(tcp: &[(SocketAddr, ListenerConfig)], udp: &[SocketAddr]) -> io::Result<Sockets> {
         let mut sockets = Sockets::default();
         for (address, config) in tcp {
-            let listener = listen_on(*address).map_err(|e| cannot_listen("tcp", *address, e))?;
+            let listener = bind_tcp(*address).map_err(|e| bind_error("tcp", *address, e))?;
             sockets.tcp.push((listener, config.clone()));
         }
         for address in udp {
-            let socket = receive_on(*address).map_err(|e| cannot_listen("udp", *address, e))?;
+            let socket = bind_udp(*address).map_err(|e| bind_error("udp", *address, e))?;
             sockets.udp.push(socket);
         }
         Ok(sockets)
     }
 
-    /// Serves a listener too that someone else has bound.
+    /// Adds a listener bound by another process, such as a service manager.
     pub fn adopt_listener(
         &mut self,
         listener: net::TcpListener,
@@ -73,32 +71,38 @@ impl Sockets {
         Ok(())
     }
 
-    /// Serves a datagram socket too that someone else has bound.
+    /// Adds a UDP socket bound by another process, such as a service manager.
+    ///
+    /// # Errors
+    ///
+    /// If its address is not unicast, or a socket option cannot be set.
     pub fn adopt_datagrams(&mut self, socket: net::UdpSocket) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        check_unicast(address).map_err(|error| cannot_listen("udp", address, error))?;
+        check_unicast(address).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot serve udp {address}: {error}"))
+        })?;
         DatagramSocket::prepare(&socket, address)?;
         self.udp.push(socket);
         Ok(())
     }
 
-    /// The addresses served over TCP, in the order of [`Sockets::bind`].
+    /// Returns the local addresses of the TCP listeners, in the order in which they were added.
     pub fn tcp_addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let listeners = self.tcp.iter().map(|(listener, _)| listener);
         listeners.map(net::TcpListener::local_addr).collect()
     }
 
-    /// The addresses served over UDP, in the order of [`Sockets::bind`].
+    /// Returns the local addresses of the UDP sockets, in the order in which they were added.
     pub fn udp_addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.udp.iter().map(net::UdpSocket::local_addr).collect()
     }
 
-    /// Serves until `stop` is cancelled and every connection has ended, with a thread for each worker.
+    /// Starts one thread per worker. They serve until `stop` is cancelled and every connection has ended.
     ///
     /// # Errors
     ///
-    /// When there are not enough file descriptors, most often. No worker is left behind then.
+    /// Most often for a lack of file descriptors. No worker keeps running then.
     pub fn start(
         self,
         workers: NonZero<usize>,
@@ -121,7 +125,7 @@ impl Sockets {
         let mut threads = Vec::new();
         for ((runtime, (tcp, udp)), worker_stats) in ready.into_iter().zip(&*stats.workers) {
             let (options, worker_stats) = (options.clone(), Arc::clone(worker_stats));
-            // A token of its own, so that workers do not wait for each other's locks.
+            // A child token per worker, so that workers do not contend for one lock.
             let stop = stop_all.child_token();
             let stop_others = stop_all.clone().drop_guard();
             threads.push(thread::Builder::new().spawn(move || {
@@ -140,11 +144,11 @@ impl Sockets {
         Ok(Workers { threads, stats })
     }
 
-    /// Registers the same sockets once more, with the runtime of a worker.
+    /// Registers duplicates of the sockets with a worker's runtime.
     ///
-    /// Workers share sockets rather than have one each on the same port (`SO_REUSEPORT`): that would
-    /// let a second server take a part of the clients unseen.
-    fn register(&self, runtime: &Runtime) -> io::Result<Registered> {
+    /// Workers share sockets. With one socket each (`SO_REUSEPORT`), a second server could bind the same
+    /// port and silently take part of the clients.
+    fn register(&self, runtime: &Runtime) -> io::Result<WorkerSockets> {
         let _context = runtime.enter();
         let listen = |(listener, config): &(net::TcpListener, ListenerConfig)| {
             let listener = TcpListener::from_std(listener.try_clone()?)?;
@@ -158,8 +162,8 @@ impl Sockets {
     }
 }
 
-/// The sockets of a worker.
-type Registered = (Vec<(TcpListener, ListenerConfig)>, Vec<DatagramSocket>);
+/// The sockets registered with one worker's runtime.
+type WorkerSockets = (Vec<(TcpListener, ListenerConfig)>, Vec<DatagramSocket>);
 
 impl Listener for TcpListener {
     type Stream = TcpStream;
@@ -169,14 +173,20 @@ impl Listener for TcpListener {
     }
 }
 
-fn cannot_listen(transport: &str, address: SocketAddr, error: io::Error) -> io::Error {
-    let message = format!("cannot listen on {transport} {address}: {error}");
-    io::Error::new(error.kind(), message)
+fn bind_error(transport: &str, address: SocketAddr, error: io::Error) -> io::Error {
+    let kind = error.kind();
+    let reason = match kind {
+        io::ErrorKind::AddrInUse => format!("{kind} (is another server running?)"),
+        io::ErrorKind::AddrNotAvailable => format!("{kind} (does this host have it?)"),
+        io::ErrorKind::PermissionDenied => format!("{kind} (try a port above 1023)"),
+        _ => error.to_string(),
+    };
+    io::Error::new(kind, format!("cannot bind {transport} {address}: {reason}"))
 }
 
-fn listen_on(address: SocketAddr) -> io::Result<net::TcpListener> {
+fn bind_tcp(address: SocketAddr) -> io::Result<net::TcpListener> {
     let socket = new_socket(address, Type::STREAM)?;
-    // Not kept from a restart by connections of the past. This admits no second listener.
+    // Lets a restart bind the port despite connections in TIME_WAIT. A second listener still fails.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG.into())?;
@@ -185,11 +195,11 @@ fn listen_on(address: SocketAddr) -> io::Result<net::TcpListener> {
     Ok(listener)
 }
 
-/// Sets what accepted connections inherit.
+/// Sets the options that accepted connections inherit.
 fn prepare_listener(listener: &net::TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let socket = SockRef::from(listener);
-    // A reply never waits for the next one.
+    // Without it, Nagle's algorithm would delay replies.
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     {
@@ -199,7 +209,7 @@ fn prepare_listener(listener: &net::TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-fn receive_on(address: SocketAddr) -> io::Result<net::UdpSocket> {
+fn bind_udp(address: SocketAddr) -> io::Result<net::UdpSocket> {
     check_unicast(address)?;
     let socket = new_socket(address, Type::DGRAM)?;
     DatagramSocket::prepare(&socket, address)?;
@@ -207,9 +217,9 @@ fn receive_on(address: SocketAddr) -> io::Result<net::UdpSocket> {
     Ok(socket.into())
 }
 
-/// A socket bound to a broadcast or multicast address would receive what was sent to many hosts.
+/// Rejects broadcast and multicast addresses: many hosts would reply to one request (amplification).
 fn check_unicast(address: SocketAddr) -> io::Result<()> {
-    // Without SO_BROADCAST, the kernel refuses to connect to any broadcast address of its networks.
+    // Without SO_BROADCAST, connecting to a broadcast address of a local network fails.
     let connect = || new_socket(address, Type::DGRAM)?.connect(&address.into());
     let is_broadcast = !address.ip().is_unspecified()
         && connect().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);

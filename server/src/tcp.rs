@@ -18,31 +18,31 @@ use tokio_util::task::TaskTracker;
 use tracing::{Level, debug, enabled, error, warn};
 
 use crate::addresses::{AddressPermit, is_among};
-use crate::conversation::{Conversation, ConversationError, QUIET};
+use crate::conversation::{Conversation, ConversationError, QUIET_PERIOD};
 use crate::proxy_header::{self, Header};
 use crate::{Counter, Counters, ListenerConfig, Options, WorkerContext};
 
-/// How long to wait when no connection can be accepted: for want of file descriptors, say.
+/// The pause after an accept error, such as a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The most jitter added to the pause, so that workers do not all try again at once.
+/// The most jitter added to the pause, so that workers do not retry at the same instant.
 const ACCEPT_JITTER: Duration = Duration::from_millis(50);
 
-/// The backlog: connections that the kernel completes and holds until they are accepted. Linux grants no
-/// more by default (`net.core.somaxconn`).
+/// The backlog: connections that the kernel completes and queues until they are accepted. Linux caps it at
+/// this value by default (`net.core.somaxconn`).
 pub(crate) const BACKLOG: u16 = 4096;
 
-/// Where connections come from.
+/// A TCP listener, real or simulated.
 pub trait Listener {
-    /// A connection.
+    /// An accepted connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
 
-    /// Waits for the next connection. If the future is dropped, no connection is lost.
+    /// Waits for the next connection. Cancel safe: if the future is dropped, no connection is lost.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>>;
 }
 
-/// Accepts connections and serves each in a task, until `stop` is cancelled. Then drains the backlog,
-/// closes the listener, and waits for the connections, for the drain timeout at most.
+/// Accepts connections and runs each in its own task, until `stop` is cancelled. Then drains the backlog,
+/// closes the listener, and waits for the connections, at most for the drain timeout.
 pub(crate) async fn serve<L: Listener>(
     mut listener: L,
     config: ListenerConfig,
@@ -51,46 +51,47 @@ pub(crate) async fn serve<L: Listener>(
     let stop = context.stop.clone();
     let drain_timeout = context.options.drain_timeout;
     let mut acceptor = Acceptor {
-        shared: Rc::new(Shared { config, context }),
+        listener_context: Rc::new(ListenerContext { config, context }),
         connections: TaskTracker::new(),
         is_failing: false,
     };
     let accept = async {
         loop {
-            if let Some(pause) = acceptor.admit(listener.accept().await).await {
+            if let Some(pause) = acceptor.handle(listener.accept().await).await {
                 sleep(pause).await;
             }
         }
     };
     let _: Option<()> = stop.run_until_cancelled(accept).await;
-    // What is left then is for the caller to cut.
+    // The caller cuts the connections that are still open.
     let _ = timeout(drain_timeout, acceptor.drain(listener)).await;
 }
 
-/// What the connections of one listener share.
-struct Shared {
+/// The state shared by the connections of one listener.
+struct ListenerContext {
     config: ListenerConfig,
     context: Rc<WorkerContext>,
 }
 
+/// Accepts the connections of one listener, and tracks their tasks.
 struct Acceptor {
-    shared: Rc<Shared>,
+    listener_context: Rc<ListenerContext>,
     connections: TaskTracker,
-    /// Whether the last connection could not be accepted.
+    /// Whether the last accept failed, so that a series of errors is logged once.
     is_failing: bool,
 }
 
 impl Acceptor {
-    /// Starts the task of a connection. Returns how long to wait if none can be accepted now.
-    async fn admit<S>(&mut self, accepted: io::Result<(S, SocketAddr)>) -> Option<Duration>
+    /// Handles the result of an accept: spawns a connection's task, or returns the pause before a retry.
+    async fn handle<S>(&mut self, accepted: io::Result<(S, SocketAddr)>) -> Option<Duration>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let context = &self.shared.context;
+        let context = &self.listener_context.context;
         match accepted {
             Ok((stream, peer)) => {
                 self.is_failing = false;
-                if let Err(refusal) = self.start(stream, peer).await {
+                if let Err(refusal) = self.spawn(stream, peer).await {
                     context.counters.count(refusal);
                 }
                 None
@@ -99,35 +100,36 @@ impl Acceptor {
             Err(error) => {
                 context.counters.count(Counter::AcceptFailed);
                 if !self.is_failing {
-                    warn!("cannot accept connections for now: {error}");
+                    warn!("cannot accept connections: {error} (retrying)");
                 }
                 self.is_failing = true;
-                // The fraction of the clock's second serves as the random number: simulations repeat it.
+                // The clock's fraction of a second serves as the random number, so simulations replay it.
                 let fraction = (context.options.clock)().nanosecond() % 1_000_000_000;
                 Some(ACCEPT_PAUSE + ACCEPT_JITTER * fraction / 1_000_000_000)
             }
         }
     }
 
-    /// Starts the task of a connection, or returns why it is closed at once.
-    async fn start<S>(&self, stream: S, peer: SocketAddr) -> Result<(), Counter>
+    /// Spawns the task of a connection, or closes it and returns the counter of the reason.
+    async fn spawn<S>(&self, stream: S, peer: SocketAddr) -> Result<(), Counter>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let shared = Rc::clone(&self.shared);
-        let proxies = shared.config.proxies.as_deref();
+        let listener_context = Rc::clone(&self.listener_context);
+        let proxies = listener_context.config.proxies.as_deref();
         if proxies.is_some_and(|proxies| !is_among(peer.ip(), proxies)) {
             return Err(Counter::HeaderRejected);
         }
-        let admission = acquire(&shared.context.options).await;
+        let permit = acquire_permit(&listener_context.context.options).await;
         if proxies.is_some() {
             self.connections
-                .spawn_local(shared.serve_behind_header(stream, peer, admission));
+                .spawn_local(listener_context.serve_proxied(stream, peer, permit));
         } else {
-            let mut served = Served::new(stream, peer, Box::default(), admission, &shared)?;
+            let mut connection =
+                Connection::new(stream, peer, Box::default(), permit, &listener_context)?;
             self.connections.spawn_local(async move {
-                let ended = served.conversation.run().await;
-                served.end(ended);
+                let result = connection.conversation.run().await;
+                connection.end(result);
             });
         }
         Ok(())
@@ -135,17 +137,17 @@ impl Acceptor {
 
     /// Accepts the backlog, closes the listener, and waits until every connection has ended.
     async fn drain<L: Listener>(&mut self, mut listener: L) {
-        let mut quiet = pin!(sleep(QUIET));
-        // No more than a backlog: a flood of connects must not put the stop off.
+        let mut quiet_period = pin!(sleep(QUIET_PERIOD));
+        // At most one backlog, so that a flood of connects cannot delay the shutdown.
         for _ in 0..BACKLOG {
             let accepted = tokio::select! {
                 biased;
                 accepted = listener.accept() => accepted,
-                () = &mut quiet => break,
+                () = &mut quiet_period => break,
             };
-            if self.admit(accepted).await.is_some() {
-                // Connections that end make room.
-                sleep(QUIET).await;
+            if self.handle(accepted).await.is_some() {
+                // Connections that end release file descriptors.
+                sleep(QUIET_PERIOD).await;
             }
         }
         drop(listener);
@@ -154,37 +156,37 @@ impl Acceptor {
     }
 }
 
-/// A connection that is served, or told that the server is full.
-struct Served<S> {
+/// An accepted connection, to be served or refused.
+struct Connection<S> {
     conversation: Conversation<S>,
-    /// Boxed, since only the log of debugging shows it.
+    /// Only for the log at level debug. Boxed to keep the task small.
     client: Option<Box<SocketAddr>>,
-    /// How it has ended: cut, if its task is dropped before its end. `None` for a refusal.
+    /// How the conversation ended: cut, if its task is dropped before. `None` if the connection is refused.
     outcome: Option<Counter>,
     _permit: OwnedSemaphorePermit,
     _address: Option<Box<AddressPermit>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
-    /// Applies the limits that depend on the client.
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Applies the limits that depend on the client's address.
     fn new(
         stream: S,
         client: SocketAddr,
         unread: Box<[u8]>,
-        (mut permit, mut refusal): Admission,
-        shared: &Shared,
-    ) -> Result<Served<S>, Counter> {
-        let Shared { config, context } = shared;
+        (mut permit, mut refusal): ConnectionPermit,
+        listener_context: &ListenerContext,
+    ) -> Result<Connection<S>, Counter> {
+        let ListenerContext { config, context } = listener_context;
         let options = &context.options;
-        if !options.networks.admit(client.ip()) {
+        if !options.networks.allows(client.ip()) {
             return Err(Counter::NetworkDenied);
         }
         let mut address = None;
         if let (Some(addresses), None) = (&options.addresses, refusal) {
-            address = addresses.acquire(client.ip());
+            address = addresses.try_acquire(client.ip());
             if address.is_none() {
                 refusal = Some(Counter::AddressRefused);
-                // One address must not take the permits of others, not even for a short time.
+                // An address over its limit must not hold a permit to be served, not even for a short time.
                 if let Ok(other) = Arc::clone(&options.refusals).try_acquire_owned() {
                     permit = other;
                 }
@@ -202,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
         context
             .counters
             .add(Counter::ByteReceived, unread.len() as u64);
-        Ok(Served {
+        Ok(Connection {
             conversation: Conversation::new(stream, session, unread, Rc::clone(context)),
             client: enabled!(Level::DEBUG).then(|| Box::new(client)),
             outcome,
@@ -212,18 +214,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
     }
 
     /// Records how the conversation ended.
-    fn end(&mut self, ended: Result<(), ConversationError>) {
-        if let (Err(failure), Some(client)) = (&ended, &self.client) {
-            debug!("{client}: {failure}");
+    fn end(&mut self, result: Result<(), ConversationError>) {
+        if let (Err(error), Some(client)) = (&result, &self.client) {
+            debug!("{client}: {error}");
         }
         if let Some(outcome) = &mut self.outcome {
-            *outcome = ended.map_or_else(|f| f.counter(), |()| Counter::ConversationEnded);
+            *outcome = result.map_or_else(|error| error.counter(), |()| Counter::ConversationEnded);
         }
     }
 }
 
-impl<S> Drop for Served<S> {
-    /// Counts how a served connection ended, exactly once, whatever ended its task.
+impl<S> Drop for Connection<S> {
+    /// Counts how a served connection ended, exactly once, however its task ends.
     fn drop(&mut self) {
         let is_panicking = thread::panicking();
         if is_panicking {
@@ -237,50 +239,50 @@ impl<S> Drop for Served<S> {
     }
 }
 
-impl Shared {
-    /// Serves a connection that has to begin with a PROXY header.
-    async fn serve_behind_header<S>(
+impl ListenerContext {
+    /// Serves a connection that must begin with a PROXY header.
+    async fn serve_proxied<S>(
         self: Rc<Self>,
         mut stream: S,
         peer: SocketAddr,
-        admission: Admission,
+        permit: ConnectionPermit,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let WorkerContext { counters, stop, .. } = &*self.context;
-        // What ends the task before the header has arrived counts as this: a panic, too.
-        let mut rejection = Rejection {
+        // Counts a task that ends before the header has arrived, even by a panic.
+        let mut rejection = CountOnDrop {
             counters,
             counter: Some(Counter::HeaderRejected),
         };
         let header = tokio::select! {
             biased;
             header = proxy_header::read(&mut stream) => header,
-            () = async { stop.cancelled().await; sleep(QUIET).await } => {
+            () = async { stop.cancelled().await; sleep(QUIET_PERIOD).await } => {
                 Err(io::ErrorKind::TimedOut.into())
             }
         };
-        let served = match header {
+        let connection = match header {
             Ok(Header { client, rest }) => {
-                Served::new(stream, client.unwrap_or(peer), rest, admission, &self)
+                Connection::new(stream, client.unwrap_or(peer), rest, permit, &self)
             }
-            Err(error) => return debug!("{peer}: no PROXY header: {error}"),
+            Err(error) => return debug!("{peer}: invalid PROXY header: {error}"),
         };
-        rejection.counter = served.as_ref().err().copied();
-        if let Ok(mut served) = served {
-            let ended = served.conversation.run().await;
-            served.end(ended);
+        rejection.counter = connection.as_ref().err().copied();
+        if let Ok(mut connection) = connection {
+            let result = connection.conversation.run().await;
+            connection.end(result);
         }
     }
 }
 
-/// Counts a connection that is rejected, once its task is dropped.
-struct Rejection<'a> {
+/// Adds one to a counter when it is dropped.
+struct CountOnDrop<'a> {
     counters: &'a Counters,
     counter: Option<Counter>,
 }
 
-impl Drop for Rejection<'_> {
+impl Drop for CountOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(counter) = self.counter {
             self.counters.count(counter);
@@ -288,13 +290,13 @@ impl Drop for Rejection<'_> {
     }
 }
 
-/// Permission to hold one connection, which bounds the file descriptors in use, and why the client is only
-/// told that the server is full; `None` if it is served.
-type Admission = (OwnedSemaphorePermit, Option<Counter>);
+/// A permit for one connection, which bounds the file descriptors in use, and the counter of the refusal;
+/// `None` if the connection is served.
+type ConnectionPermit = (OwnedSemaphorePermit, Option<Counter>);
 
-/// Acquires permission to serve a connection or, if the server is full, to say so. If there is neither, other
-/// clients wait in the backlog: refused connections end soon, after the linger time at the latest.
-async fn acquire(options: &Options) -> Admission {
+/// Acquires a permit to serve a connection or, if the server is full, to refuse it. Without either, it waits,
+/// and clients wait in the backlog. Refused connections end after the linger time at the latest.
+async fn acquire_permit(options: &Options) -> ConnectionPermit {
     let acquire = |permits: &Arc<Semaphore>| Arc::clone(permits).acquire_owned();
     let (permit, refusal) = tokio::select! {
         biased;

@@ -1,4 +1,4 @@
-//! Replying to datagrams, over any socket.
+//! Receiving datagrams and sending replies, over any socket.
 
 use std::future::Future;
 use std::io;
@@ -12,16 +12,16 @@ use chrono::NaiveDateTime;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use crate::conversation::QUIET;
+use crate::conversation::QUIET_PERIOD;
 use crate::{Counter, WorkerContext};
 
-/// How long to wait when the socket fails.
+/// The pause after a receive error.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
-/// Batches received after a stop: a flood must not put it off.
-const LAST_BATCHES: usize = 64;
+/// The most batches received after shutdown has begun, so that a flood cannot delay it.
+const DRAIN_BATCHES_MAX: usize = 64;
 
-/// The lowest port of a client. Below are services, which must not be tricked into a loop with this one.
+/// The lowest port of a client. Lower ports belong to services: a spoofed request could loop between two.
 const CLIENT_PORT_MIN: u16 = 1024;
 
 /// A datagram: a request, or the reply to it.
@@ -29,16 +29,16 @@ const CLIENT_PORT_MIN: u16 = 1024;
 pub struct Datagram {
     payload: [u8; DATAGRAM_MAX],
     length: usize,
-    /// Who sent the request.
+    /// The sender of the request, and the destination of the reply.
     pub peer: SocketAddr,
-    /// The address that the request was sent to, if the socket reports it. The reply leaves from there.
+    /// The destination address of the request, if the socket reports it: the source address of the reply.
     pub local: Option<IpAddr>,
-    /// Whether the request was sent to this host alone: not broadcast, nor to a multicast group.
+    /// Whether the request was unicast: neither broadcast nor multicast.
     pub is_unicast: bool,
 }
 
 impl Datagram {
-    /// A unicast datagram. The payload may be cut off after [`DATAGRAM_MAX`] bytes: no request is longer.
+    /// Returns a unicast datagram, with the payload truncated to [`DATAGRAM_MAX`] bytes: no request is longer.
     pub fn new(payload: &[u8], peer: SocketAddr) -> Datagram {
         let length = payload.len().min(DATAGRAM_MAX);
         let mut datagram = Datagram {
@@ -58,19 +58,19 @@ impl Datagram {
     }
 }
 
-/// Where datagrams come from and go to.
+/// A UDP socket, real or simulated.
 pub trait Datagrams {
-    /// Waits until there are datagrams, and adds those to `batch` that have arrived, some at a time.
+    /// Waits until the socket is readable, and appends a bounded number of received datagrams to `batch`.
     ///
-    /// If the future is dropped, no datagram is lost.
+    /// Cancel safe: if the future is dropped, no datagram is lost.
     fn receive(&mut self, batch: &mut Vec<Datagram>) -> impl Future<Output = io::Result<()>>;
 
-    /// Sends each datagram to its `peer`, from its `local` address, and returns how many were sent. One
-    /// that cannot be sent now is dropped, as a network may do anyway.
+    /// Sends each datagram to its `peer`, from its `local` address, and returns how many were sent. A
+    /// datagram that cannot be sent at once is dropped: UDP does not guarantee delivery.
     fn send(&mut self, batch: &[Datagram]) -> impl Future<Output = usize>;
 }
 
-/// Replies to datagrams until `stop` is cancelled, then to those that arrived before.
+/// Replies to datagrams until `stop` is cancelled, then to those that the kernel received before.
 pub(crate) async fn serve<D: Datagrams>(mut socket: D, context: Rc<WorkerContext>) {
     let stop = &context.stop;
     let mut batch = Vec::new();
@@ -83,7 +83,7 @@ pub(crate) async fn serve<D: Datagrams>(mut socket: D, context: Rc<WorkerContext
         };
         if let Err(error) = received {
             if !is_failing {
-                warn!("cannot receive datagrams for now: {error}");
+                warn!("cannot receive datagrams: {error} (retrying)");
             }
             is_failing = true;
             tokio::select! {
@@ -96,18 +96,18 @@ pub(crate) async fn serve<D: Datagrams>(mut socket: D, context: Rc<WorkerContext
             reply(&mut socket, &mut batch, &context).await;
         }
     }
-    let mut quiet = pin!(sleep(QUIET));
-    for _ in 0..LAST_BATCHES {
+    let mut quiet_period = pin!(sleep(QUIET_PERIOD));
+    for _ in 0..DRAIN_BATCHES_MAX {
         tokio::select! {
             biased;
-            // An error was that of one datagram, if the next one is received.
+            // Ignore errors: an ICMP error affects one datagram, and the next receive succeeds.
             _ = socket.receive(&mut batch) => reply(&mut socket, &mut batch, &context).await,
-            () = &mut quiet => break,
+            () = &mut quiet_period => break,
         }
     }
 }
 
-/// Replies to a batch, all at the same time of the clock, and empties it.
+/// Replies to a batch, with one reading of the clock, and empties it.
 async fn reply(socket: &mut impl Datagrams, batch: &mut Vec<Datagram>, context: &WorkerContext) {
     let counters = &context.counters;
     let now = (context.options.clock)();
@@ -126,7 +126,7 @@ async fn reply(socket: &mut impl Datagrams, batch: &mut Vec<Datagram>, context: 
     }
 }
 
-/// Makes a request its own reply, or returns why there is no reply.
+/// Overwrites a request with its reply; without one, returns the counter of the reason.
 fn make_reply(
     datagram: &mut Datagram,
     now: NaiveDateTime,
@@ -136,7 +136,7 @@ fn make_reply(
     let client = datagram.peer.ip();
     let is_from_client = datagram.peer.port() >= CLIENT_PORT_MIN
         && datagram.is_unicast
-        && options.networks.admit(client);
+        && options.networks.allows(client);
     let mut buffer = [0; DATAGRAM_MAX];
     let reply = match is_from_client {
         true => answer_datagram(datagram.payload(), now, &mut buffer),
@@ -145,7 +145,7 @@ fn make_reply(
     datagram.length = reply.ok_or(Counter::DatagramIgnored)?.len();
     datagram.payload = buffer;
     match &options.datagram_rate {
-        Some(rate) if !rate.admit(client, Instant::now) => Err(Counter::DatagramLimited),
+        Some(rate) if !rate.try_acquire(client, Instant::now) => Err(Counter::DatagramLimited),
         _ => Ok(()),
     }
 }

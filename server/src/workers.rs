@@ -1,4 +1,4 @@
-//! The threads of a server, and how others see what they do.
+//! The worker threads, their counters and their heartbeats.
 
 use std::io;
 use std::sync::Arc;
@@ -10,11 +10,13 @@ use tokio::time::{Instant, interval};
 
 use crate::{CounterSnapshot, Counters};
 
-/// How often a worker shows that it is alive, and how long it may fail to.
-const PULSE: Duration = Duration::from_secs(1);
-const PULSE_MISSED_MAX: Duration = Duration::from_secs(10);
+/// How often a worker records a heartbeat.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The threads that serve.
+/// A worker without a heartbeat for longer than this is stuck.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The running worker threads.
 #[derive(Debug)]
 pub struct Workers {
     pub(crate) threads: Vec<JoinHandle<()>>,
@@ -22,19 +24,19 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// What shows how they are.
+    /// Returns a handle to the counters and the liveness of the workers.
     pub fn stats(&self) -> Stats {
         self.stats.clone()
     }
 
-    /// Waits until all have ended, and returns what they have counted.
+    /// Waits until every worker has ended, and returns the sum of their counters.
     ///
     /// # Errors
     ///
-    /// When a worker panicked, once all the others have drained.
+    /// If a worker panicked. The others have drained by then.
     pub fn join(self) -> io::Result<CounterSnapshot> {
         let ended = self.threads.into_iter().map(JoinHandle::join);
-        // All of them, before a panic is reported.
+        // Join all of them before reporting a panic.
         let ended: Vec<_> = ended.collect();
         match ended.iter().any(Result::is_err) {
             true => Err(io::Error::other("a worker panicked")),
@@ -43,7 +45,7 @@ impl Workers {
     }
 }
 
-/// Shows how the workers of a server are, while they serve.
+/// The counters and the liveness of a server's workers. Clones are handles to the same workers.
 #[derive(Clone, Debug)]
 pub struct Stats {
     pub(crate) workers: Arc<[Arc<WorkerStats>]>,
@@ -61,7 +63,7 @@ impl Stats {
         }
     }
 
-    /// What all of them have counted.
+    /// Returns the sum of the counters of all workers.
     pub fn snapshot(&self) -> CounterSnapshot {
         let mut total = CounterSnapshot::default();
         for worker in &*self.workers {
@@ -70,27 +72,27 @@ impl Stats {
         total
     }
 
-    /// Whether each of them has shown that it is alive in the last ten seconds.
+    /// Returns whether every worker had a heartbeat in the last ten seconds.
     pub fn is_responding(&self) -> bool {
         self.workers.iter().all(|worker| worker.is_alive())
     }
 }
 
-/// What a worker shows of itself.
+/// The counters and the heartbeat of one worker.
 #[derive(Debug)]
 pub(crate) struct WorkerStats {
     pub(crate) counters: Arc<Counters>,
     start: Instant,
-    /// When it was last alive, in milliseconds since the start.
+    /// The last heartbeat, in milliseconds since `start`.
     beat_ms: AtomicU64,
 }
 
 impl WorkerStats {
-    /// Shows that the worker is alive, again and again.
+    /// Records heartbeats until it is dropped.
     pub(crate) async fn beat(&self) {
-        let mut pulse = interval(PULSE);
+        let mut heartbeat = interval(HEARTBEAT_INTERVAL);
         loop {
-            pulse.tick().await;
+            heartbeat.tick().await;
             let milliseconds = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.beat_ms.store(milliseconds, Ordering::Relaxed);
         }
@@ -98,7 +100,7 @@ impl WorkerStats {
 
     fn is_alive(&self) -> bool {
         let beat = Duration::from_millis(self.beat_ms.load(Ordering::Relaxed));
-        self.start.elapsed().saturating_sub(beat) <= PULSE_MISSED_MAX
+        self.start.elapsed().saturating_sub(beat) <= HEARTBEAT_TIMEOUT
     }
 }
 
@@ -114,7 +116,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_worker_that_shows_nothing_for_ten_seconds_does_not_respond() {
+    async fn a_worker_without_a_heartbeat_for_ten_seconds_is_stuck() {
         let stats = Stats::new(2);
         assert!(stats.is_responding());
         let beat = |index: usize| {
@@ -124,9 +126,9 @@ mod tests {
         let _ = tokio::join!(beat(0), beat(1));
         assert!(stats.is_responding());
         let _ = beat(0).await;
-        assert!(!stats.is_responding(), "the other one is stuck");
+        assert!(!stats.is_responding(), "worker 1 is stuck");
         let _ = beat(1).await;
-        assert!(!stats.is_responding(), "now the first one is");
+        assert!(!stats.is_responding(), "worker 0 is stuck");
         let _ = tokio::join!(beat(0), beat(1));
         assert!(stats.is_responding());
     }
@@ -134,16 +136,16 @@ mod tests {
     #[test]
     fn a_panic_is_reported_once_every_worker_has_ended() {
         let has_ended = Arc::new(AtomicBool::new(false));
-        let ending = Arc::clone(&has_ended);
+        let ended = Arc::clone(&has_ended);
         let (release, released) = mpsc::channel::<()>();
         let slow = move || {
             let _ = released.recv();
-            ending.store(true, Ordering::Relaxed);
+            ended.store(true, Ordering::Relaxed);
         };
         let workers = Workers {
             threads: vec![
-                // Without the hook, which may take longer than the other one.
-                thread::spawn(|| panic::resume_unwind(Box::new("as the test wants it"))),
+                // `resume_unwind` skips the panic hook, which may be slower than the other thread.
+                thread::spawn(|| panic::resume_unwind(Box::new("injected by the test"))),
                 thread::spawn(slow),
             ],
             stats: Stats::new(2),

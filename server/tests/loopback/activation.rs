@@ -97,8 +97,8 @@ fn an_unsupported_inherited_descriptor_is_named() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(
             String::from_utf8_lossy(&output.stdout),
-            "chime-server: the inherited file descriptor 4 is neither a TCP listener \
-             nor a UDP socket\n"
+            "chime-server: cannot serve inherited file descriptor 4: \
+             neither a TCP listener nor a UDP socket\n"
         );
     }
 }

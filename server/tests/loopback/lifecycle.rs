@@ -32,8 +32,8 @@ fn an_address_in_use_is_named_in_one_line() {
             "it announced an address that it does not serve"
         );
         let expected = format!(
-            "chime-server: cannot listen on {transport} {address}: \
-             Address already in use (os error 98)\n"
+            "chime-server: cannot bind {transport} {address}: \
+             address in use (is another server running?)\n"
         );
         assert_eq!(stderr_of(&second), expected);
     }
@@ -46,8 +46,8 @@ fn an_unassigned_address_is_named_in_one_line() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         stderr_of(&output),
-        "chime-server: cannot listen on tcp 192.0.2.1:9990: \
-         Cannot assign requested address (os error 99)\n"
+        "chime-server: cannot bind tcp 192.0.2.1:9990: \
+         address not available (does this host have it?)\n"
     );
 }
 
@@ -161,7 +161,7 @@ fn a_flag_overrides_its_variable() {
         .env("CHIME_TCP", "192.0.2.1:2")
         .output()
         .expect("it runs");
-    assert!(stderr_of(&output).contains("cannot listen on tcp 192.0.2.1:1:"));
+    assert!(stderr_of(&output).contains("cannot bind tcp 192.0.2.1:1:"));
 }
 
 #[test]

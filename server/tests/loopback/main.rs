@@ -5,6 +5,7 @@ mod abuse;
 mod activated;
 mod activation;
 mod admin;
+mod completions;
 mod configuration;
 mod datagrams;
 mod help;

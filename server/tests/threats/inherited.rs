@@ -47,7 +47,7 @@ fn t26_broadcast_and_multicast_addresses_are_refused_at_start() {
         assert_eq!(output.status.code(), Some(1), "{address}");
         assert_eq!(
             String::from_utf8_lossy(&output.stderr),
-            format!("chime-server: cannot listen on udp {address}: not a unicast address\n")
+            format!("chime-server: cannot bind udp {address}: not a unicast address\n")
         );
         assert_eq!(String::from_utf8_lossy(&output.stdout), "");
     }

@@ -1,4 +1,4 @@
-//! Sockets that the process inherits from a service manager.
+//! Socket activation: sockets inherited from a service manager (`LISTEN_FDS`).
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -6,26 +6,30 @@ use std::net::{TcpListener, UdpSocket};
 use listenfd::ListenFd;
 use nix::sys::socket::{getsockopt, sockopt};
 
-/// The first file descriptor that is passed on, by the protocol of `LISTEN_FDS`.
+/// The first inherited file descriptor, `SD_LISTEN_FDS_START`.
 const FIRST_DESCRIPTOR: usize = 3;
 
-/// What was inherited.
+/// The inherited sockets.
 #[derive(Debug, Default)]
-pub(crate) struct Inherited {
+pub(crate) struct InheritedSockets {
     pub(crate) tcp: Vec<TcpListener>,
     pub(crate) udp: Vec<UdpSocket>,
 }
 
-impl Inherited {
-    /// Takes the sockets that `LISTEN_FDS` tells of. It changes the environment, so no other thread
-    /// may run yet.
-    pub(crate) fn take() -> io::Result<Inherited> {
+impl InheritedSockets {
+    /// Takes the sockets passed by `LISTEN_FDS`. It changes the environment, so call it before any other
+    /// thread runs.
+    ///
+    /// # Errors
+    ///
+    /// If one is neither a TCP listener nor a UDP socket.
+    pub(crate) fn take() -> io::Result<InheritedSockets> {
         let mut descriptors = ListenFd::from_env();
-        let mut inherited = Inherited::default();
+        let mut inherited = InheritedSockets::default();
         for index in 0..descriptors.len() {
             let listener = descriptors.take_tcp_listener(index);
             if let Some(listener) = listener.ok().flatten() {
-                // One that is connected, as of `Accept=yes`, cannot be served.
+                // A connected socket, as with `Accept=yes`, is not a listener.
                 if !getsockopt(&listener, sockopt::AcceptConn)? {
                     return Err(unusable(index));
                 }
@@ -48,6 +52,6 @@ impl Inherited {
 fn unusable(index: usize) -> io::Error {
     let descriptor = FIRST_DESCRIPTOR + index;
     io::Error::other(format!(
-        "the inherited file descriptor {descriptor} is neither a TCP listener nor a UDP socket"
+        "cannot serve inherited file descriptor {descriptor}: neither a TCP listener nor a UDP socket"
     ))
 }

@@ -1,4 +1,4 @@
-//! The pages for operators: `/metrics`, `/healthz` and `/readyz` over HTTP/1.1.
+//! The admin address: `/metrics`, `/healthz` and `/readyz` over HTTP/1.1.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,14 +22,14 @@ use tracing::warn;
 
 use crate::metrics;
 
-/// Connections at one time. One more displaces the oldest whose request is not complete.
+/// Concurrent connections. One more displaces the oldest that has not finished.
 const CONNECTIONS_MAX: usize = 16;
-/// How long a connection may last.
+/// The maximum lifetime of a connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait after a connection could not be accepted.
+/// The pause after an accept error.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds the address of the pages, and returns it with the port that it got.
+/// Binds the admin address, and returns the listener with its local address.
 pub(crate) fn bind(address: SocketAddr) -> Result<(net::TcpListener, SocketAddr), String> {
     let bind = || {
         let listener = net::TcpListener::bind(address)?;
@@ -37,10 +37,10 @@ pub(crate) fn bind(address: SocketAddr) -> Result<(net::TcpListener, SocketAddr)
         let bound = listener.local_addr()?;
         Ok((listener, bound))
     };
-    bind().map_err(|error: io::Error| format!("cannot listen on admin {address}: {error}"))
+    bind().map_err(|error: io::Error| format!("cannot bind admin {address}: {error}"))
 }
 
-/// Serves the pages, a request for each connection, for as long as it is polled.
+/// Serves one request per connection, until it is dropped.
 pub(crate) async fn serve(
     listener: net::TcpListener,
     stats: Stats,
@@ -48,7 +48,7 @@ pub(crate) async fn serve(
 ) -> io::Result<Infallible> {
     let listener = TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
-    // In the order in which they came.
+    // Oldest first.
     let mut unfinished = VecDeque::<AbortHandle>::new();
     let mut failures = 0;
     loop {
@@ -63,18 +63,18 @@ pub(crate) async fn serve(
                     if unfinished.len() == CONNECTIONS_MAX {
                         unfinished.pop_front().inspect(AbortHandle::abort);
                     }
-                    // A panic ends this task alone: hyper panics when the clock is before 1970.
-                    let task = converse(stream, stats.clone(), stopping.clone());
+                    // In its own task, since hyper panics when the clock is before 1970.
+                    let task = serve_connection(stream, stats.clone(), stopping.clone());
                     unfinished.push_back(connections.spawn(task));
-                    // A request that came with its connection is replied to before that is displaced.
+                    // A request that arrived with its connection gets its reply before it can be displaced.
                     yield_now().await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // The system reports a lack of descriptors even if no connection waits.
+                    // Linux reports a lack of descriptors even if the backlog is empty: ignore the first error.
                     failures += 1;
                     if failures == 2 {
-                        warn!("cannot accept connections to the admin address for now: {error}");
+                        warn!("cannot accept connections to the admin address: {error} (retrying)");
                     }
                     sleep(ACCEPT_PAUSE).await;
                     if !unfinished.iter().any(AbortHandle::is_finished) {
@@ -86,18 +86,18 @@ pub(crate) async fn serve(
     }
 }
 
-async fn converse(stream: TcpStream, stats: Stats, stopping: CancellationToken) {
-    let answer = service_fn(|request| {
+async fn serve_connection(stream: TcpStream, stats: Stats, stopping: CancellationToken) {
+    let reply = service_fn(|request| {
         let response = respond(&request, &stats, &stopping);
         async { Ok::<_, Infallible>(response) }
     });
     let mut http = http1::Builder::new();
-    let conversation = http
+    let connection = http
         .keep_alive(false)
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), answer);
-    // It is the client's business if it sent no HTTP, was too slow or went away.
-    let _ = timeout(CONNECTION_TIMEOUT, conversation).await;
+        .serve_connection(TokioIo::new(stream), reply);
+    // Errors of the client are ignored: invalid HTTP, a timeout or a reset.
+    let _ = timeout(CONNECTION_TIMEOUT, connection).await;
 }
 
 fn respond(
@@ -106,7 +106,10 @@ fn respond(
     stopping: &CancellationToken,
 ) -> Response<Full<Bytes>> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
-        let mut response = page(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        let mut response = page(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed: use GET or HEAD\n",
+        );
         let allowed = HeaderValue::from_static("GET, HEAD");
         response.headers_mut().insert(ALLOW, allowed);
         return response;
@@ -119,7 +122,7 @@ fn respond(
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         _ => page(
             StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz and /readyz\n",
+            "not found: try /metrics, /healthz or /readyz\n",
         ),
     }
 }
@@ -127,7 +130,7 @@ fn respond(
 fn page(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
-    // Of the text format of Prometheus, which all pages are in a way.
+    // The content type of Prometheus' text format, for all pages.
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response

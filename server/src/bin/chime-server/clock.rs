@@ -1,4 +1,4 @@
-//! The clock of the replies, which tells any time that the system has.
+//! The clock of the replies. It supports any system time.
 
 use std::env;
 use std::time::{Duration, SystemTime};
@@ -6,19 +6,21 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Local, NaiveDateTime, Utc};
 use tracing::warn;
 
-/// Seconds before and after 1970 for which chrono has local time in every zone: 260,000 years.
+/// Seconds before and after 1970 for which chrono supports local time in every zone: 260,000 years.
 const SECONDS_MAX: i64 = 8_200_000_000_000;
 
+/// Returns the current time in UTC.
 pub(crate) fn utc() -> NaiveDateTime {
     utc_at(SystemTime::now()).naive_utc()
 }
 
+/// Returns the current local time.
 pub(crate) fn local() -> NaiveDateTime {
     let now = utc_at(SystemTime::now());
     now.with_timezone(&Local).naive_local()
 }
 
-/// Converts a time. `Utc::now` and `Local::now` panic before 1970.
+/// Converts a system time, clamped to [`SECONDS_MAX`]. `Utc::now` and `Local::now` panic before 1970.
 fn utc_at(time: SystemTime) -> DateTime<Utc> {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     let (seconds, nanoseconds) = match time.duration_since(SystemTime::UNIX_EPOCH) {
@@ -29,22 +31,22 @@ fn utc_at(time: SystemTime) -> DateTime<Utc> {
         },
     };
     let seconds = seconds.clamp(-SECONDS_MAX, SECONDS_MAX);
-    DateTime::from_timestamp(seconds, nanoseconds).expect("chrono holds these years")
+    DateTime::from_timestamp(seconds, nanoseconds).expect("chrono supports the clamped range")
 }
 
-/// Warns if `TZ` names no time zone: chrono falls back to another one without a word.
-pub(crate) fn warn_of_unknown_zone() {
+/// Warns if `TZ` is invalid: chrono silently falls back to another time zone.
+pub(crate) fn warn_of_unknown_time_zone() {
     let zone = env::var_os("TZ").unwrap_or_default();
-    if !is_zone(zone.to_str()) {
+    if !is_time_zone(zone.to_str()) {
         let now = utc_at(SystemTime::now()).with_timezone(&Local);
         let offset = now.offset();
-        warn!("TZ={zone:?} is no time zone that is known here: local time is UTC{offset}");
+        warn!("unknown time zone TZ={zone:?}: local time is UTC{offset} (is tzdata installed?)");
     }
 }
 
-/// Whether chrono takes local time from this value: tz-rs reads the same values.
-fn is_zone(zone: Option<&str>) -> bool {
-    // The empty string is UTC.
+/// Returns whether chrono accepts this value of `TZ`: tz-rs accepts the same values.
+fn is_time_zone(zone: Option<&str>) -> bool {
+    // The empty string means UTC.
     zone.is_some_and(|zone| zone.is_empty() || tz::TimeZone::from_posix_tz(zone).is_ok())
 }
 
@@ -53,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_time_is_told() {
+    fn any_system_time_is_converted() {
         let day = Duration::from_secs(24 * 3600);
         let (years_past, years_to_come) = (365 * day * 250_000, 365 * day * 270_000);
         for (time, text) in [
@@ -80,7 +82,7 @@ mod tests {
                 assert_eq!(utc.naive_utc().to_string(), text);
             }
             assert_eq!(utc < DateTime::UNIX_EPOCH, time < SystemTime::UNIX_EPOCH);
-            // The most that any zone may differ from UTC, and the zone of this machine.
+            // The largest offsets from UTC, and the zone of this machine.
             for hours in [-23, 23] {
                 let zone = chrono::FixedOffset::east_opt(hours * 3600).expect("less than a day");
                 let _ = utc.with_timezone(&zone).naive_local();
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_is_known_or_not() {
+    fn posix_and_installed_time_zones_are_known() {
         for zone in [
             "",
             "UTC0",
@@ -100,7 +102,7 @@ mod tests {
             ":/dev/null/..",
         ] {
             let is_known = !zone.starts_with(':');
-            assert_eq!(is_zone(Some(zone)), is_known, "{zone}");
+            assert_eq!(is_time_zone(Some(zone)), is_known, "{zone}");
         }
         for zone in [
             "CET-1CEST",
@@ -113,8 +115,8 @@ mod tests {
             let is_file = std::path::Path::new("/usr/share/zoneinfo")
                 .join(zone)
                 .exists();
-            assert_eq!(is_zone(Some(zone)), is_file, "{zone}");
+            assert_eq!(is_time_zone(Some(zone)), is_file, "{zone}");
         }
-        assert!(!is_zone(None));
+        assert!(!is_time_zone(None));
     }
 }

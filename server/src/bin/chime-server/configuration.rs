@@ -1,4 +1,4 @@
-//! The settings in force: flags over variables over a file over defaults.
+//! The effective settings: flags override variables, which override the file, which overrides defaults.
 
 use std::env;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use crate::file::{File, settings_of};
 use crate::flags::Flags;
 use crate::listener::{Listener, Transport};
 
-/// Everything that users have a say in.
+/// The effective settings.
 pub(crate) struct Configuration {
     pub(crate) flags: Flags,
     listeners: Vec<Listener>,
@@ -22,9 +22,9 @@ pub(crate) struct Configuration {
 }
 
 impl Configuration {
-    /// Takes them from the arguments of this process, its environment and the file. The process ends
-    /// here if one is wrong, and for `--help`.
-    pub(crate) fn of_process() -> Configuration {
+    /// Reads the arguments and the environment of this process, and the file. Exits the process on an invalid
+    /// setting and for `--help`.
+    pub(crate) fn from_process() -> Configuration {
         let command = Flags::command_with_variables();
         let configuration = Configuration::read(&command, env::args_os().collect());
         configuration.unwrap_or_else(|error| error.exit())
@@ -32,11 +32,13 @@ impl Configuration {
 
     fn read(command: &Command, arguments: Vec<OsString>) -> Result<Configuration, clap::Error> {
         let given = command.clone().try_get_matches_from(&arguments);
-        let given = given.map_err(|error| name_variable(error, command, &arguments))?;
-        let file = match Flags::from_arg_matches(&given)?.config {
-            Some(path) => File::read(&path, command)
-                .map_err(|error| wrong(ErrorKind::ValueValidation, &error))?,
-            None => File::default(),
+        let given = given.map_err(|error| blame_variable(error, command, &arguments))?;
+        let flags = Flags::from_arg_matches(&given)?;
+        let file = match flags.config {
+            // Completions do not depend on the file, so they are printed even if it is invalid.
+            Some(path) if flags.completions.is_none() => File::read(&path, command)
+                .map_err(|error| usage_error(ErrorKind::ValueValidation, &error))?,
+            _ => File::default(),
         };
         let is_given = |id: &str| {
             let source = given.value_source(id);
@@ -47,10 +49,10 @@ impl Configuration {
             .filter(|setting| !is_given(&setting.id))
             .filter_map(|setting| setting.argument)
             .map(OsString::from);
-        // Those of the file come first, behind the name of the program, as if they were typed.
+        // Inserts the settings of the file as arguments, between the program name and the other arguments.
         let mut merged = arguments;
-        let program_end = merged.len().min(1);
-        merged.splice(program_end..program_end, from_file);
+        let name_end = merged.len().min(1);
+        merged.splice(name_end..name_end, from_file);
         let matches = command.clone().try_get_matches_from(merged)?;
         let configuration = Configuration {
             flags: Flags::from_arg_matches(&matches)?,
@@ -59,12 +61,12 @@ impl Configuration {
         };
         if configuration.tcp(false).is_empty() && configuration.udp(false).is_empty() {
             let message = "--no-tcp and --no-udp leave nothing to serve";
-            return Err(wrong(ErrorKind::ArgumentConflict, message));
+            return Err(usage_error(ErrorKind::ArgumentConflict, message));
         }
         Ok(configuration)
     }
 
-    /// The addresses to serve over TCP, with what is offered at each.
+    /// Returns the TCP addresses to bind, with their configuration.
     pub(crate) fn tcp(&self, sockets_are_inherited: bool) -> Vec<(SocketAddr, ListenerConfig)> {
         if self.flags.no_tcp {
             return Vec::new();
@@ -73,24 +75,24 @@ impl Configuration {
         let from_flags = from_flags
             .iter()
             .map(|address| (*address, self.listener_config()));
-        let listeners = self.tables_of(Transport::Tcp);
+        let listeners = self.listeners_of(Transport::Tcp);
         let from_tables =
             listeners.map(|listener| (listener.address, listener.listener_config(&self.flags)));
         from_flags.chain(from_tables).collect()
     }
 
-    /// The addresses to serve over UDP.
+    /// Returns the UDP addresses to bind.
     pub(crate) fn udp(&self, sockets_are_inherited: bool) -> Vec<SocketAddr> {
         if self.flags.no_udp {
             return Vec::new();
         }
         let from_flags = self.unless_replaced("udp", &self.flags.udp, sockets_are_inherited);
-        let listeners = self.tables_of(Transport::Udp);
+        let listeners = self.listeners_of(Transport::Udp);
         let from_tables = listeners.map(|listener| listener.address);
         from_flags.iter().copied().chain(from_tables).collect()
     }
 
-    /// What is offered over TCP where no table says otherwise.
+    /// Returns the configuration of TCP listeners that have no table.
     pub(crate) fn listener_config(&self) -> ListenerConfig {
         ListenerConfig {
             service: self.flags.service,
@@ -99,27 +101,27 @@ impl Configuration {
         }
     }
 
-    fn tables_of(&self, transport: Transport) -> impl Iterator<Item = &Listener> {
+    fn listeners_of(&self, transport: Transport) -> impl Iterator<Item = &Listener> {
         let listeners = self.listeners.iter();
         listeners.filter(move |listener| listener.transport == transport)
     }
 
-    /// The addresses of a flag, unless they are the default and there are other sockets.
+    /// Returns the addresses of a flag; none if they are defaults that other sockets replace.
     fn unless_replaced<'a>(
         &self,
         id: &str,
         addresses: &'a [SocketAddr],
         sockets_are_inherited: bool,
     ) -> &'a [SocketAddr] {
-        let others = sockets_are_inherited || !self.listeners.is_empty();
-        if others && is_default(&self.matches, id) {
+        let has_others = sockets_are_inherited || !self.listeners.is_empty();
+        if has_others && is_default(&self.matches, id) {
             return &[];
         }
         addresses
     }
 
-    /// The settings as a file that says the same. What gives way to other sockets is a comment there,
-    /// as is what is not set.
+    /// Returns the settings as an equivalent file. Unset settings are comments, and so are default addresses,
+    /// which other sockets replace.
     pub(crate) fn to_toml(&self) -> Result<String, toml::ser::Error> {
         #[derive(Serialize)]
         struct Tables<'a> {
@@ -168,8 +170,12 @@ fn is_default(matches: &ArgMatches, id: &str) -> bool {
     matches.value_source(id) == Some(ValueSource::DefaultValue)
 }
 
-/// Names the variable in an error that is not there without variables, in place of the flag.
-fn name_variable(mut error: clap::Error, command: &Command, arguments: &[OsString]) -> clap::Error {
+/// Replaces the flag by its variable in an error that only occurs with variables.
+fn blame_variable(
+    mut error: clap::Error,
+    command: &Command,
+    arguments: &[OsString],
+) -> clap::Error {
     let without_variables = command.clone().mut_args(|arg| arg.env(None::<&str>));
     let flag = error.get(ContextKind::InvalidArg).map(ToString::to_string);
     let name = flag
@@ -186,6 +192,6 @@ fn name_variable(mut error: clap::Error, command: &Command, arguments: &[OsStrin
     error
 }
 
-fn wrong(kind: ErrorKind, message: &str) -> clap::Error {
+fn usage_error(kind: ErrorKind, message: &str) -> clap::Error {
     clap::Error::raw(kind, format!("{message}\n"))
 }

@@ -1,4 +1,4 @@
-//! The thread beside the workers: signals, the pages for operators, and the service manager.
+//! The control thread: signals, the admin address, and the service manager.
 
 use std::env;
 use std::ffi::OsStr;
@@ -24,13 +24,13 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::logs;
 
-/// Signals this soon after the first one are the same order: `timeout` sends two, for one.
+/// Signals within this time after the first one count as the first: `timeout`, for example, sends two.
 const REPEAT_WINDOW: Duration = Duration::from_millis(200);
 
-/// How long a notice may wait for the service manager.
+/// The most time that a notification waits for the service manager.
 const NOTIFY_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The signals to stop, caught.
+/// The caught shutdown signals, and the runtime of the control thread.
 #[derive(Debug)]
 pub(crate) struct Control {
     runtime: Runtime,
@@ -38,7 +38,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Catches the signals. One that comes before [`Control::start`] is acted on then.
+    /// Catches the shutdown signals. One received before [`Control::start`] takes effect then.
     pub(crate) fn new() -> io::Result<Control> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
@@ -52,7 +52,8 @@ impl Control {
         Ok(Control { runtime, signals })
     }
 
-    /// Starts the thread, which lives as long as the process, and cancels `stop` after the drain delay.
+    /// Starts the control thread, which runs until the process exits. After a signal and the drain delay, it
+    /// cancels `stop`.
     pub(crate) fn start(
         self,
         stop: CancellationToken,
@@ -62,14 +63,14 @@ impl Control {
     ) {
         let Control { runtime, signals } = self;
         let run = async move {
-            // A server that no signal could stop any more is not left behind.
+            // If this thread panics, no signal could stop the server any more: shut it down.
             let _stop_on_panic = stop.clone().drop_guard();
-            // Cancelled with the first signal: new clients should go elsewhere.
+            // Cancelled at the first signal, when `/readyz` begins to fail.
             let stopping = CancellationToken::new();
             notify_manager("READY=1");
             tokio::join!(
-                stop_in_order(signals, stop, drain_delay, &stopping),
-                serve_pages(admin, &stats, &stopping),
+                handle_signals(signals, stop, drain_delay, &stopping),
+                serve_admin(admin, &stats, &stopping),
                 feed_watchdog(&stats),
             );
         };
@@ -77,7 +78,7 @@ impl Control {
     }
 }
 
-/// Whether SIGHUP was ignored from the start on, as nohup(1) has it. It is the first bit of the mask.
+/// Returns whether SIGHUP is ignored, as set by nohup(1): bit 0 of the mask.
 fn is_hangup_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -85,7 +86,7 @@ fn is_hangup_ignored() -> bool {
     ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
-async fn next(signals: &mut [Signal]) {
+async fn next_signal(signals: &mut [Signal]) {
     poll_fn(|cx| {
         let mut received = signals.iter_mut().map(|signal| signal.poll_recv(cx));
         received.find(Poll::is_ready).unwrap_or(Poll::Pending)
@@ -93,22 +94,22 @@ async fn next(signals: &mut [Signal]) {
     .await;
 }
 
-/// Waits for a signal that is not the first one once more.
-async fn next_after(first: Instant, signals: &mut [Signal]) {
-    next(signals).await;
+/// Waits for a second signal, outside the repeat window of the first one.
+async fn second_signal(first: Instant, signals: &mut [Signal]) {
+    next_signal(signals).await;
     while first.elapsed() < REPEAT_WINDOW {
-        next(signals).await;
+        next_signal(signals).await;
     }
 }
 
-/// The first signal starts the drain. A second one ends the process at once.
-async fn stop_in_order(
+/// Starts the graceful shutdown at the first signal. Exits at once at the second one.
+async fn handle_signals(
     mut signals: Vec<Signal>,
     stop: CancellationToken,
     drain_delay: Duration,
     stopping: &CancellationToken,
 ) {
-    next(&mut signals).await;
+    next_signal(&mut signals).await;
     let first = Instant::now();
     stopping.cancel();
     notify_manager("STOPPING=1");
@@ -116,37 +117,37 @@ async fn stop_in_order(
         let delay = humantime::format_duration(drain_delay);
         info!("stopping in {delay}: new connections are still served");
     }
-    let second = next_after(first, &mut signals);
+    let second = second_signal(first, &mut signals);
     if timeout(drain_delay, second).await.is_err() {
-        info!("stopping: no new connections, waiting for answers to be taken");
+        info!("stopping: no new connections, draining those that are open");
         stop.cancel();
-        next_after(first, &mut signals).await;
+        second_signal(first, &mut signals).await;
     }
-    warn!("stopping at once");
+    warn!("exiting at the second signal, without draining");
     logs::flush();
     process::exit(1);
 }
 
-async fn serve_pages(admin: Option<TcpListener>, stats: &Stats, stopping: &CancellationToken) {
+async fn serve_admin(admin: Option<TcpListener>, stats: &Stats, stopping: &CancellationToken) {
     let Some(admin) = admin else { return };
     let Err(error) = admin::serve(admin, stats.clone(), stopping.clone()).await;
     warn!("cannot serve the admin address: {error}");
 }
 
-/// Tells the service manager that the workers are alive, as often as it wants, as long as they are.
+/// Sends watchdog keep-alives to the service manager while all workers respond.
 async fn feed_watchdog(stats: &Stats) {
-    let Some(patience) = sd_notify::watchdog_enabled() else {
+    let Some(watchdog_timeout) = sd_notify::watchdog_enabled() else {
         return;
     };
-    // Half the time, as sd_watchdog_enabled(3) recommends. Zero would be no interval.
-    let mut pulse = interval((patience / 2).max(Duration::from_millis(1)));
-    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Half the timeout, as sd_watchdog_enabled(3) recommends. A zero interval would panic.
+    let mut keep_alive = interval((watchdog_timeout / 2).max(Duration::from_millis(1)));
+    keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        pulse.tick().await;
+        keep_alive.tick().await;
         if stats.is_responding() {
             notify_manager("WATCHDOG=1");
         } else {
-            warn!("a worker is stuck: the service manager is not told that all is well");
+            warn!("a worker is stuck: no keep-alive sent to the service manager");
         }
     }
 }
@@ -155,13 +156,13 @@ async fn feed_watchdog(stats: &Stats) {
 fn notify_manager(state: &str) {
     let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
     if let Some(Err(error)) = name.map(|name| notify(&name, state)) {
-        warn!("cannot tell the service manager {state}: {error}");
+        warn!("cannot send {state} to the service manager: {error}");
     }
 }
 
 fn notify(name: &OsStr, state: &str) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
-    // Signals are not kept waiting by a service manager that reads nothing.
+    // A service manager that does not read must not delay the handling of signals.
     socket.set_write_timeout(Some(NOTIFY_TIMEOUT))?;
     let message = format!("{state}\n");
     #[cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! How many connections the limit of open files allows.
+//! The limit on connections that follows from the limit on open files (`RLIMIT_NOFILE`).
 
 use std::io;
 use std::num::NonZero;
@@ -6,28 +6,30 @@ use std::num::NonZero;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Descriptors of the process: standard streams, signals, the admin address and its connections, files.
-const PROCESS: u64 = 32;
+/// Descriptors of the process: standard streams, signals, the admin listener and its connections, files.
+const PROCESS_DESCRIPTORS: u64 = 32;
 
-/// Descriptors of a worker's runtime: two of epoll, one to wake it, one of signals.
-const RUNTIME: u64 = 4;
+/// Descriptors of a worker's runtime: two for epoll, one to wake it, one for signals.
+const RUNTIME_DESCRIPTORS: u64 = 4;
 
-/// Descriptors of clients that are told that the server is full: at least, and at most.
+/// The fewest and the most descriptors for connections that are being refused.
 const REFUSALS_MIN: u64 = 32;
 const REFUSALS_MAX: u64 = 1024;
 
-/// Raises the soft limit of open files to the hard limit, and returns what it then is.
+/// Raises the soft limit on open files to the hard limit, and returns the new soft limit.
 pub(crate) fn raise_limit() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    // Where the system refuses that, the soft limit stays.
+    // If the system refuses, the soft limit stays.
     let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     Ok(if raised.is_ok() { hard } else { soft })
 }
 
-/// Returns as many connections as are wanted and as the limit allows, and how many clients may be told
-/// at one time that the server is full.
+/// Returns the maximum of concurrent connections, `wanted` or what the limit allows, and the maximum of
+/// connections that are being refused.
 ///
-/// Fails if the workers and two connections would be over the limit.
+/// # Errors
+///
+/// If the limit does not suffice for the workers and two connections.
 pub(crate) fn connections_max(
     wanted: NonZero<u32>,
     limit: u64,
@@ -36,22 +38,22 @@ pub(crate) fn connections_max(
 ) -> Result<(NonZero<u32>, usize), String> {
     // Each worker has duplicates of all sockets.
     let (workers, sockets) = (workers.get() as u64, sockets as u64);
-    let duplicates = workers.saturating_mul(RUNTIME + sockets);
-    // For one connection, and one that is refused.
-    let needed = duplicates.saturating_add(PROCESS + sockets + 2);
+    let duplicates = workers.saturating_mul(RUNTIME_DESCRIPTORS + sockets);
+    // Two more: one connection that is served, and one that is refused.
+    let needed = duplicates.saturating_add(PROCESS_DESCRIPTORS + sockets + 2);
     let free = limit.saturating_add(2).saturating_sub(needed);
     let refusals = (free / 8).clamp(1, REFUSALS_MIN);
     let possible = u32::try_from(free.saturating_sub(refusals)).unwrap_or(u32::MAX);
     let Some(possible) = NonZero::new(possible) else {
         return Err(format!(
-            "cannot start {workers} workers: the limit of open files is {limit} (ulimit -n); \
-             they need {needed}: raise the limit, or lower --workers"
+            "cannot start {workers} workers: the limit on open files is {limit}, they need {needed} \
+             (raise ulimit -n, or lower --workers)"
         ));
     };
     if wanted > possible {
         warn!(
-            "serving at most {possible} connections at one time, \
-             as the limit of open files is {limit} (ulimit -n)"
+            "serving at most {possible} concurrent connections: the limit on open files is {limit} \
+             (raise ulimit -n)"
         );
     }
     let connections = wanted.min(possible);

@@ -1,4 +1,4 @@
-//! The file of `--config`: settings named like the flags, and tables of listeners.
+//! The `--config` file: settings named after the flags, and `[[listener]]` tables.
 
 use std::fs;
 use std::ops::Range;
@@ -11,63 +11,63 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::listener::Listener;
 
-/// Flags that are no settings.
-const NO_SETTINGS: [&str; 2] = ["config", "check-config"];
+/// Flags that are not keys of the file.
+const COMMAND_LINE_ONLY: [&str; 3] = ["config", "check-config", "completions"];
 
-/// What the file says.
+/// The parsed file.
 #[derive(Debug, Default)]
 pub(crate) struct File {
     pub(crate) settings: Vec<Setting>,
     pub(crate) listeners: Vec<Listener>,
 }
 
-/// A setting of the file, with a value that its flag would take.
+/// A setting of the file, as a command-line argument.
 #[derive(Debug)]
 pub(crate) struct Setting {
-    /// The name of the flag's argument.
+    /// The id of the clap argument.
     pub(crate) id: String,
-    /// The flag with its value; none if the flag is not given.
+    /// The flag with its value; `None` for a switch that is false.
     pub(crate) argument: Option<String>,
 }
 
 impl File {
-    /// Reads a file with settings for this command, and checks each. An error names the file and the line.
+    /// Reads a file and checks each setting against the command. An error names the file and the line.
     pub(crate) fn read(path: &Path, command: &Command) -> Result<File, String> {
-        let place = path.display();
-        let text = fs::read_to_string(path).map_err(|error| format!("{place}: {error}"))?;
+        let name = path.display();
+        let text = fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
         File::parse(&text, command).map_err(|(span, message)| {
             let before = text.bytes().take(span.start);
             let line = before.filter(|byte| *byte == b'\n').count() + 1;
-            format!("{place}:{line}: {message}")
+            format!("{name}:{line}: {message}")
         })
     }
 
-    fn parse(text: &str, command: &Command) -> Result<File, Mistake> {
-        let document = DeTable::parse(text).map_err(mistake_at(0..0))?;
+    fn parse(text: &str, command: &Command) -> Result<File, SpannedError> {
+        let document = DeTable::parse(text).map_err(error_at(0..0))?;
         let mut file = File::default();
         for (key, value) in document.into_inner() {
             if *key.get_ref() == "listener" {
                 file.listeners = listeners(value)?;
             } else {
                 let setting = setting(key.get_ref(), value.get_ref(), command);
-                let mistake = |message| (key.span(), message);
-                file.settings.push(setting.map_err(mistake)?);
+                let at_key = |message| (key.span(), message);
+                file.settings.push(setting.map_err(at_key)?);
             }
         }
         Ok(file)
     }
 }
 
-/// Every argument that is a setting.
+/// Returns every argument that is a key of the file, with its name.
 pub(crate) fn settings_of(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
     command
         .get_arguments()
         .filter_map(|arg| Some((arg.get_long()?, arg)))
-        .filter(|(name, _)| !NO_SETTINGS.contains(name))
+        .filter(|(name, _)| !COMMAND_LINE_ONLY.contains(name))
 }
 
-/// Where something is wrong, and what.
-type Mistake = (Range<usize>, String);
+/// The span of an error in the file, and its message.
+type SpannedError = (Range<usize>, String);
 
 fn setting(key: &str, value: &DeValue<'_>, command: &Command) -> Result<Setting, String> {
     let Some((name, arg)) = settings_of(command).find(|(name, _)| *name == key) else {
@@ -104,7 +104,7 @@ fn text_of(key: &str, value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
-/// Lets the command judge an argument alone, so that its message can be told with a line.
+/// Parses an argument by itself, so that an error can be reported with its line.
 fn check(argument: &str, command: &Command) -> Result<(), String> {
     let arguments = [command.get_name(), argument];
     let Err(error) = command.clone().try_get_matches_from(arguments) else {
@@ -117,7 +117,7 @@ fn check(argument: &str, command: &Command) -> Result<(), String> {
     Err(lines.join(" "))
 }
 
-fn listeners(value: Spanned<DeValue<'_>>) -> Result<Vec<Listener>, Mistake> {
+fn listeners(value: Spanned<DeValue<'_>>) -> Result<Vec<Listener>, SpannedError> {
     let span = value.span();
     let DeValue::Array(tables) = value.into_inner() else {
         return Err((span, "listeners are [[listener]] tables".to_string()));
@@ -125,7 +125,7 @@ fn listeners(value: Spanned<DeValue<'_>>) -> Result<Vec<Listener>, Mistake> {
     let listener = |table: Spanned<DeValue<'_>>| {
         let span = table.span();
         let listener = Listener::deserialize(ValueDeserializer::from(table));
-        let listener = listener.map_err(mistake_at(span.clone()))?;
+        let listener = listener.map_err(error_at(span.clone()))?;
         let checked = listener
             .check()
             .map_err(|message| (span, message.to_string()));
@@ -134,8 +134,8 @@ fn listeners(value: Spanned<DeValue<'_>>) -> Result<Vec<Listener>, Mistake> {
     tables.into_iter().map(listener).collect()
 }
 
-/// Takes the place from the error, or this one if it has none.
-fn mistake_at(span: Range<usize>) -> impl Fn(toml::de::Error) -> Mistake {
+/// Converts an error, with its own span or else this one.
+fn error_at(span: Range<usize>) -> impl Fn(toml::de::Error) -> SpannedError {
     move |error| {
         let span = error.span().unwrap_or_else(|| span.clone());
         (span, error.message().replace('\n', ", "))

@@ -1,4 +1,4 @@
-//! The settings: each is a flag, an environment variable and a key of the file.
+//! The command line. Each setting is a flag, an environment variable and a key of the file.
 
 use std::env;
 use std::error::Error;
@@ -13,76 +13,77 @@ use chime_protocol::{Framing, Service};
 use chime_server::canonical;
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Command, CommandFactory, Parser, ValueEnum};
+use clap_complete::Shell;
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
-const SOCKETS: &str = "What is served";
+const SERVING: &str = "Serving";
 const LIMITS: &str = "Limits";
-const STOP: &str = "Stopping";
+const SHUTDOWN: &str = "Shutdown";
 const OPERATION: &str = "Logs and monitoring";
 const CONFIGURATION: &str = "Configuration";
 
-/// Tells the day, the date, the time and the sum of digits, over TCP and UDP.
+/// Serves the day, the date, the time and digit sums over TCP and UDP.
 ///
-/// Prints a line on standard output for each socket, once it can be connected to. SIGINT (Ctrl-C),
-/// SIGTERM and SIGHUP stop it: it replies to every request received, then exits with 0. A second signal, at
-/// least 200 ms later, ends it at once, with 1. If an address can't be served it exits with 1, on wrong
-/// usage or a wrong file with 2.
+/// Prints a line on standard output for each socket once clients can connect. SIGINT (Ctrl-C), SIGTERM and
+/// SIGHUP start a graceful shutdown: the server replies to every request received, then exits with status 0.
+/// A second signal, at least 200 ms later, ends it at once with status 1. Status 1 also means that a socket
+/// could not be served, and status 2 a usage error or an invalid file.
 ///
-/// A flag takes precedence over its environment variable, that over the file, and that over the default.
-/// An empty variable counts as unset.
-/// If sockets are inherited (LISTEN_FDS) or the file has [[listener]] tables, they are served in place
-/// of the default addresses of --tcp and --udp.
+/// A flag takes precedence over its environment variable, the variable over the file, and the file over the
+/// default. An empty variable counts as unset.
+/// Inherited sockets (LISTEN_FDS) and [[listener]] tables of the file replace the default addresses of --tcp
+/// and --udp.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Flags {
     /// Address to serve over TCP; may be given more than once
-    #[arg(long, value_name = "ADDR", help_heading = SOCKETS)]
+    #[arg(long, value_name = "ADDR", help_heading = SERVING)]
     #[arg(value_delimiter = ',', default_value = "127.0.0.1:9990")]
     pub(crate) tcp: Vec<SocketAddr>,
 
     /// Address to serve over UDP; may be given more than once
-    #[arg(long, value_name = "ADDR", help_heading = SOCKETS)]
+    #[arg(long, value_name = "ADDR", help_heading = SERVING)]
     #[arg(value_delimiter = ',', default_value = "127.0.0.1:8089")]
     pub(crate) udp: Vec<SocketAddr>,
 
     /// Do not serve TCP
-    #[arg(long, help_heading = SOCKETS)]
+    #[arg(long, help_heading = SERVING)]
     pub(crate) no_tcp: bool,
 
     /// Do not serve UDP
-    #[arg(long, help_heading = SOCKETS)]
+    #[arg(long, help_heading = SERVING)]
     pub(crate) no_udp: bool,
 
-    /// Commands offered over TCP: all, or day, date and time, or digit sums; quit and exit in any case
-    #[arg(long, value_name = "NAME", help_heading = SOCKETS)]
+    /// Commands offered over TCP: day, date and time, digit sums, or both; quit and exit always work
+    #[arg(long, value_name = "NAME", help_heading = SERVING)]
     #[arg(default_value = "both")]
     #[arg(value_parser = named::<Service, _>(Service::ALL, Service::name))]
     pub(crate) service: Service,
 
-    /// Where a command ends over TCP: at the end of a line, or of what one read returns (legacy clients)
-    #[arg(long, value_name = "NAME", help_heading = SOCKETS)]
+    /// What ends a command over TCP: a newline, or the end of one read (legacy clients)
+    #[arg(long, value_name = "NAME", help_heading = SERVING)]
     #[arg(default_value = "line")]
     #[arg(value_parser = named::<Framing, _>(Framing::ALL, Framing::name))]
     pub(crate) framing: Framing,
 
-    /// Tell the time in UTC, not in local time
-    #[arg(long, help_heading = SOCKETS)]
+    /// Use UTC instead of local time
+    #[arg(long, help_heading = SERVING)]
     pub(crate) utc: bool,
 
-    /// Threads that serve [default: one for each core]
-    #[arg(long, value_name = "N", help_heading = SOCKETS)]
-    #[arg(value_parser = count::<NonZero<usize>>)]
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N", help_heading = SERVING)]
+    #[arg(value_parser = positive::<NonZero<usize>>)]
     pub(crate) workers: Option<NonZero<usize>>,
 
-    /// Connections served at one time; others are told that the server is full
+    /// Concurrent connections; further clients get the reply that the server is full
     #[arg(long, value_name = "N", help_heading = LIMITS)]
-    #[arg(default_value = "10000", value_parser = count::<NonZero<u32>>)]
+    #[arg(default_value = "10000", value_parser = positive::<NonZero<u32>>)]
     pub(crate) max_connections: NonZero<u32>,
 
-    /// Connections that one address may have at one time, or one IPv6 network /64 [default: no limit]
+    /// Concurrent connections per address, or per IPv6 network /64 [default: no limit]
     #[arg(long, value_name = "N", help_heading = LIMITS)]
-    #[arg(value_parser = count::<NonZero<u32>>)]
+    #[arg(value_parser = positive::<NonZero<u32>>)]
     pub(crate) max_connections_per_address: Option<NonZero<u32>>,
 
     /// Serve only clients of this network; may be given more than once [default: all]
@@ -95,49 +96,49 @@ pub(crate) struct Flags {
     #[arg(value_delimiter = ',')]
     pub(crate) deny: Vec<NetworkArg>,
 
-    /// Datagrams answered a second for each network /24, or /56 of IPv6 [default: no limit]
+    /// UDP replies per second for each network /24, or /56 for IPv6 [default: no limit]
     #[arg(long, value_name = "N", help_heading = LIMITS)]
-    #[arg(value_parser = count::<NonZero<u32>>)]
+    #[arg(value_parser = positive::<NonZero<u32>>)]
     pub(crate) udp_rate: Option<NonZero<u32>>,
 
-    /// Close a connection on which no byte moved for this long
+    /// Close a connection on which nothing is read or written for this long
     #[arg(long, value_name = "DURATION", help_heading = LIMITS)]
     #[arg(default_value = "300s", value_parser = duration)]
     pub(crate) idle_timeout: Duration,
 
-    /// Close a connection whose line does not end within this time, plus a second for each 500 bytes of it
+    /// Close a connection if a line does not end within this time, plus 1 s per 500 bytes of it
     #[arg(long, value_name = "DURATION", help_heading = LIMITS)]
     #[arg(default_value = "10s", value_parser = duration)]
     pub(crate) line_timeout: Duration,
 
-    /// Close a connection whose client reads no reply for this long, plus 1 s per 2,000 bytes written to
-    /// it, at most 66 s
+    /// Close a connection if the client reads no reply for this long, plus 1 s per 2,000 bytes written, at
+    /// most 66 s
     #[arg(long, value_name = "DURATION", help_heading = LIMITS)]
     #[arg(default_value = "30s", value_parser = duration)]
     pub(crate) write_timeout: Duration,
 
-    /// After a signal to stop, go on accepting for this long, while /readyz says no
-    #[arg(long, value_name = "DURATION", help_heading = STOP)]
+    /// On shutdown, keep accepting for this long while /readyz fails
+    #[arg(long, value_name = "DURATION", help_heading = SHUTDOWN)]
     #[arg(default_value = "0s", value_parser = delay)]
     pub(crate) drain_delay: Duration,
 
-    /// After the drain delay, cut connections that are still open after this long
-    #[arg(long, value_name = "DURATION", help_heading = STOP)]
+    /// Cut connections that are still open this long after the drain delay
+    #[arg(long, value_name = "DURATION", help_heading = SHUTDOWN)]
     #[arg(default_value = "10s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
 
-    /// Log what is at least this severe, on standard error
+    /// Minimum severity to log on standard error
     #[arg(long, value_name = "LEVEL", help_heading = OPERATION)]
     #[arg(default_value = "info", ignore_case = true)]
     #[arg(value_parser = named::<LevelFilter, _>(LEVELS, |name| name))]
     pub(crate) log: LevelFilter,
 
-    /// What a line of the log looks like
+    /// Format of the log
     #[arg(long, value_name = "NAME", help_heading = OPERATION)]
     #[arg(default_value = "text")]
     pub(crate) log_format: LogFormat,
 
-    /// Address to serve /metrics, /healthz and /readyz over HTTP, to whoever can reach it [default: none]
+    /// Address to serve /metrics, /healthz and /readyz over HTTP, without authentication [default: none]
     #[arg(long, value_name = "ADDR", help_heading = OPERATION)]
     pub(crate) admin: Option<SocketAddr>,
 
@@ -145,13 +146,18 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "FILE", help_heading = CONFIGURATION)]
     pub(crate) config: Option<PathBuf>,
 
-    /// Print the settings in force, as a file for --config, and exit
+    /// Print the effective settings as a file for --config, and exit
     #[arg(long, help_heading = CONFIGURATION)]
     pub(crate) check_config: bool,
+
+    /// Print the completion script for this shell, and exit
+    #[arg(long, value_name = "SHELL", help_heading = CONFIGURATION)]
+    #[arg(value_parser = named::<Shell, _>(SHELLS, |name| name))]
+    pub(crate) completions: Option<Shell>,
 }
 
 impl Flags {
-    /// The command. Each of its flags is an environment variable too, which counts as unset if empty.
+    /// Returns the command, with an environment variable for each flag. An empty variable counts as unset.
     pub(crate) fn command_with_variables() -> Command {
         Flags::command().mut_args(|arg| {
             let arg = match arg.get_action() {
@@ -168,18 +174,18 @@ impl Flags {
     }
 }
 
-/// The shape of the log.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people
+    /// Human-readable lines
     Text,
-    /// A JSON object
+    /// One JSON object per line
     Json,
 }
 
-/// A network, such as `10.0.0.0/8`; an address alone is a network of one.
+/// A network such as `10.0.0.0/8`, or a single address.
 ///
-/// IPv4 addresses that are written as IPv6 (`::ffff:10.0.0.0/104`) become IPv4.
+/// IPv4-mapped IPv6 (`::ffff:10.0.0.0/104`) is converted to IPv4.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NetworkArg(pub(crate) IpNet);
 
@@ -205,8 +211,8 @@ impl fmt::Display for NetworkArg {
     }
 }
 
-/// A number that is not zero.
-fn count<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, String> {
+/// Parses a number greater than zero.
+fn positive<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, String> {
     text.parse()
         .map_err(|error: ParseIntError| match error.kind() {
             IntErrorKind::Zero => "must be at least 1".to_string(),
@@ -214,22 +220,25 @@ fn count<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, String> {
         })
 }
 
-/// The names of log levels. [`LevelFilter`] reads numbers and the empty string too.
+/// The names of log levels. [`LevelFilter`] also parses numbers and the empty string.
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
-/// Reads the name of one of these.
+/// The shells that completions are for.
+const SHELLS: &[&str] = &["bash", "zsh", "fish"];
+
+/// Returns a parser of the names of these values.
 fn named<T, N>(all: &'static [N], name: fn(N) -> &'static str) -> impl TypedValueParser<Value = T>
 where
-    T: FromStr<Err: Error + Send + Sync> + Clone + Send + Sync + 'static,
+    T: FromStr<Err: Into<Box<dyn Error + Send + Sync>>> + Clone + Send + Sync + 'static,
     N: Copy,
 {
     PossibleValuesParser::new(all.iter().map(|one| name(*one))).try_map(|name| name.parse())
 }
 
-/// Longer than any process lives, and short enough to be added to any time: 100 years, as humantime has
-/// them.
+/// 100 years, in humantime's definition of a year. Adding it to the current time does not overflow.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 31_557_600);
 
+/// Parses a duration longer than zero.
 fn duration(text: &str) -> Result<Duration, String> {
     match delay(text)? {
         Duration::ZERO => Err("must be longer than zero".to_string()),
@@ -237,6 +246,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a duration, including zero.
 fn delay(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration > DURATION_MAX => Err("must be at most 100 years".to_string()),

@@ -10,19 +10,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::flags::{Flags, NetworkArg};
 
-/// One address, and what is offered there.
+/// An address to serve, and its configuration.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
-    /// What `--service` says, unless given.
+    /// Overrides `--service`.
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<Text<Service>>,
-    /// What `--framing` says, unless given.
+    /// Overrides `--framing`.
     #[serde(skip_serializing_if = "Option::is_none")]
     framing: Option<Text<Framing>>,
-    /// If given, the trusted proxies. Each connection must begin with a PROXY header of one of them.
+    /// The trusted proxies. If set, each connection must begin with a PROXY header from one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     proxies: Option<Vec<Text<NetworkArg>>>,
 }
@@ -35,19 +35,20 @@ pub(crate) enum Transport {
 }
 
 impl Listener {
-    /// Refuses keys that do not go together.
+    /// Rejects conflicting keys.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        let is_plain = self.service.is_none() && self.framing.is_none() && self.proxies.is_none();
+        let has_tcp_keys =
+            self.service.is_some() || self.framing.is_some() || self.proxies.is_some();
         if self.proxies.as_ref().is_some_and(Vec::is_empty) {
             return Err("proxies must name a network, or be left out");
         }
-        if self.transport == Transport::Udp && !is_plain {
+        if self.transport == Transport::Udp && has_tcp_keys {
             return Err("service, framing and proxies are for tcp");
         }
         Ok(())
     }
 
-    /// What a listener of TCP offers.
+    /// Returns the configuration of a TCP listener.
     pub(crate) fn listener_config(&self, flags: &Flags) -> ListenerConfig {
         let networks =
             |proxies: &Vec<Text<NetworkArg>>| proxies.iter().map(|text| text.0.0).collect();
@@ -59,7 +60,7 @@ impl Listener {
     }
 }
 
-/// A value that the file writes as a flag does.
+/// A value with the same syntax in the file as on the command line.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 #[serde(bound = "T: Clone + Display + FromStr<Err: Display>")]

@@ -1,8 +1,8 @@
-//! The log, on standard error: best effort, so it delays nothing and ends nothing.
+//! The log, on standard error. It is best effort: it never blocks or ends the server.
 //!
-//! A thread writes the lines of a bounded queue. A line that finds the queue full, or that cannot be
-//! written, is dropped and counted. `tracing_appender::non_blocking` is not used because its guard prints
-//! to standard output when the queue stays full, which blocks or panics where nobody reads that either.
+//! A thread writes the lines of a bounded queue. A line is dropped and counted if the queue is full or the
+//! write fails. `tracing_appender::non_blocking` is not used: when the queue stays full, its guard prints to
+//! standard output, which blocks or panics if nobody reads that either.
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -18,17 +18,17 @@ use tracing::level_filters::LevelFilter;
 
 use crate::flags::LogFormat;
 
-/// Lines that wait to be written.
+/// The most lines in the queue.
 const QUEUE_MAX: usize = 4096;
 
-/// How long the process waits at its end for them.
+/// The most time that [`flush`] waits.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 static LINES: OnceLock<SyncSender<Vec<u8>>> = OnceLock::new();
 static PENDING: AtomicU64 = AtomicU64::new(0);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Logs from here on what is at least this severe, panics too.
+/// Starts logging at this level, panics included.
 pub(crate) fn start(level: LevelFilter, format: LogFormat) {
     let (sender, lines) = sync_channel::<Vec<u8>>(QUEUE_MAX);
     LINES.get_or_init(|| sender);
@@ -40,7 +40,7 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat) {
             PENDING.fetch_sub(1, Ordering::Release);
         }
     };
-    // Without the thread all lines are dropped.
+    // Without the thread, all lines are dropped.
     let _ = thread::Builder::new().name("log".into()).spawn(write);
     let log = tracing_subscriber::fmt()
         .with_writer(|| Queue)
@@ -56,7 +56,7 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat) {
     }));
 }
 
-/// Reports why the server ends, in the log if that is for machines.
+/// Reports the error that ends the server: as a log record in format `json`, otherwise as a plain line.
 pub(crate) fn report(failure: &dyn Error, format: LogFormat) {
     let is_logged = LevelFilter::current() >= LevelFilter::ERROR;
     match format {
@@ -65,12 +65,12 @@ pub(crate) fn report(failure: &dyn Error, format: LogFormat) {
     }
 }
 
-/// Returns how many lines could not be written.
+/// Returns the number of dropped lines.
 pub(crate) fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Waits until the lines are written, for a bounded time.
+/// Waits until the queue is written, at most for [`FLUSH_TIMEOUT`].
 pub(crate) fn flush() {
     let start = Instant::now();
     while PENDING.load(Ordering::Acquire) > 0 && start.elapsed() < FLUSH_TIMEOUT {
@@ -89,7 +89,7 @@ fn queue(line: Vec<u8>) {
     }
 }
 
-/// The writer of the log: each write is a line.
+/// The writer for tracing. Each write is one line.
 struct Queue;
 
 impl Write for Queue {

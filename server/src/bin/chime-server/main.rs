@@ -1,15 +1,14 @@
-//! The command `chime-server`: settings, logs, clock and signals.
+//! The command `chime-server`: settings, sockets, logs, clock and signals.
 
 mod activation;
 mod admin;
 mod clock;
+mod completions;
 mod configuration;
 mod control;
 mod descriptors;
 mod file;
 mod flags;
-#[cfg(test)]
-mod generated;
 mod listener;
 mod logs;
 mod metrics;
@@ -27,18 +26,21 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::activation::Inherited;
+use crate::activation::InheritedSockets;
 use crate::configuration::Configuration;
 use crate::control::Control;
 use crate::flags::{Flags, NetworkArg};
 
 fn main() -> ExitCode {
-    // Before anything else: no other thread runs, and no signal is lost while the server starts.
-    let prepared = Inherited::take().and_then(|inherited| Ok((inherited, Control::new()?)));
-    let configuration = Configuration::of_process();
+    // First of all: no other thread may run, and no signal may be lost during startup.
+    let prepared = InheritedSockets::take().and_then(|inherited| Ok((inherited, Control::new()?)));
+    let configuration = Configuration::from_process();
     let flags = &configuration.flags;
     logs::start(flags.log, flags.log_format);
-    let result = if flags.check_config {
+    let result = if let Some(shell) = flags.completions {
+        let printed = io::stdout().write_all(&completions::script(shell));
+        printed.map_err(|error| format!("cannot print the completions: {error}").into())
+    } else if flags.check_config {
         let text = configuration.to_toml().map_err(io::Error::other);
         let printed = text.and_then(|text| io::stdout().write_all(text.as_bytes()));
         printed.map_err(|error| format!("cannot print the settings: {error}").into())
@@ -56,19 +58,19 @@ fn main() -> ExitCode {
 
 fn run(
     configuration: &Configuration,
-    inherited: Inherited,
+    inherited: InheritedSockets,
     control: Control,
 ) -> Result<(), Box<dyn Error>> {
     let flags = &configuration.flags;
     if !flags.utc {
-        clock::warn_of_unknown_zone();
+        clock::warn_of_unknown_time_zone();
     }
     let workers = match flags.workers {
         Some(workers) => workers,
         None => thread::available_parallelism()?,
     };
     let limit = descriptors::raise_limit()?;
-    let sockets = open(configuration, inherited)?;
+    let sockets = open_sockets(configuration, inherited)?;
     let admin = flags.admin.map(admin::bind).transpose()?;
     let (admin, admin_address) = admin.unzip();
     let (tcp, udp) = (sockets.tcp_addresses()?, sockets.udp_addresses()?);
@@ -82,7 +84,7 @@ fn run(
     control.start(stop, flags.drain_delay, admin, workers.stats());
     announce(&tcp, &udp, admin_address)
         .map_err(|error| format!("cannot announce the sockets on standard output: {error}"))?;
-    log_stop(&workers.join()?);
+    log_summary(&workers.join()?);
     Ok(())
 }
 
@@ -106,8 +108,11 @@ fn options(flags: &Flags, connections_max: NonZero<u32>, refusals_max: usize) ->
     }
 }
 
-/// Binds what is configured, and takes what is inherited.
-fn open(configuration: &Configuration, inherited: Inherited) -> Result<Sockets, Box<dyn Error>> {
+/// Binds the configured addresses, and adds the inherited sockets.
+fn open_sockets(
+    configuration: &Configuration,
+    inherited: InheritedSockets,
+) -> Result<Sockets, Box<dyn Error>> {
     let is_inherited = !inherited.is_empty();
     let tcp = configuration.tcp(is_inherited);
     let mut sockets = Sockets::bind(&tcp, &configuration.udp(is_inherited))?;
@@ -127,7 +132,7 @@ fn open(configuration: &Configuration, inherited: Inherited) -> Result<Sockets, 
     Ok(sockets)
 }
 
-/// Prints a line for each socket, by which other programs know that they can connect.
+/// Prints a line for each socket, which signals to other programs that they can connect.
 fn announce(tcp: &[SocketAddr], udp: &[SocketAddr], admin: Option<SocketAddr>) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     for (kind, addresses) in [("tcp", tcp), ("udp", udp), ("admin", admin.as_slice())] {
@@ -138,7 +143,7 @@ fn announce(tcp: &[SocketAddr], udp: &[SocketAddr], admin: Option<SocketAddr>) -
     stdout.flush()
 }
 
-fn log_stop(snapshot: &CounterSnapshot) {
+fn log_summary(snapshot: &CounterSnapshot) {
     use Counter::{AddressRefused, ConnectionRefused, DatagramIgnored, DatagramLimited};
     use Counter::{ConnectionServed, DatagramAnswered, HeaderRejected, NetworkDenied};
 
@@ -162,6 +167,6 @@ fn log_stop(snapshot: &CounterSnapshot) {
     );
 }
 
-/// Tokio aligns its tasks and registrations to 128 bytes, for which the allocator of glibc leaves gaps.
+/// Tokio aligns tasks and registrations to 128 bytes, which wastes memory with glibc's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,14 +1,14 @@
-//! What `/metrics` shows, in the text format of Prometheus.
+//! The page `/metrics`, in the text format of Prometheus.
 
 use std::fmt::Write;
 
 use chime_protocol::Command;
 use chime_server::{Counter, CounterSnapshot};
-use strum::EnumCount;
+use strum::VariantArray;
 
 use crate::logs;
 
-/// Name, kind and help of each metric.
+/// The name, type and help text of each metric.
 #[rustfmt::skip]
 const METRICS: [[&str; 3]; 10] = [
     ["chime_connections_total", "counter", "Connections that were welcomed and have ended, by how."],
@@ -23,32 +23,37 @@ const METRICS: [[&str; 3]; 10] = [
     ["chime_build_info", "gauge", "The version of the server."],
 ];
 
-/// The sample of each event. Connections served are those that are open and those that have ended.
-#[rustfmt::skip]
-const COUNTERS: [(&str, Counter); Counter::COUNT - 1] = [
-    ("chime_connections_total{outcome=\"ended\"}", Counter::ConversationEnded),
-    ("chime_connections_total{outcome=\"idle\"}", Counter::ConversationIdle),
-    ("chime_connections_total{outcome=\"slow_line\"}", Counter::LineTooSlow),
-    ("chime_connections_total{outcome=\"slow_reader\"}", Counter::ReaderTooSlow),
-    ("chime_connections_total{outcome=\"failed\"}", Counter::ConversationFailed),
-    ("chime_connections_total{outcome=\"cut\"}", Counter::ConversationCut),
-    ("chime_connections_total{outcome=\"panicked\"}", Counter::ConversationPanicked),
-    ("chime_connections_refused_total{reason=\"full\"}", Counter::ConnectionRefused),
-    ("chime_connections_refused_total{reason=\"address\"}", Counter::AddressRefused),
-    ("chime_connections_refused_total{reason=\"network\"}", Counter::NetworkDenied),
-    ("chime_connections_refused_total{reason=\"header\"}", Counter::HeaderRejected),
-    ("chime_datagrams_total{result=\"answered\"}", Counter::DatagramAnswered),
-    ("chime_datagrams_total{result=\"unsent\"}", Counter::DatagramUnsent),
-    ("chime_datagrams_total{result=\"ignored\"}", Counter::DatagramIgnored),
-    ("chime_datagrams_total{result=\"limited\"}", Counter::DatagramLimited),
-    ("chime_received_bytes_total", Counter::ByteReceived),
-    ("chime_sent_bytes_total", Counter::ByteSent),
-    ("chime_accept_errors_total", Counter::AcceptFailed),
-];
+/// Returns the sample of a counter; `None` for connections served, which are those open and those that have
+/// ended.
+fn sample(counter: Counter) -> Option<&'static str> {
+    Some(match counter {
+        Counter::ConnectionServed => return None,
+        Counter::ConversationEnded => "chime_connections_total{outcome=\"ended\"}",
+        Counter::ConversationIdle => "chime_connections_total{outcome=\"idle\"}",
+        Counter::LineTooSlow => "chime_connections_total{outcome=\"slow_line\"}",
+        Counter::ReaderTooSlow => "chime_connections_total{outcome=\"slow_reader\"}",
+        Counter::ConversationFailed => "chime_connections_total{outcome=\"failed\"}",
+        Counter::ConversationCut => "chime_connections_total{outcome=\"cut\"}",
+        Counter::ConversationPanicked => "chime_connections_total{outcome=\"panicked\"}",
+        Counter::ConnectionRefused => "chime_connections_refused_total{reason=\"full\"}",
+        Counter::AddressRefused => "chime_connections_refused_total{reason=\"address\"}",
+        Counter::NetworkDenied => "chime_connections_refused_total{reason=\"network\"}",
+        Counter::HeaderRejected => "chime_connections_refused_total{reason=\"header\"}",
+        Counter::DatagramAnswered => "chime_datagrams_total{result=\"answered\"}",
+        Counter::DatagramUnsent => "chime_datagrams_total{result=\"unsent\"}",
+        Counter::DatagramIgnored => "chime_datagrams_total{result=\"ignored\"}",
+        Counter::DatagramLimited => "chime_datagrams_total{result=\"limited\"}",
+        Counter::ByteReceived => "chime_received_bytes_total",
+        Counter::ByteSent => "chime_sent_bytes_total",
+        Counter::AcceptFailed => "chime_accept_errors_total",
+    })
+}
 
-/// Returns the metrics of a server that has counted this.
+/// Returns the page for these counters.
 pub(crate) fn exposition(snapshot: &CounterSnapshot) -> String {
-    let counters = COUNTERS.map(|(sample, counter)| (sample.to_string(), snapshot[counter]));
+    let counters = Counter::VARIANTS
+        .iter()
+        .filter_map(|counter| Some((sample(*counter)?.to_string(), snapshot[*counter])));
     let commands = Command::ALL
         .map(Command::name)
         .into_iter()
@@ -58,10 +63,10 @@ pub(crate) fn exposition(snapshot: &CounterSnapshot) -> String {
         ("invalid", snapshot.requests.invalid),
     ];
     let request = |(name, count)| (format!("chime_requests_total{{command=\"{name}\"}}"), count);
-    // The workers count on while they are read: one may have ended that was not yet seen to begin.
+    // Workers keep counting during the snapshot, so an end may be seen without its beginning.
     let open = snapshot[Counter::ConnectionServed].saturating_sub(snapshot.conversations_over());
     let version = env!("CARGO_PKG_VERSION");
-    let mut samples = Vec::from(counters);
+    let mut samples: Vec<_> = counters.collect();
     samples.extend(commands.chain(others).map(request));
     samples.extend([
         ("chime_log_lines_dropped_total".to_string(), logs::dropped()),
@@ -71,10 +76,10 @@ pub(crate) fn exposition(snapshot: &CounterSnapshot) -> String {
     let mut text = String::new();
     for [name, kind, help] in METRICS {
         writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}")
-            .expect("a string takes all text");
+            .expect("writing to a string succeeds");
         for (sample, value) in &samples {
             if sample.split('{').next() == Some(name) {
-                writeln!(text, "{sample} {value}").expect("a string takes all text");
+                writeln!(text, "{sample} {value}").expect("writing to a string succeeds");
             }
         }
     }
