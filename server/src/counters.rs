@@ -138,7 +138,7 @@ pub struct CounterSnapshot {
 
 impl CounterSnapshot {
     /// Returns the number of ended conversations, however they ended.
-    pub fn conversations_over(&self) -> u64 {
+    pub fn conversations_ended(&self) -> u64 {
         let ends = Counter::VARIANTS
             .iter()
             .filter(|counter| counter.is_conversation_end());

@@ -219,7 +219,7 @@ fn t22_a_panic_releases_the_permit_of_its_connection() {
             assert_eq!(snapshot[counted], 10);
             assert_eq!(
                 snapshot[Counter::ConnectionServed],
-                snapshot.conversations_over()
+                snapshot.conversations_ended()
             );
         });
     }

@@ -1,4 +1,4 @@
-//! Files of the figures that tests measure, read by the command `table`.
+//! Files of the figures that tests measure, read by `cargo threats`.
 
 use std::fmt::Display;
 use std::fs;

@@ -1,7 +1,7 @@
 //! Tests of the [threat table](README.md) against `chime-server` on loopback.
 //!
-//! The prefix of a test's name is its row. Tests record the figures that they measure. The command `table`
-//! beside this file runs the tests of all rows and writes the table. No test fails because of a measured time.
+//! The prefix of a test's name is its row. Tests record the figures that they measure. `cargo threats` runs the
+//! tests of all rows and writes the table. No test fails because of a measured time.
 
 #[path = "../process/activated.rs"]
 mod activated;

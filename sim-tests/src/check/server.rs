@@ -124,7 +124,7 @@ fn check_counters(history: &History<'_>, index: usize, life: &Life) -> Result<()
             snapshot[Counter::ConnectionRefused],
             refused.len(),
         ),
-        ("over", snapshot.conversations_over(), served.len()),
+        ("over", snapshot.conversations_ended(), served.len()),
         ("panicked", snapshot[Counter::ConversationPanicked], 0),
         (
             "answered datagrams",

@@ -11,15 +11,15 @@ use crate::logs;
 /// The name, type and help text of each metric.
 #[rustfmt::skip]
 const METRICS: [[&str; 3]; 10] = [
-    ["chime_connections_total", "counter", "Connections that were welcomed and have ended, by how."],
-    ["chime_connections_refused_total", "counter", "Connections that were not welcomed, by why."],
+    ["chime_connections_total", "counter", "Connections served and ended, by outcome."],
+    ["chime_connections_refused_total", "counter", "Connections refused, by reason."],
     ["chime_requests_total", "counter", "Requests over TCP, by command."],
-    ["chime_datagrams_total", "counter", "Datagrams received, by what came of them."],
+    ["chime_datagrams_total", "counter", "Datagrams received, by result."],
     ["chime_received_bytes_total", "counter", "Bytes received over TCP."],
     ["chime_sent_bytes_total", "counter", "Bytes sent over TCP."],
-    ["chime_accept_errors_total", "counter", "Times that no connection could be accepted for a while."],
-    ["chime_log_lines_dropped_total", "counter", "Lines of the log that could not be written."],
-    ["chime_connections_open", "gauge", "Connections that were welcomed and have not ended."],
+    ["chime_accept_errors_total", "counter", "Accept errors."],
+    ["chime_log_lines_dropped_total", "counter", "Log lines dropped because the log could not be written."],
+    ["chime_connections_open", "gauge", "Connections being served."],
     ["chime_build_info", "gauge", "The version of the server."],
 ];
 
@@ -64,7 +64,7 @@ pub(crate) fn exposition(snapshot: &CounterSnapshot) -> String {
     ];
     let request = |(name, count)| (format!("chime_requests_total{{command=\"{name}\"}}"), count);
     // Workers keep counting during the snapshot, so an end may be seen without its beginning.
-    let open = snapshot[Counter::ConnectionServed].saturating_sub(snapshot.conversations_over());
+    let open = snapshot[Counter::ConnectionServed].saturating_sub(snapshot.conversations_ended());
     let version = env!("CARGO_PKG_VERSION");
     let mut samples: Vec<_> = counters.collect();
     samples.extend(commands.chain(others).map(request));
