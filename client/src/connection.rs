@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time;
 
+use crate::addresses;
 use crate::digits::Digits;
 use crate::error::Error;
 use crate::incoming::Incoming;
@@ -26,16 +27,23 @@ pub struct Connection<S> {
 }
 
 impl Connection<TcpStream> {
-    /// Connects to the first address of `server` that lets us, such as `"localhost:9990"`, and waits to
-    /// be welcomed.
+    /// Connects to the first address of `server` that accepts a connection, such as `"localhost:9990"`, and
+    /// waits for the welcome. IPv4 addresses are tried first.
     ///
-    /// `timeout` bounds connecting, then the welcome, and later each whole reply.
+    /// `timeout` bounds resolving and connecting together, then the welcome, and later each whole reply.
     pub async fn connect(
         server: impl ToSocketAddrs,
         timeout: Duration,
     ) -> Result<Connection<TcpStream>, Error> {
-        let stream = in_time(timeout, TcpStream::connect(server)).await?;
-        // A request is written whole: to hold it back would only make it late.
+        let connect = async {
+            let addresses = addresses::resolve(server, None).await?;
+            addresses::try_each(&addresses, async |address| {
+                TcpStream::connect(address).await
+            })
+            .await
+        };
+        let stream = in_time(timeout, connect).await?;
+        // A request is written whole: Nagle's algorithm would only delay it.
         stream.set_nodelay(true)?;
         Connection::greet(stream, timeout).await
     }

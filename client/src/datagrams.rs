@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use chime_protocol::{Command, DATAGRAM_MAX, Reply};
-use tokio::net::{ToSocketAddrs, UdpSocket, lookup_host};
+use tokio::net::{ToSocketAddrs, UdpSocket};
 use tokio::time::{self, Instant};
 
+use crate::addresses;
 use crate::connection::in_time;
 use crate::error::Error;
 use crate::matching;
@@ -51,8 +52,8 @@ impl Datagrams for UdpSocket {
 /// Asks a command that asks for the time over UDP, such as [`Command::Day`] of `"localhost:8089"`, as
 /// [`ask_datagram`] does.
 ///
-/// The addresses of `server` are tried in turn until one is not known to have no server, which takes
-/// seconds; those of IPv4 come first, where servers are found more often. `timeout` is for each.
+/// Tries the addresses of `server` in turn, IPv4 first, until the socket of one does not fail. An address
+/// without a server takes seconds. `timeout` bounds resolving, and then each address.
 /// Another command is refused with [`Error::NotOverUdp`] before the name of the server is resolved.
 pub async fn ask_udp(
     server: impl ToSocketAddrs,
@@ -60,21 +61,15 @@ pub async fn ask_udp(
     timeout: Duration,
 ) -> Result<Reply, Error> {
     check_served(command)?;
-    let addresses = in_time(timeout, lookup_host(server)).await?;
-    let mut addresses: Vec<_> = addresses.collect();
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    let mut failure = io::Error::other("the server has no address");
-    for address in addresses {
-        let answer = match fresh_socket(address).await {
-            Ok(socket) => ask_datagram(&socket, command, timeout).await,
-            Err(error) => Err(Error::Io(error)),
-        };
-        match answer {
-            Err(Error::Io(error)) => failure = error,
-            answer => return answer,
+    let addresses = in_time(timeout, addresses::resolve(server, None)).await?;
+    let result = addresses::try_each(&addresses, async |address| {
+        let socket = fresh_socket(address).await?;
+        match ask_datagram(&socket, command, timeout).await {
+            Err(Error::Io(error)) => Err(error),
+            result => Ok(result),
         }
-    }
-    Err(Error::Io(failure))
+    });
+    result.await.map_err(Error::Io)?
 }
 
 /// Refuses the commands to which a server sends no datagram: waiting for one would be in vain.

@@ -39,6 +39,7 @@
 //! Nothing is assumed of a server: every wait for it has a deadline, no reply is kept beyond its length,
 //! and what is no fitting reply is an [`Error`] that shows it escaped.
 
+pub mod addresses;
 pub mod blocking;
 mod connection;
 mod datagrams;

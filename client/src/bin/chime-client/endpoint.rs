@@ -6,7 +6,8 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpStream, lookup_host};
+use chime_client::addresses::{self, Family};
+use tokio::net::TcpStream;
 use tokio::time;
 
 use crate::failure::Failure;
@@ -109,19 +110,12 @@ fn ipv6(host: &str) -> Result<&str, &'static str> {
     }
 }
 
-/// The kinds of addresses to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    Any,
-    Ipv4,
-    Ipv6,
-}
-
 /// How to reach the server.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) server: Server,
-    pub(crate) family: Family,
+    /// The address family to use; both if none.
+    pub(crate) family: Option<Family>,
     /// The longest wait for each thing.
     pub(crate) timeout: Duration,
     /// Whether standard error tells what happens and how long it takes.
@@ -169,33 +163,16 @@ impl Endpoint {
         &self,
         attempt: impl AsyncFn(SocketAddr) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let error = io::Error::other("it has no address of the kind that -4 or -6 asks for");
-        let mut failure = Failure::Resolve(error);
-        for address in self.resolve().await.map_err(Failure::Resolve)? {
-            match attempt(address).await {
-                Err(error @ Failure::Connect(_)) => failure = error,
-                result => return result,
-            }
-        }
-        Err(failure)
-    }
-
-    /// The addresses of the server, those of IPv4 first: servers are more often found there, and over
-    /// UDP it takes seconds to see that one is not.
-    async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let Server { host, port, .. } = &self.server;
-        let lookup = lookup_host((host.as_str(), port.unwrap_or_default()));
-        let mut addresses: Vec<_> = self
-            .in_time(lookup)
-            .await?
-            .filter(|address| match self.family {
-                Family::Any => true,
-                Family::Ipv4 => address.is_ipv4(),
-                Family::Ipv6 => address.is_ipv6(),
-            })
-            .collect();
-        addresses.sort_by_key(SocketAddr::is_ipv6);
-        Ok(addresses)
+        let server = (host.as_str(), port.unwrap_or_default());
+        let addresses = self.in_time(addresses::resolve(server, self.family)).await;
+        let addresses = addresses.map_err(Failure::Resolve)?;
+        let result =
+            addresses::try_each(&addresses, async |address| match attempt(address).await {
+                Err(Failure::Connect(error)) => Err(error),
+                result => Ok(result),
+            });
+        result.await.map_err(Failure::Connect)?
     }
 
     async fn in_time<T>(&self, action: impl Future<Output = io::Result<T>>) -> io::Result<T> {

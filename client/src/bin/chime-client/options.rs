@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chime_client::addresses::Family;
 use chime_protocol::Command;
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench;
-use crate::endpoint::{Endpoint, Family, Server, Transport};
+use crate::endpoint::{Endpoint, Server, Transport};
 use crate::names;
 use crate::output_format::OutputFormat;
 use crate::sum::Source;
@@ -183,9 +184,9 @@ impl Options {
                 Task::Ask(_) | Task::Sum(_) | Task::Converse | Task::Bench(_) => TCP_PORT,
             }),
             family: match (options.ipv4, options.ipv6) {
-                (true, _) => Family::Ipv4,
-                (_, true) => Family::Ipv6,
-                _ => Family::Any,
+                (true, _) => Some(Family::Ipv4),
+                (_, true) => Some(Family::Ipv6),
+                _ => None,
             },
             timeout: options.timeout,
             is_verbose: options.verbose,
