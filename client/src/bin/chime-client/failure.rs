@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chime_client::Error;
 
-use crate::endpoint::Server;
-use crate::sum::Source;
+use crate::digit_source::DigitSource;
+use crate::server_address::Server;
 
 /// Why the program ends without the answer.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) enum Failure {
     /// The server closed before it answered a line of digits.
     LineCut,
     /// The digits cannot be read, or are none.
-    Source(Source, Error),
+    Source(DigitSource, Error),
     /// The terminal could not be read.
     Input(io::Error),
     /// Standard output could not be written.
@@ -122,13 +122,13 @@ impl From<Error> for Failure {
 }
 
 /// What is wrong with the digits and what to try, in one line.
-fn describe_source(source: &Source, error: &Error) -> String {
+fn describe_source(source: &DigitSource, error: &Error) -> String {
     match (source, error) {
-        (Source::File(_), Error::Input(error)) => {
+        (DigitSource::File(_), Error::Input(error)) => {
             let cause = cause(error);
             format!("cannot read {source}: {cause}; is it the right file?")
         }
-        (Source::StandardInput, Error::Input(error)) => {
+        (DigitSource::StandardInput, Error::Input(error)) => {
             let cause = cause(error);
             format!("cannot read {source}: {cause}; give it a file or a pipe")
         }

@@ -1,6 +1,9 @@
 //! The command `chime-client`: asks a chime server from the command line, a prompt or a pipe, or loads it.
 
+mod arguments;
 mod bench;
+mod diagnostics;
+mod digit_source;
 mod endpoint;
 mod failure;
 #[cfg(test)]
@@ -9,17 +12,18 @@ mod names;
 mod options;
 mod output_format;
 mod prompt;
+mod server_address;
 mod sum;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use chime_client::{Connection, ask_udp};
-use chime_protocol::{Command, Reply};
-use tokio::net::TcpStream;
+use chime_client::ask_udp;
+use chime_protocol::Command;
 use tokio::runtime;
 
+use crate::diagnostics::eprint_line;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::names::ExpandAliases;
@@ -35,11 +39,6 @@ fn main() -> ExitCode {
         failure.exit_code()
     });
     ExitCode::from(exit_code)
-}
-
-/// Says what happens, in one line on standard error. When nobody can be told, the exit code still tells.
-fn eprint_line(line: &str) {
-    let _ = writeln!(io::stderr(), "chime-client: {line}");
 }
 
 /// Does the task and returns the exit code.
@@ -87,14 +86,15 @@ async fn ask_by_datagram(
 
 /// Asks one request over TCP.
 async fn ask(line: &str, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> {
-    let mut connection = greet(endpoint).await?;
+    let mut connection = endpoint.greet().await?;
     let reply = endpoint.timed("answered", connection.ask(line)).await?;
     format.write(&mut io::stdout(), Some(line), reply)
 }
 
 /// Asks what comes through standard input, a line a request.
 async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> {
-    let mut pipe = greet(endpoint)
+    let mut pipe = endpoint
+        .greet()
         .await?
         .pipe(ExpandAliases::new(tokio::io::stdin()));
     let start = Instant::now();
@@ -123,12 +123,4 @@ async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> 
             }
         }
     }
-}
-
-/// Connects and waits for the welcome.
-async fn greet(endpoint: &Endpoint) -> Result<Connection<TcpStream>, Failure> {
-    let stream = endpoint.connect().await?;
-    let what = format!("welcomed with '{}'", Reply::Welcome);
-    let greeted = Connection::greet(stream, endpoint.timeout);
-    Ok(endpoint.timed(&what, greeted).await?)
 }

@@ -11,8 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 pub(crate) use aliases::ExpandAliases;
 
-/// The alias of `send time`.
-pub(crate) const NOW: &str = "now";
+use aliases::NOW;
 
 /// The greatest Damerau-Levenshtein distance of a suggestion; half its length if that is less.
 const DISTANCE_MAX: usize = 2;

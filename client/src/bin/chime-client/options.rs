@@ -11,11 +11,13 @@ use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::arguments;
 use crate::bench;
-use crate::endpoint::{Endpoint, Server, Transport};
+use crate::digit_source::DigitSource;
+use crate::endpoint::Endpoint;
 use crate::names;
 use crate::output_format::OutputFormat;
-use crate::sum::Source;
+use crate::server_address::{Server, Transport};
 
 const TCP_PORT: u16 = 9990;
 const UDP_PORT: u16 = 8089;
@@ -56,9 +58,6 @@ Examples:
   printf 'date\\ntime\\n' | chime-client
   head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -";
 
-/// 100 years of 365.25 days, as humantime counts them. Such a duration can be added to any `Instant`.
-const DURATION_MAX: Duration = Duration::from_secs(100 * 31_557_600);
-
 const NOT_FOR_UDP: &str =
     "UDP is for the commands day, date, time and now, and bench without --churn";
 const NOT_OVER_TCP: &str = "--udp contradicts the scheme tcp:// of the server";
@@ -72,7 +71,7 @@ pub(crate) enum Task {
     /// Ask one request over TCP.
     Ask(String),
     /// Ask for the sum of the digits of a file or of standard input.
-    Sum(Source),
+    Sum(DigitSource),
     /// Ask what comes through standard input.
     Converse,
     /// Load the server.
@@ -107,7 +106,7 @@ pub(crate) struct Options {
         env = "CHIME_TIMEOUT",
         value_name = "DURATION",
         default_value = "10s",
-        value_parser = timeout
+        value_parser = arguments::timeout
     )]
     timeout: Duration,
 
@@ -153,7 +152,7 @@ enum Action {
     /// Send one line as it is and print the reply; send time asks for date and time, as now does
     Send {
         /// The line, without its end; a space joins several words
-        #[arg(value_name = "TEXT", required = true, value_parser = line)]
+        #[arg(value_name = "TEXT", required = true, value_parser = arguments::line)]
         words: Vec<String>,
     },
     /// Load a server of any line protocol, and measure how it answers
@@ -249,29 +248,13 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 fn sum(digits: Option<&Digits>, file: Option<&PathBuf>) -> Task {
     match (digits, file) {
         (Some(Digits::Given(digits)), _) => Task::Ask(digits.clone()),
-        (None, Some(file)) => Task::Sum(Source::File(file.clone())),
-        (Some(Digits::StandardInput) | None, _) => Task::Sum(Source::StandardInput),
+        (None, Some(file)) => Task::Sum(DigitSource::File(file.clone())),
+        (Some(Digits::StandardInput) | None, _) => Task::Sum(DigitSource::StandardInput),
     }
 }
 
 fn is_time(words: &[String]) -> bool {
     matches!(words, [word] if word.eq_ignore_ascii_case(Command::Time.name()))
-}
-
-/// Parses a duration longer than zero.
-pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("must be longer than zero".to_owned()),
-        timeout => Ok(timeout),
-    }
-}
-
-/// Parses a duration that can be added to any time.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration > DURATION_MAX => Err("must be at most 100 years".to_owned()),
-        parsed => parsed.map_err(|error| error.to_string()),
-    }
 }
 
 fn digits(text: &str) -> Result<Digits, &'static str> {
@@ -281,13 +264,6 @@ fn digits(text: &str) -> Result<Digits, &'static str> {
             Ok(Digits::Given(text.to_owned()))
         }
         _ => Err("there must be digits, 0 to 9, and nothing else"),
-    }
-}
-
-pub(crate) fn line(text: &str) -> Result<String, &'static str> {
-    match text.contains('\n') {
-        true => Err("there is a line end in it; several lines go through standard input"),
-        false => Ok(text.to_owned()),
     }
 }
 

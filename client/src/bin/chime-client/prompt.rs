@@ -9,6 +9,7 @@ use chime_protocol::{Reply, Request};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
+use crate::diagnostics::eprint_line;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::names;
@@ -20,7 +21,7 @@ pub(crate) fn run(runtime: &Runtime, endpoint: &Endpoint) -> Result<u8, Failure>
     let mut conversation = Conversation {
         runtime,
         endpoint,
-        connection: Some(runtime.block_on(crate::greet(endpoint))?),
+        connection: Some(runtime.block_on(endpoint.greet())?),
     };
     let mut editor = Editor::new(endpoint)?;
     show(Reply::Welcome)?;
@@ -32,12 +33,12 @@ pub(crate) fn run(runtime: &Runtime, endpoint: &Endpoint) -> Result<u8, Failure>
                 Ok(Some(reply)) => {
                     show(reply)?;
                     if let Some(advice) = advice(line, reply) {
-                        crate::eprint_line(&advice);
+                        eprint_line(&advice);
                     }
                 }
                 Ok(None) => return Ok(0),
                 Err(failure) => {
-                    crate::eprint_line(&failure.describe(&endpoint.server));
+                    eprint_line(&failure.describe(&endpoint.server));
                     break;
                 }
             }
@@ -62,7 +63,7 @@ impl Conversation<'_> {
         if let Some(connection) = self.connection.take() {
             match self.ask_over(connection, line) {
                 Err(Error::Closed | Error::Io(_)) => {
-                    crate::eprint_line(&format!("the connection to {server} was lost"));
+                    eprint_line(&format!("the connection to {server} was lost"));
                 }
                 answer => return Ok(answer?),
             }
@@ -70,8 +71,8 @@ impl Conversation<'_> {
         if Request::of_line(line).is_quit() {
             return Ok(None);
         }
-        let connection = self.runtime.block_on(crate::greet(self.endpoint))?;
-        crate::eprint_line(&format!("connected to {server} again"));
+        let connection = self.runtime.block_on(self.endpoint.greet())?;
+        eprint_line(&format!("connected to {server} again"));
         Ok(self.ask_over(connection, line)?)
     }
 

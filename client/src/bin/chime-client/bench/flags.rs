@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::arguments;
+
 /// How long the load lasts, where nothing else is asked for.
 const DURATION: Duration = Duration::from_secs(10);
 /// How long the load goes unmeasured, where nothing else is asked for.
@@ -62,7 +64,7 @@ pub(crate) struct Flags {
     in_flight: u32,
 
     /// How long to send, such as 30s or 5m; 10s unless given
-    #[arg(long, value_name = "DURATION", value_parser = crate::options::timeout)]
+    #[arg(long, value_name = "DURATION", value_parser = arguments::timeout)]
     duration: Option<Duration>,
 
     /// How many requests to send over all connections, in place of --duration
@@ -70,7 +72,7 @@ pub(crate) struct Flags {
     requests: Option<NonZero<u64>>,
 
     /// How long to send before it is measured; 1s unless given
-    #[arg(long, value_name = "DURATION", value_parser = crate::options::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = arguments::duration)]
     warm_up: Option<Duration>,
 
     /// Requests due a second over all connections, at most a billion, in place of as many as it takes
@@ -78,7 +80,7 @@ pub(crate) struct Flags {
     rate: Option<u64>,
 
     /// The line to send, without its end
-    #[arg(long, value_name = "TEXT", default_value = "day", value_parser = crate::options::line)]
+    #[arg(long, value_name = "TEXT", default_value = "day", value_parser = arguments::line)]
     request: String,
 
     /// The lines that the server sends first on a connection

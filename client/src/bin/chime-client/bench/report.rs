@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::fairness::Fairness;
 use super::flags::Plan;
 use super::tally::Tally;
-use crate::endpoint::Server;
+use crate::server_address::Server;
 
 /// What a run came to. [`Display`](fmt::Display) is for people.
 #[derive(Debug)]

@@ -8,7 +8,8 @@ use chime_protocol::Command;
 use memchr::memchr;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::NOW;
+/// The alias of `send time`.
+pub(crate) const NOW: &str = "now";
 
 /// The most bytes taken from the input at once.
 const BLOCK_BYTES: usize = 65_536;

@@ -13,6 +13,7 @@ use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::{ColorMode, CompletionType, Config, Context, Helper, Validator};
 
+use crate::diagnostics::eprint_line;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::names;
@@ -47,7 +48,7 @@ impl Editor {
             && let Err(error) = load(&mut lines, file)
         {
             if endpoint.is_verbose {
-                crate::eprint_line(&format!("no history in {}: {error}", file.display()));
+                eprint_line(&format!("no history in {}: {error}", file.display()));
             }
             history = None;
         }
