@@ -2,6 +2,7 @@
 
 mod bench;
 mod commands;
+mod completions;
 mod failures;
 mod help;
 mod library;

@@ -2,12 +2,13 @@
 
 mod arguments;
 mod bench;
+mod completions;
 mod diagnostics;
 mod digit_source;
 mod endpoint;
 mod failure;
 #[cfg(test)]
-mod generated;
+mod manual;
 mod names;
 mod options;
 mod output_format;
@@ -21,6 +22,7 @@ use std::time::Instant;
 
 use chime_client::ask_udp;
 use chime_protocol::Command;
+use clap::CommandFactory;
 use tokio::runtime;
 
 use crate::diagnostics::eprint_line;
@@ -52,6 +54,7 @@ fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Fail
         Task::Ask(line) => runtime.block_on(ask(&line, format, endpoint)),
         Task::Sum(source) => runtime.block_on(sum::run(&source, format, endpoint)),
         Task::Bench(plan) => bench::run(&runtime, &plan, endpoint),
+        Task::PrintCompletions(shell) => completions::print(shell, Options::command()),
         Task::Converse if format == OutputFormat::Text && is_at_terminal() => {
             prompt::run(&runtime, endpoint)
         }

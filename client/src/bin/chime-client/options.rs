@@ -13,6 +13,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::arguments;
 use crate::bench;
+use crate::completions::Shell;
 use crate::digit_source::DigitSource;
 use crate::endpoint::Endpoint;
 use crate::names;
@@ -56,7 +57,8 @@ Examples:
   chime-client now --json
   chime-client bench --connections 50 --in-flight 100 --duration 10s
   printf 'date\\ntime\\n' | chime-client
-  head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -";
+  head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -
+  chime-client completions bash >~/.local/share/bash-completion/completions/chime-client";
 
 const NOT_FOR_UDP: &str =
     "UDP is for the commands day, date, time and now, and bench without --churn";
@@ -76,6 +78,8 @@ pub(crate) enum Task {
     Converse,
     /// Load the server.
     Bench(bench::Plan),
+    /// Print the completion script of a shell.
+    PrintCompletions(Shell),
 }
 
 /// Asks a chime server for the day, the date, the time, or the sum of digits.
@@ -157,6 +161,12 @@ enum Action {
     },
     /// Load a server of any line protocol, and measure how it answers
     Bench(bench::Flags),
+    /// Print the completion script of a shell
+    Completions {
+        /// The shell: bash, zsh or fish
+        #[arg(hide_possible_values = true)]
+        shell: Shell,
+    },
 }
 
 /// Digits as the user names them.
@@ -180,7 +190,7 @@ impl Options {
             server: options.server.or_port(match task {
                 Task::AskDatagram(_) => UDP_PORT,
                 Task::Bench(bench::Plan { is_udp: true, .. }) => UDP_PORT,
-                Task::Ask(_) | Task::Sum(_) | Task::Converse | Task::Bench(_) => TCP_PORT,
+                _ => TCP_PORT,
             }),
             family: match (options.ipv4, options.ipv6) {
                 (true, _) => Some(Family::Ipv4),
@@ -227,6 +237,7 @@ impl Options {
             Some(Action::Help) => Command::Help,
             Some(Action::Sum { digits, file }) => return Ok(sum(digits.as_ref(), file.as_ref())),
             Some(Action::Send { words }) => return Ok(Task::Ask(words.join(" "))),
+            Some(Action::Completions { shell }) => return Ok(Task::PrintCompletions(*shell)),
             None => return Ok(Task::Converse),
         };
         Ok(match is_udp {

@@ -1,15 +1,51 @@
-//! The manual page, made of what `--help` says.
+//! The manual page `deploy/chime-client.1`, generated from the command line's help.
+//!
+//! `SNAPSHOTS=overwrite cargo test -p chime-client --bins` regenerates it.
 
-use clap::{Arg, Command};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use clap::{Arg, Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
+use snapbox::{Data, assert_data_eq};
+
+use crate::options::Options;
 
 /// The paragraphs of the help that have sections of their own begin with these lines.
 const EXIT_CODES: &str = "Exit codes:";
 const EXAMPLES: &str = "Examples:";
 
+#[test]
+fn the_manual_is_generated_from_the_options() {
+    let page = page(Options::command());
+    assert_data_eq!(page, Data::read_from(&manual_file(), None).raw());
+}
+
+#[test]
+fn the_manual_is_well_formed() {
+    let mut groff = process::Command::new("groff");
+    groff
+        .args(["-man", "-Tutf8", "-ww", "-z"])
+        .arg(manual_file());
+    match groff.output() {
+        Ok(output) => assert!(output.stderr.is_empty(), "{output:?}"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let line = "SKIPPED: the_manual_is_well_formed needs groff, which is not installed";
+            // Bypasses the test harness, which captures the macros' output of a test that passes.
+            writeln!(io::stderr(), "{line}").expect("standard error is writable");
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn manual_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/chime-client.1")
+}
+
 /// The page of a command and its subcommands.
-pub(super) fn page(mut command: Command) -> String {
+fn page(mut command: Command) -> String {
     // From here on it has --help, and its subcommands have the options of all.
     command.build();
     let command = &command;
