@@ -35,14 +35,14 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::Error;
+use crate::{Connection as AsyncConnection, Error};
 
 /// A conversation with a server over TCP, one request at a time.
 ///
 /// After an error other than [`Error::MultipleLines`] it is of no more use.
 #[derive(Debug)]
 pub struct Connection {
-    connection: crate::Connection<TcpStream>,
+    connection: AsyncConnection<TcpStream>,
     runtime: Runtime,
 }
 
@@ -50,7 +50,7 @@ impl Connection {
     /// Connects and waits to be welcomed, as [`crate::Connection::connect`] does.
     pub fn connect(server: impl ToSocketAddrs, timeout: Duration) -> Result<Connection, Error> {
         let runtime = runtime()?;
-        let connection = runtime.block_on(crate::Connection::connect(server, timeout))?;
+        let connection = runtime.block_on(AsyncConnection::connect(server, timeout))?;
         Ok(Connection {
             connection,
             runtime,
@@ -64,7 +64,8 @@ impl Connection {
 
     /// Asks for the sum of the digits that `input` gives, as [`crate::Connection::sum`] does.
     pub fn sum(&mut self, input: impl Read + Unpin) -> Result<u64, Error> {
-        self.runtime.block_on(self.connection.sum(Waiting(input)))
+        self.runtime
+            .block_on(self.connection.sum(BlockingReader(input)))
     }
 }
 
@@ -82,9 +83,9 @@ fn runtime() -> Result<Runtime, Error> {
 }
 
 /// Reads on the thread that polls, which has nothing else to do until there is something to send.
-struct Waiting<R>(R);
+struct BlockingReader<R>(R);
 
-impl<R: Read + Unpin> AsyncRead for Waiting<R> {
+impl<R: Read + Unpin> AsyncRead for BlockingReader<R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,

@@ -78,7 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Err(Error::MultipleLines);
         }
         let request = Request::of_line(line);
-        self.expect_silence()?;
+        self.check_no_reply_unread()?;
         match self.exchange(format!("{line}\n").as_bytes()).await? {
             Some(reply) if matching::is_answer_to(reply, request) => Ok(Some(reply)),
             Some(reply) => Err(Error::Unexpected(reply)),
@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// a line that stands still. The timeout bounds each stall while digits are sent, and then the whole
     /// reply.
     pub async fn sum(&mut self, mut input: impl AsyncRead + Unpin) -> Result<u64, Error> {
-        self.expect_silence()?;
+        self.check_no_reply_unread()?;
         let mut digits = Digits::default();
         let mut block = vec![0; BLOCK_BYTES];
         loop {
@@ -121,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Sees that no reply has come to what has not been asked.
-    fn expect_silence(&mut self) -> Result<(), Error> {
+    fn check_no_reply_unread(&mut self) -> Result<(), Error> {
         match self.incoming.next()? {
             None => Ok(()),
             Some(reply) => Err(Error::Unexpected(reply)),

@@ -116,7 +116,7 @@ pub async fn ask_datagram(
         let end = Instant::now() + wait;
         let mut buffer = [0; DATAGRAM_MAX];
         match time::timeout_at(end, exchange(socket, command, &mut buffer)).await {
-            Ok(Ok(length)) => return recognise(&buffer[..length], command),
+            Ok(Ok(length)) => return parse_reply(&buffer[..length], command),
             Ok(Err(error)) => {
                 failure = Some(error);
                 time::sleep_until(end).await;
@@ -149,7 +149,7 @@ async fn exchange(
 }
 
 /// The answer to `command` that `datagram` is, if it is one.
-fn recognise(datagram: &[u8], command: Command) -> Result<Reply, Error> {
+fn parse_reply(datagram: &[u8], command: Command) -> Result<Reply, Error> {
     match Reply::parse(datagram) {
         Some(reply) if matching::is_answer_to_command(reply, command) => Ok(reply),
         Some(reply) => Err(Error::Unexpected(reply)),

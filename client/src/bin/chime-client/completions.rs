@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::{Command, ValueEnum};
 use clap_complete::generate;
 
-use crate::failure::Failure;
+use crate::cli_error::CliError;
 
 /// A shell that has a completion script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -16,13 +16,13 @@ pub(crate) enum Shell {
 }
 
 /// Prints the completion script of `command` and returns the exit code.
-pub(crate) fn print(shell: Shell, command: Command) -> Result<u8, Failure> {
+pub(crate) fn print(shell: Shell, command: Command) -> Result<u8, CliError> {
     let script = script(shell, command);
     let mut output = io::stdout().lock();
     output
         .write_all(&script)
         .and_then(|()| output.flush())
-        .map_err(Failure::Output)?;
+        .map_err(CliError::Output)?;
     Ok(0)
 }
 

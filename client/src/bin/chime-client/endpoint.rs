@@ -10,14 +10,14 @@ use chime_protocol::Reply;
 use tokio::net::TcpStream;
 use tokio::time;
 
+use crate::cli_error::CliError;
 use crate::diagnostics::eprint_line;
-use crate::failure::Failure;
-use crate::server_address::Server;
+use crate::server_address::ServerAddress;
 
 /// How to reach the server.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    pub(crate) server: Server,
+    pub(crate) server: ServerAddress,
     /// The address family to use; both if none.
     pub(crate) family: Option<Family>,
     /// The longest wait for each thing.
@@ -28,7 +28,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Connects and waits for the welcome.
-    pub(crate) async fn greet(&self) -> Result<Connection<TcpStream>, Failure> {
+    pub(crate) async fn greet(&self) -> Result<Connection<TcpStream>, CliError> {
         let stream = self.connect().await?;
         let what = format!("welcomed with '{}'", Reply::Welcome);
         let greeted = Connection::greet(stream, self.timeout);
@@ -36,7 +36,7 @@ impl Endpoint {
     }
 
     /// Connects to the first address that accepts a connection.
-    async fn connect(&self) -> Result<TcpStream, Failure> {
+    async fn connect(&self) -> Result<TcpStream, CliError> {
         let connect = async |address| {
             let connected = self.in_time(TcpStream::connect(address));
             let what = format!("connected to {address}");
@@ -45,7 +45,7 @@ impl Endpoint {
             stream.set_nodelay(true)?;
             Ok(stream)
         };
-        self.first(async |address| connect(address).await.map_err(Failure::Connect))
+        self.try_each_address(async |address| connect(address).await.map_err(CliError::Connect))
             .await
     }
 
@@ -58,32 +58,32 @@ impl Endpoint {
         let start = Instant::now();
         let result = action.await;
         if result.is_ok() {
-            self.tell(what, start.elapsed());
+            self.print_step(what, start.elapsed());
         }
         result
     }
 
     /// Tells what has happened and how long it has taken, if that is to be told.
-    pub(crate) fn tell(&self, what: &str, time: Duration) {
+    pub(crate) fn print_step(&self, what: &str, time: Duration) {
         if self.is_verbose {
             eprint_line(&format!("{what} in {time:.1?}"));
         }
     }
 
     /// Tries the addresses of the server in turn until one can be connected to.
-    pub(crate) async fn first<T>(
+    pub(crate) async fn try_each_address<T>(
         &self,
-        attempt: impl AsyncFn(SocketAddr) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        attempt: impl AsyncFn(SocketAddr) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
         let server = self.server.host_and_port();
         let addresses = self.in_time(addresses::resolve(server, self.family)).await;
-        let addresses = addresses.map_err(Failure::Resolve)?;
+        let addresses = addresses.map_err(CliError::Resolve)?;
         let result =
             addresses::try_each(&addresses, async |address| match attempt(address).await {
-                Err(Failure::Connect(error)) => Err(error),
+                Err(CliError::Connect(error)) => Err(error),
                 result => Ok(result),
             });
-        result.await.map_err(Failure::Connect)?
+        result.await.map_err(CliError::Connect)?
     }
 
     async fn in_time<T>(&self, action: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -2,11 +2,11 @@
 
 mod arguments;
 mod bench;
+mod cli_error;
 mod completions;
 mod diagnostics;
 mod digit_source;
 mod endpoint;
-mod failure;
 #[cfg(test)]
 mod manual;
 mod names;
@@ -25,9 +25,9 @@ use chime_protocol::Command;
 use clap::CommandFactory;
 use tokio::runtime;
 
+use crate::cli_error::CliError;
 use crate::diagnostics::eprint_line;
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
 use crate::names::ExpandAliases;
 use crate::options::{Options, Task};
 use crate::output_format::OutputFormat;
@@ -44,21 +44,21 @@ fn main() -> ExitCode {
 }
 
 /// Does the task and returns the exit code.
-fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> {
+fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(Failure::Connect)?;
+        .map_err(CliError::Connect)?;
     let result = match task {
-        Task::AskDatagram(command) => runtime.block_on(ask_by_datagram(command, format, endpoint)),
-        Task::Ask(line) => runtime.block_on(ask(&line, format, endpoint)),
+        Task::SendUdp(command) => runtime.block_on(send_udp(command, format, endpoint)),
+        Task::Send(line) => runtime.block_on(send(&line, format, endpoint)),
         Task::Sum(source) => runtime.block_on(sum::run(&source, format, endpoint)),
         Task::Bench(plan) => bench::run(&runtime, &plan, endpoint),
         Task::PrintCompletions(shell) => completions::print(shell, Options::command()),
-        Task::Converse if format == OutputFormat::Text && is_at_terminal() => {
+        Task::ReadRequests if format == OutputFormat::Text && is_at_terminal() => {
             prompt::run(&runtime, endpoint)
         }
-        Task::Converse => runtime.block_on(pipe(format, endpoint)),
+        Task::ReadRequests => runtime.block_on(pipe(format, endpoint)),
     };
     // The thread that reads standard input may wait for ever.
     runtime.shutdown_background();
@@ -71,31 +71,31 @@ fn is_at_terminal() -> bool {
 }
 
 /// Asks one command over UDP.
-async fn ask_by_datagram(
+async fn send_udp(
     command: Command,
     format: OutputFormat,
     endpoint: &Endpoint,
-) -> Result<u8, Failure> {
+) -> Result<u8, CliError> {
     let reply = endpoint
-        .first(async |address| {
+        .try_each_address(async |address| {
             let answer = ask_udp(address, command, endpoint.timeout);
             let what = format!("answered by {address}");
             let answer = endpoint.timed(&what, answer).await;
-            answer.map_err(Failure::of_datagram)
+            answer.map_err(CliError::from_udp)
         })
         .await?;
     format.write(&mut io::stdout(), Some(command.name()), Some(reply))
 }
 
 /// Asks one request over TCP.
-async fn ask(line: &str, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> {
+async fn send(line: &str, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError> {
     let mut connection = endpoint.greet().await?;
     let reply = endpoint.timed("answered", connection.ask(line)).await?;
     format.write(&mut io::stdout(), Some(line), reply)
 }
 
 /// Asks what comes through standard input, a line a request.
-async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> {
+async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError> {
     let mut pipe = endpoint
         .greet()
         .await?
@@ -109,18 +109,18 @@ async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> 
             next = pipe.next() => next,
             // There is a wait ahead, so what has been answered is shown first.
             () = async {} => {
-                output.flush().map_err(Failure::Output)?;
+                output.flush().map_err(CliError::Output)?;
                 pipe.next().await
             }
         };
         match next {
             Ok(Some(reply)) => {
                 // Requests overlap, so no answer has a time of its own.
-                endpoint.tell("answered, since the welcome,", start.elapsed());
+                endpoint.print_step("answered, since the welcome,", start.elapsed());
                 exit_code = exit_code.max(format.write(&mut output, None, Some(reply))?);
             }
             end => {
-                output.flush().map_err(Failure::Output)?;
+                output.flush().map_err(CliError::Output)?;
                 end?;
                 return Ok(exit_code);
             }

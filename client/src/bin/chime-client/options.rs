@@ -18,7 +18,7 @@ use crate::digit_source::DigitSource;
 use crate::endpoint::Endpoint;
 use crate::names;
 use crate::output_format::OutputFormat;
-use crate::server_address::{Server, Transport};
+use crate::server_address::{ServerAddress, Transport};
 
 const TCP_PORT: u16 = 9990;
 const UDP_PORT: u16 = 8089;
@@ -69,13 +69,13 @@ const NOT_FOR_BENCH: &str = "--verbose is not for bench, which reports what it m
 #[derive(Debug)]
 pub(crate) enum Task {
     /// Ask one command over UDP.
-    AskDatagram(Command),
+    SendUdp(Command),
     /// Ask one request over TCP.
-    Ask(String),
+    Send(String),
     /// Ask for the sum of the digits of a file or of standard input.
     Sum(DigitSource),
     /// Ask what comes through standard input.
-    Converse,
+    ReadRequests,
     /// Load the server.
     Bench(bench::Plan),
     /// Print the completion script of a shell.
@@ -101,7 +101,7 @@ pub(crate) struct Options {
         value_name = "HOST[:PORT]",
         default_value = "127.0.0.1"
     )]
-    server: Server,
+    server: ServerAddress,
 
     /// The longest wait to connect, and for each whole reply, such as 500ms or 2s
     #[arg(
@@ -188,7 +188,7 @@ impl Options {
             .unwrap_or_else(|error| command.error(ErrorKind::ArgumentConflict, error).exit());
         let endpoint = Endpoint {
             server: options.server.or_port(match task {
-                Task::AskDatagram(_) => UDP_PORT,
+                Task::SendUdp(_) => UDP_PORT,
                 Task::Bench(bench::Plan { is_udp: true, .. }) => UDP_PORT,
                 _ => TCP_PORT,
             }),
@@ -236,13 +236,13 @@ impl Options {
             _ if is_udp => return Err(NOT_FOR_UDP),
             Some(Action::Help) => Command::Help,
             Some(Action::Sum { digits, file }) => return Ok(sum(digits.as_ref(), file.as_ref())),
-            Some(Action::Send { words }) => return Ok(Task::Ask(words.join(" "))),
+            Some(Action::Send { words }) => return Ok(Task::Send(words.join(" "))),
             Some(Action::Completions { shell }) => return Ok(Task::PrintCompletions(*shell)),
-            None => return Ok(Task::Converse),
+            None => return Ok(Task::ReadRequests),
         };
         Ok(match is_udp {
-            true => Task::AskDatagram(command),
-            false => Task::Ask(command.name().to_owned()),
+            true => Task::SendUdp(command),
+            false => Task::Send(command.name().to_owned()),
         })
     }
 }
@@ -258,7 +258,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 /// The task of the command `sum`, which has one of these.
 fn sum(digits: Option<&Digits>, file: Option<&PathBuf>) -> Task {
     match (digits, file) {
-        (Some(Digits::Given(digits)), _) => Task::Ask(digits.clone()),
+        (Some(Digits::Given(digits)), _) => Task::Send(digits.clone()),
         (None, Some(file)) => Task::Sum(DigitSource::File(file.clone())),
         (Some(Digits::StandardInput) | None, _) => Task::Sum(DigitSource::StandardInput),
     }
@@ -289,7 +289,7 @@ mod tests {
     fn line(name: &str) -> Option<String> {
         let options = Options::try_parse_from(["chime-client", name]).ok()?;
         match options.task() {
-            Ok(Task::Ask(line)) => Some(line),
+            Ok(Task::Send(line)) => Some(line),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use chime_protocol::Reply;
 use serde_json::json;
 
-use crate::failure::Failure;
+use crate::cli_error::CliError;
 
 /// The exit code when the server answered with an error.
 const ERROR_REPLY: u8 = 1;
@@ -30,7 +30,7 @@ impl OutputFormat {
         output: &mut impl Write,
         request: Option<&str>,
         reply: Option<Reply>,
-    ) -> Result<u8, Failure> {
+    ) -> Result<u8, CliError> {
         let is_error = matches!(reply, Some(Reply::CommandError | Reply::DigitError));
         match (self, reply) {
             (OutputFormat::Text, None) => Ok(()),
@@ -49,7 +49,7 @@ impl OutputFormat {
                 writeln!(output, "{object}")
             }
         }
-        .map_err(Failure::Output)?;
+        .map_err(CliError::Output)?;
         Ok(if is_error { ERROR_REPLY } else { 0 })
     }
 }

@@ -9,16 +9,16 @@ use chime_protocol::{Reply, Request};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
+use crate::cli_error::CliError;
 use crate::diagnostics::eprint_line;
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
 use crate::names;
 
 use editor::Editor;
 
 /// Shows the welcome, then asks what is typed, until the person or the server ends it.
-pub(crate) fn run(runtime: &Runtime, endpoint: &Endpoint) -> Result<u8, Failure> {
-    let mut conversation = Conversation {
+pub(crate) fn run(runtime: &Runtime, endpoint: &Endpoint) -> Result<u8, CliError> {
+    let mut client = ReconnectingClient {
         runtime,
         endpoint,
         connection: Some(runtime.block_on(endpoint.greet())?),
@@ -28,7 +28,7 @@ pub(crate) fn run(runtime: &Runtime, endpoint: &Endpoint) -> Result<u8, Failure>
     while let Some(text) = editor.read()? {
         // What is pasted may be several lines; a bare Enter is no request.
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            match conversation.ask(names::expand(line)) {
+            match client.ask(names::expand(line)) {
                 Ok(Some(Reply::Farewell)) => return show(Reply::Farewell).and(Ok(0)),
                 Ok(Some(reply)) => {
                     show(reply)?;
@@ -48,17 +48,17 @@ pub(crate) fn run(runtime: &Runtime, endpoint: &Endpoint) -> Result<u8, Failure>
 }
 
 /// A conversation with a server that may go away and come back.
-struct Conversation<'a> {
+struct ReconnectingClient<'a> {
     runtime: &'a Runtime,
     endpoint: &'a Endpoint,
     /// None after a failure: the next request begins another.
     connection: Option<Connection<TcpStream>>,
 }
 
-impl Conversation<'_> {
+impl ReconnectingClient<'_> {
     /// Asks one request, over another connection if the one there was is lost. No request does any harm
     /// if it is asked twice.
-    fn ask(&mut self, line: &str) -> Result<Option<Reply>, Failure> {
+    fn ask(&mut self, line: &str) -> Result<Option<Reply>, CliError> {
         let server = &self.endpoint.server;
         if let Some(connection) = self.connection.take() {
             match self.ask_over(connection, line) {
@@ -101,8 +101,8 @@ fn advice(line: &str, reply: Reply) -> Option<String> {
     })
 }
 
-fn show(reply: Reply) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{reply}").map_err(Failure::Output)
+fn show(reply: Reply) -> Result<(), CliError> {
+    writeln!(io::stdout(), "{reply}").map_err(CliError::Output)
 }
 
 #[cfg(test)]

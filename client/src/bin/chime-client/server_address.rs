@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// A server as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Server {
+pub(crate) struct ServerAddress {
     transport: Option<Transport>,
     host: String,
     port: Option<u16>,
@@ -19,7 +19,7 @@ pub(crate) enum Transport {
     Udp,
 }
 
-impl Server {
+impl ServerAddress {
     /// The transport, if the user named one.
     pub(crate) fn transport(&self) -> Option<Transport> {
         self.transport
@@ -31,18 +31,18 @@ impl Server {
     }
 
     /// The server with `port`, if the user named none.
-    pub(crate) fn or_port(self, port: u16) -> Server {
-        Server {
+    pub(crate) fn or_port(self, port: u16) -> ServerAddress {
+        ServerAddress {
             port: self.port.or(Some(port)),
             ..self
         }
     }
 }
 
-impl FromStr for Server {
+impl FromStr for ServerAddress {
     type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Server, &'static str> {
+    fn from_str(text: &str) -> Result<ServerAddress, &'static str> {
         let (transport, text) = transport(text)?;
         let (host, port) = match text.strip_prefix('[') {
             Some(text) => {
@@ -67,7 +67,7 @@ impl FromStr for Server {
             Some(Ok(port)) if port > 0 => Some(port),
             Some(_) => return Err("a port is a number from 1 to 65535"),
         };
-        Ok(Server {
+        Ok(ServerAddress {
             transport,
             host: host.to_owned(),
             port,
@@ -75,7 +75,7 @@ impl FromStr for Server {
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.host.contains(':') {
             true => write!(f, "[{}]", self.host)?,
@@ -109,7 +109,7 @@ fn ipv6(host: &str) -> Result<&str, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::Server;
+    use super::ServerAddress;
 
     #[test]
     fn a_server_may_be_named_with_or_without_its_port() {
@@ -126,7 +126,7 @@ mod tests {
             ("TCP://[::1]:80", "[::1]:80"),
             ("udp://::1", "[::1]:9990"),
         ] {
-            let parsed: Server = text.parse().expect("a server");
+            let parsed: ServerAddress = text.parse().expect("a server");
             assert_eq!(parsed.or_port(9990).to_string(), server);
         }
     }
@@ -150,7 +150,7 @@ mod tests {
                 "this is neither HOST:PORT nor an IPv6 address",
             ),
         ] {
-            assert_eq!(text.parse::<Server>(), Err(reason), "{text}");
+            assert_eq!(text.parse::<ServerAddress>(), Err(reason), "{text}");
         }
     }
 }

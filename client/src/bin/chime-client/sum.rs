@@ -10,9 +10,9 @@ use chime_protocol::Reply;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::InspectReader;
 
+use crate::cli_error::CliError;
 use crate::digit_source::DigitSource;
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
 use crate::output_format::OutputFormat;
 
 use progress::Progress;
@@ -25,13 +25,13 @@ pub(crate) async fn run(
     source: &DigitSource,
     format: OutputFormat,
     endpoint: &Endpoint,
-) -> Result<u8, Failure> {
+) -> Result<u8, CliError> {
     let failure = |error| match error {
-        Error::Closed => Failure::LineCut,
+        Error::Closed => CliError::ClosedMidLine,
         Error::Input(_) | Error::NotDigit { .. } | Error::NoDigits => {
-            Failure::Source(source.clone(), error)
+            CliError::Digits(source.clone(), error)
         }
-        error => Failure::Conversation(error),
+        error => CliError::Client(error),
     };
     let digits = read(source)
         .await
@@ -61,6 +61,6 @@ async fn read(source: &DigitSource) -> io::Result<impl AsyncRead + Unpin> {
     let progress = Progress::new(length);
     let all = Cursor::new(block).chain(rest);
     Ok(InspectReader::new(all, move |bytes| {
-        progress.tell(bytes.len())
+        progress.advance(bytes.len())
     }))
 }

@@ -1,4 +1,4 @@
-//! The loop that sends requests on all connections and counts the replies.
+//! The loop that sends requests on all slots and counts the replies.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,18 +9,18 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use super::fairness::Fairness;
 use super::flags::Plan;
 use super::link::{Link, Target};
-use super::pace::{OnTheirWay, Pace};
-use super::tally::{Fault, Tally};
+use super::pace::{InFlight, Pace};
 #[cfg(target_os = "linux")]
 use super::timer::Timer;
+use super::totals::{LinkError, Totals};
 
 /// Events taken from the system at one time.
 const EVENTS_MAX: usize = 1024;
 /// Room for what one read returns.
 const BUFFER_SIZE: usize = 1 << 18;
-/// How often it is looked for connections that time out, and progress is told.
+/// How often it is looked for slots that time out, and progress is told.
 const TICK: Duration = Duration::from_millis(100);
-/// The token of the timer; those of connections are their places.
+/// The token of the timer; those of slots are their places.
 #[cfg(target_os = "linux")]
 const TIMER: Token = Token(usize::MAX);
 
@@ -28,13 +28,13 @@ const TIMER: Token = Token(usize::MAX);
 #[derive(Debug)]
 pub(crate) struct Generator<L> {
     target: Target,
-    /// Requests on their way at one time on each connection.
-    in_flight: u64,
+    /// Requests on their way at one time on each slot.
+    in_flight_max: u64,
     churn: bool,
     timeout: Duration,
-    connections: Vec<Connection<L>>,
+    slots: Vec<Slot<L>>,
     /// Whose turn it is to take a request that is due.
-    turn: usize,
+    next_slot: usize,
     poll: Poll,
     #[cfg(target_os = "linux")]
     timer: Timer,
@@ -42,14 +42,14 @@ pub(crate) struct Generator<L> {
 }
 
 #[derive(Debug)]
-struct Connection<L> {
-    /// None before the first request of a connection of its own, and after a failure.
+struct Slot<L> {
+    /// None before the first request of a slot of its own, and after a failure.
     link: Option<L>,
-    requests: OnTheirWay,
+    requests: InFlight,
     /// Those that came within the time to send.
     replies: u64,
     /// When the last reply came, or a request was sent after all had been answered.
-    moved_at: Instant,
+    progress_at: Instant,
     /// Whether it sends no more.
     has_ended: bool,
 }
@@ -58,48 +58,47 @@ struct Connection<L> {
 #[derive(Debug)]
 struct Measurement {
     pace: Pace,
-    tally: Tally,
-    /// Requests on their way on all connections.
-    on_their_way: u64,
-    replied_at: Instant,
+    totals: Totals,
+    /// Requests on their way on all slots.
+    in_flight: u64,
+    last_reply_at: Instant,
 }
 
 impl<L: Link> Generator<L> {
-    /// Opens all connections, unless each request will have one of its own, and waits until requests
+    /// Opens all slots, unless each request will have one of its own, and waits until requests
     /// can be sent on them; `None` says that the wait was longer than `timeout`.
     pub(crate) fn open(
         target: Target,
         plan: &Plan,
         timeout: Duration,
-    ) -> Result<Option<Generator<L>>, Fault> {
-        let poll = Poll::new().map_err(Fault::Connect)?;
+    ) -> Result<Option<Generator<L>>, LinkError> {
+        let poll = Poll::new().map_err(LinkError::Connect)?;
         let mut generator = Generator {
             target,
-            in_flight: plan.in_flight,
+            in_flight_max: plan.in_flight,
             churn: plan.churn,
             timeout,
-            connections: Vec::with_capacity(plan.connections),
-            turn: 0,
+            slots: Vec::with_capacity(plan.connections),
+            next_slot: 0,
             #[cfg(target_os = "linux")]
-            timer: Timer::new(poll.registry(), TIMER).map_err(Fault::Connect)?,
+            timer: Timer::new(poll.registry(), TIMER).map_err(LinkError::Connect)?,
             poll,
             buffer: vec![0; BUFFER_SIZE],
         };
         let now = Instant::now();
         for index in 0..plan.connections {
-            let mut connection = Connection {
+            let mut slot = Slot {
                 link: None,
-                requests: OnTheirWay::default(),
+                requests: InFlight::default(),
                 replies: 0,
-                moved_at: now,
+                progress_at: now,
                 has_ended: false,
             };
             if !plan.churn {
-                connection
-                    .open(index, &generator.target, generator.poll.registry())
-                    .map_err(Fault::Connect)?;
+                slot.open(index, &generator.target, generator.poll.registry())
+                    .map_err(LinkError::Connect)?;
             }
-            generator.connections.push(connection);
+            generator.slots.push(slot);
         }
         let is_ready = generator.wait_until_ready(now + timeout)?;
         Ok(is_ready.then_some(generator))
@@ -108,70 +107,64 @@ impl<L: Link> Generator<L> {
     /// Sends what is due, until all of it was and all replies have come or are overdue.
     ///
     /// `tell` is called every [`TICK`] with the requests that have been answered so far.
-    pub(crate) fn run(&mut self, pace: Pace, mut tell: impl FnMut(u64)) -> io::Result<Tally> {
+    pub(crate) fn run(&mut self, pace: Pace, mut on_tick: impl FnMut(u64)) -> io::Result<Totals> {
         let start = Instant::now();
         let mut run = Measurement {
             pace,
-            tally: Tally::default(),
-            on_their_way: 0,
-            replied_at: start,
+            totals: Totals::default(),
+            in_flight: 0,
+            last_reply_at: start,
         };
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut next_tick = start + TICK;
         let mut over_at = None;
-        self.connections
-            .iter_mut()
-            .for_each(|each| each.replies = 0);
-        self.hand_out(&mut run, start);
+        self.slots.iter_mut().for_each(|each| each.replies = 0);
+        self.dispatch(&mut run, start);
         loop {
             let now = Instant::now();
             if run.pace.is_over(now) {
                 over_at.get_or_insert(now);
             }
-            let has_room = self
-                .connections
-                .iter()
-                .any(|connection| !connection.has_ended);
-            if !has_room || (over_at.is_some() && run.on_their_way == 0) {
-                let end = over_at.unwrap_or(now).max(run.replied_at);
-                run.tally.elapsed = end - start;
-                run.tally.unsent = run.pace.unsent();
-                let replies = self.connections.iter().map(|each| each.replies);
+            let has_room = self.slots.iter().any(|slot| !slot.has_ended);
+            if !has_room || (over_at.is_some() && run.in_flight == 0) {
+                let end = over_at.unwrap_or(now).max(run.last_reply_at);
+                run.totals.elapsed = end - start;
+                run.totals.unsent = run.pace.unsent();
+                let replies = self.slots.iter().map(|each| each.replies);
                 let is_closed_loop = run.pace.is_closed_loop();
-                run.tally.fairness = is_closed_loop.then(|| Fairness::of(replies)).flatten();
-                return Ok(run.tally);
+                run.totals.fairness = is_closed_loop.then(|| Fairness::of(replies)).flatten();
+                return Ok(run.totals);
             }
             if now >= next_tick {
                 next_tick = now + TICK;
-                tell(run.tally.requests);
-                self.give_up_waiting(&mut run, now);
+                on_tick(run.totals.requests);
+                self.expire(&mut run, now);
             }
             if run.pace.next().is_some() {
-                self.hand_out(&mut run, now);
+                self.dispatch(&mut run, now);
             }
             self.wait(&run.pace, next_tick, now, &mut events)?;
             for event in &events {
-                self.attend(event, &mut run);
+                self.handle_event(event, &mut run);
             }
         }
     }
 
-    /// Waits until `deadline` for the connections to be ready, and says whether they are.
-    fn wait_until_ready(&mut self, deadline: Instant) -> Result<bool, Fault> {
+    /// Waits until `deadline` for the slots to be ready, and says whether they are.
+    fn wait_until_ready(&mut self, deadline: Instant) -> Result<bool, LinkError> {
         let mut events = Events::with_capacity(EVENTS_MAX);
-        let is_ready =
-            |connection: &Connection<L>| connection.link.as_ref().is_none_or(L::is_ready);
-        while !self.connections.iter().all(is_ready) {
+        let is_ready = |slot: &Slot<L>| slot.link.as_ref().is_none_or(L::is_ready);
+        while !self.slots.iter().all(is_ready) {
             let now = Instant::now();
             if now >= deadline {
                 return Ok(false);
             }
-            poll(&mut self.poll, &mut events, deadline - now).map_err(Fault::Connect)?;
+            poll(&mut self.poll, &mut events, deadline - now).map_err(LinkError::Connect)?;
             for event in &events {
-                let Some(connection) = self.connections.get_mut(event.token().0) else {
+                let Some(slot) = self.slots.get_mut(event.token().0) else {
                     continue;
                 };
-                let Some(link) = &mut connection.link else {
+                let Some(link) = &mut slot.link else {
                     continue;
                 };
                 let received = link.receive(event.is_read_closed(), &mut self.buffer, &self.target);
@@ -179,9 +172,8 @@ impl<L: Link> Generator<L> {
                     return Err(fault);
                 }
                 if received.has_more {
-                    connection
-                        .look_again(event.token(), self.poll.registry())
-                        .map_err(Fault::Connect)?;
+                    slot.rearm(event.token(), self.poll.registry())
+                        .map_err(LinkError::Connect)?;
                 }
             }
         }
@@ -198,7 +190,7 @@ impl<L: Link> Generator<L> {
     ) -> io::Result<()> {
         let end = pace.end().filter(|end| *end > now);
         let mut until = end.map_or(next_tick, |end| end.min(next_tick));
-        // If one is due already, it waits for a connection to have room.
+        // If one is due already, it waits for a slot to have room.
         if let Some(next) = pace.next().filter(|next| *next > now) {
             until = until.min(next);
             #[cfg(target_os = "linux")]
@@ -207,176 +199,176 @@ impl<L: Link> Generator<L> {
         poll(&mut self.poll, events, until.saturating_duration_since(now))
     }
 
-    /// Gives the requests that are due to connections with room for them, in turn.
-    fn hand_out(&mut self, run: &mut Measurement, now: Instant) {
-        let connections = self.connections.len();
+    /// Gives the requests that are due to slots with room for them, in turn.
+    fn dispatch(&mut self, run: &mut Measurement, now: Instant) {
+        let slots = self.slots.len();
         let mut due = run.pace.due(now);
-        for connections_left in (1..=connections as u64).rev() {
+        for connections_left in (1..=slots as u64).rev() {
             if due == 0 {
                 return;
             }
-            due -= self.give(self.turn, due.div_ceil(connections_left), run, now);
-            self.turn = (self.turn + 1) % connections;
+            due -= self.dispatch_to(self.next_slot, due.div_ceil(connections_left), run, now);
+            self.next_slot = (self.next_slot + 1) % slots;
         }
     }
 
-    /// Has a connection send up to so many requests that are due, as far as it has room, and returns
+    /// Has a slot send up to so many requests that are due, as far as it has room, and returns
     /// how many it took.
-    fn give(
+    fn dispatch_to(
         &mut self,
         index: usize,
         requests_max: u64,
         run: &mut Measurement,
         now: Instant,
     ) -> u64 {
-        let connection = &mut self.connections[index];
-        if connection.has_ended {
+        let slot = &mut self.slots[index];
+        if slot.has_ended {
             return 0;
         }
-        let room = self.in_flight - connection.requests.count();
+        let room = self.in_flight_max - slot.requests.count();
         let Some(batch) = run.pace.take(room.min(requests_max), now) else {
             return 0;
         };
-        if connection.requests.count() == 0 {
-            connection.moved_at = now;
+        if slot.requests.count() == 0 {
+            slot.progress_at = now;
         }
-        run.on_their_way += batch.count;
-        connection.requests.push(batch);
-        if connection.link.is_none()
-            && let Err(error) = connection.open(index, &self.target, self.poll.registry())
+        run.in_flight += batch.count;
+        slot.requests.push(batch);
+        if slot.link.is_none()
+            && let Err(error) = slot.open(index, &self.target, self.poll.registry())
         {
-            run.fail(connection, error.into());
+            run.fail(slot, error.into());
             return batch.count;
         }
-        if let Some(link) = &mut connection.link {
-            link.ask(batch.count, &self.target);
+        if let Some(link) = &mut slot.link {
+            link.queue(batch.count, &self.target);
         }
-        run.flush(connection, &self.target);
+        run.flush(slot, &self.target);
         batch.count
     }
 
     /// Does what an event is about.
-    fn attend(&mut self, event: &Event, run: &mut Measurement) {
+    fn handle_event(&mut self, event: &Event, run: &mut Measurement) {
         let index = event.token().0;
-        let Some(connection) = self.connections.get_mut(index) else {
+        let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
-        let Some(link) = &mut connection.link else {
+        let Some(link) = &mut slot.link else {
             return;
         };
         if event.is_readable() || event.is_error() || !link.is_ready() {
             let received = link.receive(event.is_read_closed(), &mut self.buffer, &self.target);
             let now = Instant::now();
-            run.tally.bytes_received += received.bytes;
-            run.answer(connection, received.replies, now);
+            run.totals.bytes_received += received.bytes;
+            run.count_replies(slot, received.replies, now);
             let is_done = self.churn && received.replies > 0;
             match received.end {
                 // The server may close it as well.
-                None | Some(Fault::Broken(_)) if is_done => connection.link = None,
+                None | Some(LinkError::Broken(_)) if is_done => slot.link = None,
                 Some(fault) => {
-                    run.end(connection, fault, now);
+                    run.end(slot, fault, now);
                     return;
                 }
                 None if received.has_more => {
-                    if let Err(error) = connection.look_again(event.token(), self.poll.registry()) {
-                        run.fail(connection, error.into());
+                    if let Err(error) = slot.rearm(event.token(), self.poll.registry()) {
+                        run.fail(slot, error.into());
                         return;
                     }
                 }
                 None => {}
             }
             if received.replies > 0 {
-                self.give(index, u64::MAX, run, now);
+                self.dispatch_to(index, u64::MAX, run, now);
             }
         }
-        run.flush(&mut self.connections[index], &self.target);
+        run.flush(&mut self.slots[index], &self.target);
     }
 
-    /// Ends the connections on which no reply came for too long. Of datagrams, which may be lost, that
+    /// Ends the slots on which no reply came for too long. Of datagrams, which may be lost, that
     /// is no failure.
-    fn give_up_waiting(&mut self, run: &mut Measurement, now: Instant) {
-        for index in 0..self.connections.len() {
-            let connection = &mut self.connections[index];
-            let is_waiting = connection.requests.count() > 0;
-            if !is_waiting || now.saturating_duration_since(connection.moved_at) < self.timeout {
+    fn expire(&mut self, run: &mut Measurement, now: Instant) {
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let is_waiting = slot.requests.count() > 0;
+            if !is_waiting || now.saturating_duration_since(slot.progress_at) < self.timeout {
                 continue;
             }
-            let given_up = run.give_up(connection, now);
+            let given_up = run.expire(slot, now);
             if !L::MAY_LOSE {
-                run.tally.unanswered += given_up;
-                run.fail(connection, Fault::TimedOut);
+                run.totals.unanswered += given_up;
+                run.fail(slot, LinkError::TimedOut);
                 continue;
             }
-            run.tally.lost += given_up;
+            run.totals.lost += given_up;
             // A late reply must not be taken for that to another request.
-            connection.link = None;
-            self.give(index, u64::MAX, run, now);
+            slot.link = None;
+            self.dispatch_to(index, u64::MAX, run, now);
         }
     }
 }
 
 impl Measurement {
-    /// Counts replies to the oldest requests of a connection.
-    fn answer<L>(&mut self, connection: &mut Connection<L>, replies: u64, now: Instant) {
+    /// Counts replies to the oldest requests of a slot.
+    fn count_replies<L>(&mut self, slot: &mut Slot<L>, replies: u64, now: Instant) {
         if replies == 0 {
             return;
         }
-        let requests = &mut connection.requests;
-        requests.settle(replies, now, &mut self.tally.latencies);
-        connection.moved_at = now;
+        let requests = &mut slot.requests;
+        requests.complete(replies, now, &mut self.totals.latencies);
+        slot.progress_at = now;
         if !self.pace.has_ended(now) {
-            connection.replies += replies;
+            slot.replies += replies;
         }
-        self.tally.requests += replies;
-        self.replied_at = now;
-        self.on_their_way -= replies;
+        self.totals.requests += replies;
+        self.last_reply_at = now;
+        self.in_flight -= replies;
     }
 
-    /// Gives up all requests of a connection, records their age, and returns how many they were.
-    fn give_up<L>(&mut self, connection: &mut Connection<L>, now: Instant) -> u64 {
-        let given_up = connection.requests.count();
-        let requests = &mut connection.requests;
-        requests.settle(given_up, now, &mut self.tally.latencies);
-        self.on_their_way -= given_up;
+    /// Gives up all requests of a slot, records their age, and returns how many they were.
+    fn expire<L>(&mut self, slot: &mut Slot<L>, now: Instant) -> u64 {
+        let given_up = slot.requests.count();
+        let requests = &mut slot.requests;
+        requests.complete(given_up, now, &mut self.totals.latencies);
+        self.in_flight -= given_up;
         given_up
     }
 
-    fn flush<L: Link>(&mut self, connection: &mut Connection<L>, target: &Target) {
-        let Some(link) = &mut connection.link else {
+    fn flush<L: Link>(&mut self, slot: &mut Slot<L>, target: &Target) {
+        let Some(link) = &mut slot.link else {
             return;
         };
         match link.flush(target) {
-            Ok(bytes) => self.tally.bytes_sent += bytes,
-            Err(error) => self.fail(connection, error.into()),
+            Ok(bytes) => self.totals.bytes_sent += bytes,
+            Err(error) => self.fail(slot, error.into()),
         }
     }
 
-    /// Ends a connection that the server has ended, which is no failure once there is nothing to do.
-    fn end<L>(&mut self, connection: &mut Connection<L>, fault: Fault, now: Instant) {
-        let is_idle = connection.requests.count() == 0 && self.pace.is_over(now);
+    /// Ends a slot that the server has ended, which is no failure once there is nothing to do.
+    fn end<L>(&mut self, slot: &mut Slot<L>, fault: LinkError, now: Instant) {
+        let is_idle = slot.requests.count() == 0 && self.pace.is_over(now);
         match fault {
-            Fault::Broken(_) if is_idle => connection.end(),
-            fault => self.fail(connection, fault),
+            LinkError::Broken(_) if is_idle => slot.end(),
+            fault => self.fail(slot, fault),
         }
     }
 
-    fn fail<L>(&mut self, connection: &mut Connection<L>, fault: Fault) {
-        let unanswered = connection.requests.abandon();
-        self.on_their_way -= unanswered;
-        self.tally.unanswered += unanswered;
-        self.tally.errors.add(fault);
-        connection.end();
+    fn fail<L>(&mut self, slot: &mut Slot<L>, fault: LinkError) {
+        let unanswered = slot.requests.abandon();
+        self.in_flight -= unanswered;
+        self.totals.unanswered += unanswered;
+        self.totals.errors.add(fault);
+        slot.end();
     }
 }
 
-impl<L> Connection<L> {
+impl<L> Slot<L> {
     fn end(&mut self) {
         self.link = None;
         self.has_ended = true;
     }
 }
 
-impl<L: Link> Connection<L> {
+impl<L: Link> Slot<L> {
     fn open(&mut self, index: usize, target: &Target, registry: &Registry) -> io::Result<()> {
         let link = self.link.insert(L::open(target)?);
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -384,7 +376,7 @@ impl<L: Link> Connection<L> {
     }
 
     /// Asks for an event about what is there already.
-    fn look_again(&mut self, token: Token, registry: &Registry) -> io::Result<()> {
+    fn rearm(&mut self, token: Token, registry: &Registry) -> io::Result<()> {
         let Some(link) = &mut self.link else {
             return Ok(());
         };

@@ -1,7 +1,7 @@
 //! What carries requests to the server and replies back.
 
-mod datagrams;
-mod lines;
+mod tcp;
+mod udp;
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use mio::event::Source;
 
 use super::flags::Plan;
-use super::tally::Fault;
+use super::totals::LinkError;
 
-pub(crate) use datagrams::Datagrams;
-pub(crate) use lines::Lines;
+pub(crate) use tcp::TcpLink;
+pub(crate) use udp::UdpLink;
 
 /// As many requests as fit this are written at once, and no less than one.
 const BLOCK_SIZE: usize = 1 << 16;
@@ -37,7 +37,7 @@ pub(crate) trait Link: Sized {
     fn receive(&mut self, until_end: bool, buffer: &mut [u8], target: &Target) -> Received;
 
     /// Adds so many requests to those to send.
-    fn ask(&mut self, requests: u64, target: &Target);
+    fn queue(&mut self, requests: u64, target: &Target);
 
     /// Sends as much as there is room for, if it is ready, and returns how many bytes that was.
     fn flush(&mut self, target: &Target) -> io::Result<u64>;
@@ -52,7 +52,7 @@ pub(crate) struct Received {
     /// Whether there is more, for which there will be no event.
     pub(crate) has_more: bool,
     /// Why no more will come.
-    pub(crate) end: Option<Fault>,
+    pub(crate) end: Option<LinkError>,
 }
 
 /// Where requests go, and what they look like there.

@@ -65,14 +65,14 @@ impl Pace {
             return None;
         }
         self.requests_left -= count;
-        let (first, apart) = match &mut self.schedule {
+        let (first, interval) = match &mut self.schedule {
             None => (now, Duration::ZERO),
             Some(schedule) => schedule.take(count),
         };
         Some(Batch {
             count,
             first,
-            apart,
+            interval,
         })
     }
 
@@ -143,12 +143,12 @@ impl Schedule {
             .saturating_sub(self.taken)
     }
 
-    /// Takes requests that are due: when the first was, and how far apart they are.
+    /// Takes requests that are due: when the first was, and how far interval they are.
     fn take(&mut self, count: u64) -> (Instant, Duration) {
         let first = self.next();
         self.taken += count;
-        let apart = NANOSECONDS_A_SECOND / self.rate;
-        (first, Duration::from_nanos(apart as u64))
+        let interval = NANOSECONDS_A_SECOND / self.rate;
+        (first, Duration::from_nanos(interval as u64))
     }
 
     /// When the first that was not taken is due.
@@ -166,19 +166,19 @@ pub(crate) struct Batch {
     /// When the first was due.
     first: Instant,
     /// How long after the one before each other was due.
-    apart: Duration,
+    interval: Duration,
 }
 
 /// The requests on their way on one connection, in order.
 ///
 /// There are never more batches than requests, of which the caller lets only so many be on their way.
 #[derive(Debug, Default)]
-pub(crate) struct OnTheirWay {
+pub(crate) struct InFlight {
     batches: VecDeque<Batch>,
     count: u64,
 }
 
-impl OnTheirWay {
+impl InFlight {
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
@@ -190,7 +190,7 @@ impl OnTheirWay {
 
     /// Takes so many of the oldest requests, of which there are as many, and records in nanoseconds how
     /// long ago they were due.
-    pub(crate) fn settle(&mut self, replies: u64, now: Instant, latencies: &mut Histogram<u64>) {
+    pub(crate) fn complete(&mut self, replies: u64, now: Instant, latencies: &mut Histogram<u64>) {
         self.count -= replies;
         let mut replies_left = replies;
         while replies_left > 0 {
@@ -198,7 +198,7 @@ impl OnTheirWay {
             let batch = batch.expect("the count is that of the batches");
             let count = batch.count.min(replies_left);
             replies_left -= count;
-            batch.settle(count, now, latencies);
+            batch.complete(count, now, latencies);
             if batch.count == 0 {
                 self.batches.pop_front();
             }
@@ -213,15 +213,15 @@ impl OnTheirWay {
 }
 
 impl Batch {
-    fn settle(&mut self, count: u64, now: Instant, latencies: &mut Histogram<u64>) {
+    fn complete(&mut self, count: u64, now: Instant, latencies: &mut Histogram<u64>) {
         self.count -= count;
-        if self.apart.is_zero() {
+        if self.interval.is_zero() {
             latencies.saturating_record_n(nanoseconds(self.first, now), count);
             return;
         }
         for _ in 0..count {
             latencies.saturating_record(nanoseconds(self.first, now));
-            self.first += self.apart;
+            self.first += self.interval;
         }
     }
 }
@@ -237,7 +237,7 @@ mod tests {
 
     use hdrhistogram::Histogram;
 
-    use super::{Limit, OnTheirWay, Pace};
+    use super::{InFlight, Limit, Pace};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -301,11 +301,11 @@ mod tests {
         let start = Instant::now();
         let mut latencies = Histogram::new_with_bounds(1, 1_000_000_000, 3).unwrap();
         let mut pace = Pace::new(Limit::Requests(4), Some(1000), MS, start);
-        let mut requests = OnTheirWay::default();
+        let mut requests = InFlight::default();
         // Due at 0, 1, 2 and 3 ms, sent at 9 ms, answered at 10 and 20 ms.
         requests.push(pace.take(9, start + 9 * MS).unwrap());
-        requests.settle(3, start + 10 * MS, &mut latencies);
-        requests.settle(1, start + 20 * MS, &mut latencies);
+        requests.complete(3, start + 10 * MS, &mut latencies);
+        requests.complete(1, start + 20 * MS, &mut latencies);
         for ms in [8, 9, 10, 17] {
             assert_eq!(latencies.count_at(ms * 1_000_000), 1, "{ms}");
         }

@@ -36,7 +36,7 @@ impl Progress {
     }
 
     /// Shows that so many requests have been answered.
-    pub(crate) fn tell(&self, requests: u64) {
+    pub(crate) fn set(&self, requests: u64) {
         self.bar.set_position(match self.limit {
             Limit::Requests(requests_max) => requests.min(requests_max),
             Limit::Duration(duration) => milliseconds(self.start.elapsed().min(duration)),

@@ -13,9 +13,9 @@ use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::{ColorMode, CompletionType, Config, Context, Helper, Validator};
 
+use crate::cli_error::CliError;
 use crate::diagnostics::eprint_line;
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
 use crate::names;
 
 const PROMPT: &str = "chime> ";
@@ -33,7 +33,7 @@ pub(super) struct Editor {
 impl Editor {
     /// Begins with the history of earlier runs. To have none is nothing that a person has to be told
     /// unless they ask.
-    pub(super) fn new(endpoint: &Endpoint) -> Result<Editor, Failure> {
+    pub(super) fn new(endpoint: &Endpoint) -> Result<Editor, CliError> {
         let config = Config::builder()
             .max_history_size(HISTORY_LINES_MAX)
             .map_err(failure)?
@@ -56,7 +56,7 @@ impl Editor {
     }
 
     /// The next line, or several that are pasted; `None` at the end of the input. Ctrl-C clears the line.
-    pub(super) fn read(&mut self) -> Result<Option<String>, Failure> {
+    pub(super) fn read(&mut self) -> Result<Option<String>, CliError> {
         loop {
             match self.lines.readline(PROMPT) {
                 Ok(line) => {
@@ -75,12 +75,12 @@ impl Editor {
 
     /// Ends the line at a byte that is not UTF-8, and returns it with U+FFFD in place of the byte: an
     /// invalid command, whatever follows. rustyline discards type-ahead on such an error.
-    fn accept_invalid(&mut self) -> Result<String, Failure> {
+    fn accept_invalid(&mut self) -> Result<String, CliError> {
         let typed = self.lines.helper().and_then(|names| names.typed.take());
         let line = format!("{}\u{FFFD}", typed.as_deref().unwrap_or_default());
         if typed.is_some() {
             // rustyline has ended the line on the screen, perhaps with a hint: draw it again.
-            writeln!(io::stdout(), "\x1b[A\r\x1b[K{PROMPT}{line}").map_err(Failure::Output)?;
+            writeln!(io::stdout(), "\x1b[A\r\x1b[K{PROMPT}{line}").map_err(CliError::Output)?;
         }
         Ok(line)
     }
@@ -115,8 +115,8 @@ fn load(
     }
 }
 
-fn failure(error: ReadlineError) -> Failure {
-    Failure::Input(match error {
+fn failure(error: ReadlineError) -> CliError {
+    CliError::Input(match error {
         ReadlineError::Io(error) => error,
         error => io::Error::other(error),
     })

@@ -34,7 +34,7 @@ impl Progress {
     }
 
     /// Counts so many more bytes, and shows the bar once that has taken a while.
-    pub(crate) fn tell(&self, bytes: usize) {
+    pub(crate) fn advance(&self, bytes: usize) {
         self.bar.inc(bytes as u64);
         if self.bar.is_hidden() && self.start.elapsed() >= BRIEF {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());

@@ -7,7 +7,7 @@ use chime_client::Error;
 use hdrhistogram::Histogram;
 
 use super::fairness::Fairness;
-use crate::failure::Failure;
+use crate::cli_error::CliError;
 
 /// The longest latency that is told apart from longer ones, in nanoseconds: an hour.
 const LATENCY_MAX: u64 = 3_600_000_000_000;
@@ -16,7 +16,7 @@ const LATENCY_DIGITS: u8 = 3;
 
 /// What a run came to.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct Totals {
     /// From the first request to the last reply, or to the end of the time to send.
     pub(crate) elapsed: Duration,
     /// Requests that were answered.
@@ -37,10 +37,10 @@ pub(crate) struct Tally {
     pub(crate) errors: Errors,
 }
 
-impl Default for Tally {
-    fn default() -> Tally {
+impl Default for Totals {
+    fn default() -> Totals {
         let latencies = Histogram::new_with_bounds(1, LATENCY_MAX, LATENCY_DIGITS);
-        Tally {
+        Totals {
             elapsed: Duration::ZERO,
             requests: 0,
             latencies: latencies.expect("the bounds are in order"),
@@ -55,11 +55,11 @@ impl Default for Tally {
     }
 }
 
-impl Tally {
+impl Totals {
     /// Why the run failed, if it did.
-    pub(crate) fn failure(self, timeout: Duration) -> Option<Failure> {
+    pub(crate) fn failure(self, timeout: Duration) -> Option<CliError> {
         match self.errors.first {
-            None if self.lost > 0 && self.requests == 0 => Some(Fault::TimedOut),
+            None if self.lost > 0 && self.requests == 0 => Some(LinkError::TimedOut),
             first => first,
         }
         .map(|fault| fault.failure(timeout))
@@ -73,16 +73,16 @@ pub(crate) struct Errors {
     pub(crate) closed: u64,
     pub(crate) timed_out: u64,
     pub(crate) excess: u64,
-    first: Option<Fault>,
+    first: Option<LinkError>,
 }
 
 impl Errors {
-    pub(crate) fn add(&mut self, fault: Fault) {
+    pub(crate) fn add(&mut self, fault: LinkError) {
         *match fault {
-            Fault::Connect(_) => &mut self.connect,
-            Fault::Broken(_) => &mut self.closed,
-            Fault::TimedOut => &mut self.timed_out,
-            Fault::Excess => &mut self.excess,
+            LinkError::Connect(_) => &mut self.connect,
+            LinkError::Broken(_) => &mut self.closed,
+            LinkError::TimedOut => &mut self.timed_out,
+            LinkError::ExcessReplies => &mut self.excess,
         } += 1;
         self.first.get_or_insert(fault);
     }
@@ -94,7 +94,7 @@ impl Errors {
 
 /// Why a connection failed.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum LinkError {
     /// It never came to be.
     Connect(io::Error),
     /// It ended before all replies had come.
@@ -102,17 +102,17 @@ pub(crate) enum Fault {
     /// No reply came in time.
     TimedOut,
     /// More replies than requests have come.
-    Excess,
+    ExcessReplies,
 }
 
-impl Fault {
+impl LinkError {
     /// The failure of the whole program that this is, with this timeout.
-    pub(crate) fn failure(self, timeout: Duration) -> Failure {
+    pub(crate) fn failure(self, timeout: Duration) -> CliError {
         match self {
-            Fault::Connect(error) => Failure::Connect(error),
-            Fault::Broken(error) => Failure::Conversation(error),
-            Fault::Excess => Failure::Excess,
-            Fault::TimedOut => Failure::Conversation(Error::TimedOut {
+            LinkError::Connect(error) => CliError::Connect(error),
+            LinkError::Broken(error) => CliError::Client(error),
+            LinkError::ExcessReplies => CliError::ExcessReplies,
+            LinkError::TimedOut => CliError::Client(Error::TimedOut {
                 after: timeout,
                 mid_line: false,
             }),
@@ -120,16 +120,16 @@ impl Fault {
     }
 }
 
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Fault {
+impl From<io::Error> for LinkError {
+    fn from(error: io::Error) -> LinkError {
         use io::ErrorKind::{
             AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut,
         };
 
         match error.kind() {
             AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkUnreachable
-            | TimedOut => Fault::Connect(error),
-            _ => Fault::Broken(error.into()),
+            | TimedOut => LinkError::Connect(error),
+            _ => LinkError::Broken(error.into()),
         }
     }
 }

@@ -8,28 +8,28 @@ use mio::net::UdpSocket;
 
 use super::{Link, Received, Target};
 
-/// Datagrams taken in a row before other sockets have their turn.
+/// UdpLink taken in a row before other sockets have their turn.
 const DATAGRAMS_MAX: usize = 256;
 
 /// A UDP socket with a datagram a request.
 #[derive(Debug)]
-pub(crate) struct Datagrams {
+pub(crate) struct UdpLink {
     socket: UdpSocket,
     requests_left: u64,
     replies_due: u64,
 }
 
-impl Link for Datagrams {
+impl Link for UdpLink {
     const MAY_LOSE: bool = true;
 
-    fn open(target: &Target) -> io::Result<Datagrams> {
+    fn open(target: &Target) -> io::Result<UdpLink> {
         let any: SocketAddr = match target.address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let socket = UdpSocket::bind(any)?;
         socket.connect(target.address)?;
-        Ok(Datagrams {
+        Ok(UdpLink {
             socket,
             requests_left: 0,
             replies_due: 0,
@@ -70,7 +70,7 @@ impl Link for Datagrams {
         received
     }
 
-    fn ask(&mut self, requests: u64, _: &Target) {
+    fn queue(&mut self, requests: u64, _: &Target) {
         self.requests_left += requests;
         self.replies_due += requests;
     }

@@ -6,53 +6,53 @@ use std::time::Duration;
 use chime_client::Error;
 
 use crate::digit_source::DigitSource;
-use crate::server_address::Server;
+use crate::server_address::ServerAddress;
 
 /// Why the program ends without the answer.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CliError {
     /// The server's name has no address.
     Resolve(io::Error),
     /// No address of the server could be connected to.
     Connect(io::Error),
     /// The conversation failed.
-    Conversation(Error),
+    Client(Error),
     /// The server did not say within this time what it says first.
-    NotGreeted(Duration),
+    NoGreeting(Duration),
     /// More replies than requests have come.
-    Excess,
+    ExcessReplies,
     /// The server closed before it answered a line of digits.
-    LineCut,
+    ClosedMidLine,
     /// The digits cannot be read, or are none.
-    Source(DigitSource, Error),
+    Digits(DigitSource, Error),
     /// The terminal could not be read.
     Input(io::Error),
     /// Standard output could not be written.
     Output(io::Error),
 }
 
-impl Failure {
+impl CliError {
     /// A socket for datagrams only fails when no one is there.
-    pub(crate) fn of_datagram(error: Error) -> Failure {
+    pub(crate) fn from_udp(error: Error) -> CliError {
         match error {
-            Error::Io(error) => Failure::Connect(error),
-            error => Failure::Conversation(error),
+            Error::Io(error) => CliError::Connect(error),
+            error => CliError::Client(error),
         }
     }
 
     /// Whether there is nothing to say: whoever read the output has had enough.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        matches!(self, CliError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// The exit code, as documented by `--help`.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Failure::Resolve(error) | Failure::Connect(error) => match error.kind() {
+            CliError::Resolve(error) | CliError::Connect(error) => match error.kind() {
                 io::ErrorKind::TimedOut => 4,
                 _ => 3,
             },
-            Failure::Conversation(error) => match error {
+            CliError::Client(error) => match error {
                 Error::Full | Error::ErrorReply(_) => 1,
                 Error::Input(_) | Error::NotDigit { .. } | Error::NoDigits => 2,
                 Error::MultipleLines | Error::NotOverUdp(_) => 2,
@@ -60,54 +60,54 @@ impl Failure {
                 Error::TimedOut { .. } => 4,
                 Error::UnknownReply(_) | Error::Unexpected(_) => 5,
             },
-            Failure::LineCut => 3,
-            Failure::NotGreeted(_) => 4,
-            Failure::Excess => 5,
-            Failure::Output(_) if self.is_quiet() => 0,
-            Failure::Source(..) | Failure::Input(_) | Failure::Output(_) => 2,
+            CliError::ClosedMidLine => 3,
+            CliError::NoGreeting(_) => 4,
+            CliError::ExcessReplies => 5,
+            CliError::Output(_) if self.is_quiet() => 0,
+            CliError::Digits(..) | CliError::Input(_) | CliError::Output(_) => 2,
         }
     }
 
     /// What happened with `server` and what to try, in one line.
-    pub(crate) fn describe(&self, server: &Server) -> String {
+    pub(crate) fn describe(&self, server: &ServerAddress) -> String {
         match self {
-            Failure::Resolve(error) => {
+            CliError::Resolve(error) => {
                 let cause = cause(error);
                 format!("cannot find {server}: {cause}; is the name right?")
             }
-            Failure::Connect(error) => {
+            CliError::Connect(error) => {
                 let cause = cause(error);
                 format!("cannot connect to {server}: {cause}; is chime-server running there?")
             }
-            Failure::Conversation(Error::Input(error)) | Failure::Input(error) => {
+            CliError::Client(Error::Input(error)) | CliError::Input(error) => {
                 let cause = cause(error);
                 format!("cannot read standard input: {cause}; give it a file or a pipe")
             }
-            Failure::Conversation(Error::Io(error)) => {
+            CliError::Client(Error::Io(error)) => {
                 let cause = cause(error);
                 format!("the connection to {server} failed: {cause}; try again")
             }
-            Failure::Conversation(error) => format!("{server}: {error}; {}", hint(error)),
-            Failure::NotGreeted(after) => {
+            CliError::Client(error) => format!("{server}: {error}; {}", hint(error)),
+            CliError::NoGreeting(after) => {
                 format!(
                     "{server}: not all connections were ready within {after:?}; \
                      a server that says nothing first needs --greeting-lines 0"
                 )
             }
-            Failure::Excess => {
+            CliError::ExcessReplies => {
                 format!(
                     "{server}: there are more replies than requests; \
                      are --greeting-lines and --reply-lines right?"
                 )
             }
-            Failure::LineCut => {
+            CliError::ClosedMidLine => {
                 format!(
                     "{server}: the server closed the connection before the line was answered; \
                      try again, and save what comes slowly to a file first"
                 )
             }
-            Failure::Source(source, error) => describe_source(source, error),
-            Failure::Output(error) => {
+            CliError::Digits(source, error) => describe_source(source, error),
+            CliError::Output(error) => {
                 let cause = cause(error);
                 format!("cannot write standard output: {cause}; is there room for it?")
             }
@@ -115,9 +115,9 @@ impl Failure {
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Conversation(error)
+impl From<Error> for CliError {
+    fn from(error: Error) -> CliError {
+        CliError::Client(error)
     }
 }
 

@@ -7,14 +7,14 @@ use mio::event::Source;
 use mio::net::TcpStream;
 
 use super::{Link, Received, Target};
-use crate::bench::tally::Fault;
+use crate::bench::totals::LinkError;
 
 /// Reads in a row before other connections have their turn.
 const READS_MAX: usize = 16;
 
 /// A TCP connection with a line a request.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub(crate) struct TcpLink {
     stream: TcpStream,
     is_connected: bool,
     greeting_lines_due: u64,
@@ -25,13 +25,13 @@ pub(crate) struct Lines {
     offset: usize,
 }
 
-impl Link for Lines {
+impl Link for TcpLink {
     const MAY_LOSE: bool = false;
 
-    fn open(target: &Target) -> io::Result<Lines> {
+    fn open(target: &Target) -> io::Result<TcpLink> {
         let stream = TcpStream::connect(target.address)?;
         stream.set_nodelay(true)?;
-        Ok(Lines {
+        Ok(TcpLink {
             stream,
             is_connected: false,
             greeting_lines_due: target.greeting_lines,
@@ -55,7 +55,7 @@ impl Link for Lines {
         for _ in 0..READS_MAX {
             match self.stream.read(buffer) {
                 Ok(0) => {
-                    received.end = Some(Fault::Broken(chime_client::Error::Closed));
+                    received.end = Some(LinkError::Broken(chime_client::Error::Closed));
                     break;
                 }
                 Ok(length) => {
@@ -81,7 +81,7 @@ impl Link for Lines {
         received
     }
 
-    fn ask(&mut self, requests: u64, target: &Target) {
+    fn queue(&mut self, requests: u64, target: &Target) {
         self.reply_lines_due += requests * target.reply_lines;
         self.bytes_left += requests * target.request_length as u64;
     }
@@ -107,14 +107,14 @@ impl Link for Lines {
     }
 }
 
-impl Lines {
+impl TcpLink {
     /// Counts lines for the greeting, then for replies.
     fn count(&mut self, lines: u64, target: &Target, received: &mut Received) {
         let greeting_lines = self.greeting_lines_due.min(lines);
         self.greeting_lines_due -= greeting_lines;
         let lines = lines - greeting_lines;
         if lines > self.reply_lines_due {
-            received.end = Some(Fault::Excess);
+            received.end = Some(LinkError::ExcessReplies);
         }
         let replies_due = self.reply_lines_due.div_ceil(target.reply_lines);
         self.reply_lines_due = self.reply_lines_due.saturating_sub(lines);
