@@ -1,4 +1,4 @@
-//! A conversation with a server, one request at a time.
+//! A connection with one request at a time.
 
 use std::io;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::incoming::Incoming;
 use crate::matching;
 use crate::pipe::{BLOCK_BYTES, Pipe};
 
-/// A conversation with a server, one request at a time.
+/// A connection to a server, with one request at a time.
 ///
-/// After an error other than [`Error::MultipleLines`], or when a future of it was dropped half-way, it is
-/// of no more use: a late reply would be taken for the next one.
+/// Drop it after any error except [`Error::MultipleLines`], and after dropping one of its futures before it
+/// completes: a late reply would be taken for the reply to the next request.
 #[derive(Debug)]
 pub struct Connection<S> {
     stream: S,
@@ -50,9 +50,9 @@ impl Connection<TcpStream> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Waits to be welcomed by the server to which `stream` has just been connected.
+    /// Waits for the welcome on a newly connected `stream`.
     ///
-    /// `timeout` bounds the wait for the whole welcome, and later for each whole reply.
+    /// `timeout` bounds the whole welcome, and later each whole reply.
     pub async fn greet(stream: S, timeout: Duration) -> Result<Connection<S>, Error> {
         let mut connection = Connection {
             stream,
@@ -67,12 +67,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Sends the request `line`, to which this adds the line end, and waits for its reply.
+    /// Sends the request `line`, followed by a newline, and waits for its reply.
     ///
-    /// `None` means that the request was to quit, and that the server closed without a farewell. After
-    /// a request to quit there are no more answers.
+    /// Returns `None` if the request was `quit` or `exit` and the server closed without a farewell. The server
+    /// replies to no request after those.
     ///
-    /// A `line` with a line end in it is refused with [`Error::MultipleLines`] before anything is sent.
+    /// Returns [`Error::MultipleLines`] if `line` contains a newline; nothing is sent then.
     pub async fn ask(&mut self, line: &str) -> Result<Option<Reply>, Error> {
         if line.contains('\n') {
             return Err(Error::MultipleLines);
@@ -87,12 +87,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Sends the digits that `input` gives, as many as there are, and waits for their sum.
+    /// Sends the digits read from `input` as one request, in constant memory, and waits for their sum.
     ///
-    /// White space at the end of the input does not count; any other byte that is no digit is an error.
-    /// It waits without limit for an input that has nothing to give, but a server does not wait long for
-    /// a line that stands still. The timeout bounds each stall while digits are sent, and then the whole
-    /// reply.
+    /// White space at the end of the input is ignored; any other byte that is not a digit is an error.
+    ///
+    /// The timeout bounds each stalled write, and then the whole reply. Reading from `input` has no timeout, but
+    /// a server closes a connection whose line makes no progress.
     pub async fn sum(&mut self, mut input: impl AsyncRead + Unpin) -> Result<u64, Error> {
         self.check_no_reply_unread()?;
         let mut digits = Digits::default();
@@ -115,12 +115,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Goes on with the requests that `input` gives, a line each, sent ahead of their replies.
+    /// Pipelines the requests read from `input`, one per line.
     pub fn pipe<R: AsyncRead + Unpin>(self, input: R) -> Pipe<S, R> {
         Pipe::new(self.stream, self.incoming, input, self.timeout)
     }
 
-    /// Sees that no reply has come to what has not been asked.
+    /// Returns an error if a reply to no request has been received.
     fn check_no_reply_unread(&mut self) -> Result<(), Error> {
         match self.incoming.next()? {
             None => Ok(()),
@@ -128,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Sends a part of a line. As long as bytes move, it may take its time.
+    /// Sends a part of a line. The timeout restarts with each write that makes progress.
     async fn send(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
             match time::timeout(self.timeout, self.stream.write_buf(&mut bytes)).await {
@@ -140,9 +140,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// Sends `bytes` and waits for one reply; `None` when the server closes instead.
+    /// Sends `bytes` and waits for one reply; returns `None` at EOF.
     ///
-    /// One deadline covers all of it, so a server that drips bytes does not put it off.
+    /// One deadline covers both, so a server that writes slowly does not extend it.
     async fn exchange(&mut self, bytes: &[u8]) -> Result<Option<Reply>, Error> {
         let reply = async {
             self.stream.write_all(bytes).await?;
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// Does what comes before anything has been said, in at most this time.
+/// Awaits `action`, or returns [`Error::TimedOut`] after `timeout`.
 pub(crate) async fn in_time<T>(
     timeout: Duration,
     action: impl Future<Output = io::Result<T>>,

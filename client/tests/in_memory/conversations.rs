@@ -241,13 +241,10 @@ async fn two_lines_are_not_one_request() {
 #[test]
 fn t19_an_error_is_one_line_without_control_bytes() {
     let text = Error::UnknownReply(b"\x1b[31mred\r\x00\xff".to_vec()).to_string();
-    assert_eq!(
-        text,
-        r"'\x1b[31mred\r\x00\xff' is no reply of this protocol"
-    );
+    assert_eq!(text, r"unknown reply '\x1b[31mred\r\x00\xff'");
     assert_eq!(
         Error::Unexpected(Reply::Sum(3)).to_string(),
-        "'3' does not answer what was asked"
+        "unexpected reply '3'"
     );
 }
 

@@ -81,7 +81,7 @@ fn words_to_send_are_joined_by_a_space() {
     });
     // The reply does not answer it, so nothing but the line can have been right.
     let ended = run(&format!("--server {server} send two words"));
-    assert!(ended.stderr.contains("'1' does not answer"), "{ended:?}");
+    assert!(ended.stderr.contains("unexpected reply '1'"), "{ended:?}");
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn a_failure_is_no_object() {
         let mut command = client(&format!("--json --server {server} {arguments}"));
         let ended = run_with_input(&mut command, "1\n");
         assert_eq!((ended.exit_code, &*ended.stdout), (Some(5), ""));
-        let start = format!("chime-client: {server}: '\\x1b[31mSaturday'");
+        let start = format!("chime-client: {server}: unknown reply '\\x1b[31mSaturday'");
         assert!(ended.stderr.starts_with(&start), "{ended:?}");
     }
 }
@@ -112,11 +112,11 @@ fn each_step_is_told_on_request() {
     let server = chime_over_tcp();
     let connected = &*format!("connected to {server}");
     let welcomed = "welcomed with 'Welcome to the server'";
-    let piped = "answered, since the welcome,";
+    let piped = "replied, since the welcome,";
     for (arguments, answers) in [
-        ("day", &["answered"][..]),
-        ("sum 12345", &["answered"]),
-        ("sum -", &["answered"]),
+        ("day", &["replied"][..]),
+        ("sum 12345", &["replied"]),
+        ("sum -", &["replied"]),
         ("", &[piped]),
     ] {
         let mut command = client(&format!("--verbose --server {server} {arguments}"));
@@ -129,7 +129,7 @@ fn each_step_is_told_on_request() {
     }
     let server = chime_over_udp();
     let ended = run(&format!("-v --udp --server {server} day"));
-    assert_eq!(steps(&ended), [&*format!("answered by {server}")]);
+    assert_eq!(steps(&ended), [&*format!("reply from {server}")]);
     assert_eq!(ended.stdout, "Saturday\n");
 }
 
@@ -141,7 +141,7 @@ fn the_steps_before_a_failure_are_told() {
     let lines: Vec<_> = ended.stderr.lines().collect();
     let connected = format!("chime-client: connected to {server} in ");
     assert!(lines[0].starts_with(&connected), "{ended:?}");
-    let failure = format!("chime-client: {server}: 'SSH-2.0");
+    let failure = format!("chime-client: {server}: unknown reply 'SSH-2.0");
     assert!(lines[1].starts_with(&failure), "{ended:?}");
     assert_eq!(lines.len(), 2, "{ended:?}");
 }

@@ -138,7 +138,7 @@ fn a_server_that_hangs_times_out_while_input_keeps_coming() {
     });
     let ended = wait(child);
     assert_eq!(ended.exit_code, Some(4), "{ended:?}");
-    let start = format!("chime-client: {server}: no answer within 500ms; ");
+    let start = format!("chime-client: {server}: no reply within 500ms; ");
     assert!(ended.stderr.starts_with(&start), "{ended:?}");
 }
 

@@ -239,7 +239,7 @@ fn a_server_that_has_restarted_is_connected_to_again() {
         "chime-client: cannot connect to {address}: connection refused; \
          is chime-server running there?"
     );
-    let again = &*format!("chime-client: connected to {address} again");
+    let again = &*format!("chime-client: reconnected to {address}");
     let mut terminal = prompt(address, "restarted");
 
     chime.stop();

@@ -133,8 +133,8 @@ fn what_is_no_digit_is_told_with_its_place() {
     ] {
         let ended = sum(server, "what_is_no_digit", content);
         let line = format!(
-            "chime-client: standard input: the byte '{byte}' at offset {offset} is no digit; \
-             there must be digits, 0 to 9, and nothing else but white space at the end\n"
+            "chime-client: standard input: byte '{byte}' at offset {offset} is not a digit; \
+             only the digits 0 to 9 are allowed, and white space at the end\n"
         );
         assert_eq!((ended.exit_code, &*ended.stdout), (Some(2), ""));
         assert_eq!(ended.stderr, line);
@@ -149,7 +149,7 @@ fn what_is_no_digit_is_told_however_far_in() {
     let ended = sum(server, "however_far_in", &content);
     assert_eq!((ended.exit_code, &*ended.stdout), (Some(2), ""));
     assert!(
-        ended.stderr.contains("the byte '/' at offset 1048576 "),
+        ended.stderr.contains("byte '/' at offset 1048576 "),
         "{ended:?}"
     );
 }
@@ -159,7 +159,7 @@ fn no_digits_have_no_sum() {
     let server = chime(Service::Both, Framing::Line);
     for content in ["", "\r\n"] {
         let ended = sum(server, "no_digits", content.as_bytes());
-        let start = "chime-client: standard input: there are no digits; ";
+        let start = "chime-client: standard input: no digits; ";
         assert_eq!((ended.exit_code, &*ended.stdout), (Some(2), ""));
         assert!(ended.stderr.starts_with(start), "{ended:?}");
     }

@@ -1,4 +1,4 @@
-//! Parsers of arguments, for the options of the program and of `bench`.
+//! Value parsers shared by the options of the program and of `bench`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Parses a duration that can be added to any time.
+/// Parses a duration of at most 100 years.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration > DURATION_MAX => Err("must be at most 100 years".to_owned()),
@@ -21,10 +21,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Parses a line to send, without its end.
+/// Parses a line to send, without its newline.
 pub(crate) fn line(text: &str) -> Result<String, &'static str> {
     match text.contains('\n') {
-        true => Err("there is a line end in it; several lines go through standard input"),
+        true => Err("must not contain a newline; send several lines through standard input"),
         false => Ok(text.to_owned()),
     }
 }

@@ -1,8 +1,7 @@
-//! The command `chime-client bench`: loads any server that answers lines with lines, and measures it.
+//! The command `chime-client bench`: a load generator for any request-reply protocol of lines.
 //!
-//! One thread drives all connections. It must never be what is measured, so it knows nothing of the
-//! protocol but line ends, and a wake-up of a connection costs one read, one write and one look at the
-//! clock, however many replies have come.
+//! One thread drives all connections. So that it is never the bottleneck, it parses nothing but newlines, and
+//! a wake-up of a connection costs one read, one write and one clock read, whatever the number of replies.
 
 mod fairness;
 mod flags;
@@ -34,7 +33,7 @@ use progress::Progress;
 use report::Report;
 use totals::Totals;
 
-/// Loads the server, prints the report and returns the exit code.
+/// Runs the load, prints the report and returns the exit code.
 pub(crate) fn run(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<u8, CliError> {
     let totals = match plan.is_udp {
         true => load::<UdpLink>(runtime, plan, endpoint),
@@ -51,8 +50,8 @@ pub(crate) fn run(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result
         false => write!(output, "{report}"),
     }
     .map_err(CliError::Output)?;
-    match totals.failure(endpoint.timeout) {
-        Some(failure) => Err(failure),
+    match totals.first_error(endpoint.timeout) {
+        Some(error) => Err(error),
         None => Ok(0),
     }
 }
@@ -88,13 +87,13 @@ fn open<L: Link>(
     endpoint: &Endpoint,
 ) -> Result<Generator<L>, CliError> {
     if plan.churn {
-        // Whether this is the address to use is seen by a connection that asks nothing.
+        // A probe: a connection without a request shows whether the address accepts connections.
         TcpStream::connect_timeout(&address, endpoint.timeout).map_err(CliError::Connect)?;
     }
     let target = Target::new(address, plan);
     match Generator::open(target, plan, endpoint.timeout) {
         Ok(Some(generator)) => Ok(generator),
         Ok(None) => Err(CliError::NoGreeting(endpoint.timeout)),
-        Err(fault) => Err(fault.failure(endpoint.timeout)),
+        Err(error) => Err(error.into_cli_error(endpoint.timeout)),
     }
 }

@@ -1,4 +1,4 @@
-//! Why the program ends without the answer: the line that says so, and the exit code.
+//! The errors of the program: their messages and exit codes.
 
 use std::io;
 use std::time::Duration;
@@ -8,22 +8,22 @@ use chime_client::Error;
 use crate::digit_source::DigitSource;
 use crate::server_address::ServerAddress;
 
-/// Why the program ends without the answer.
+/// An error that ends the program.
 #[derive(Debug)]
 pub(crate) enum CliError {
-    /// The server's name has no address.
+    /// The server address could not be resolved.
     Resolve(io::Error),
-    /// No address of the server could be connected to.
+    /// Connecting failed for every address.
     Connect(io::Error),
-    /// The conversation failed.
+    /// The connection or the protocol failed.
     Client(Error),
-    /// The server did not say within this time what it says first.
+    /// The greeting did not arrive on all connections within this timeout.
     NoGreeting(Duration),
-    /// More replies than requests have come.
+    /// More replies than requests arrived.
     ExcessReplies,
-    /// The server closed before it answered a line of digits.
+    /// The server closed before it replied to a line of digits.
     ClosedMidLine,
-    /// The digits cannot be read, or are none.
+    /// The input of a sum could not be read, or is not digits.
     Digits(DigitSource, Error),
     /// The terminal could not be read.
     Input(io::Error),
@@ -32,7 +32,7 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// A socket for datagrams only fails when no one is there.
+    /// Converts an error of a UDP request. An I/O error of the socket means that it could not reach the server.
     pub(crate) fn from_udp(error: Error) -> CliError {
         match error {
             Error::Io(error) => CliError::Connect(error),
@@ -40,12 +40,12 @@ impl CliError {
         }
     }
 
-    /// Whether there is nothing to say: whoever read the output has had enough.
+    /// Whether to exit silently: the reader of standard output has closed it.
     pub(crate) fn is_quiet(&self) -> bool {
         matches!(self, CliError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// The exit code, as documented by `--help`.
+    /// Returns the exit code, as documented by `--help`.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             CliError::Resolve(error) | CliError::Connect(error) => match error.kind() {
@@ -68,7 +68,7 @@ impl CliError {
         }
     }
 
-    /// What happened with `server` and what to try, in one line.
+    /// Returns a one-line message: what failed, on `server`, why, and what to try.
     pub(crate) fn describe(&self, server: &ServerAddress) -> String {
         match self {
             CliError::Resolve(error) => {
@@ -90,26 +90,26 @@ impl CliError {
             CliError::Client(error) => format!("{server}: {error}; {}", hint(error)),
             CliError::NoGreeting(after) => {
                 format!(
-                    "{server}: not all connections were ready within {after:?}; \
-                     a server that says nothing first needs --greeting-lines 0"
+                    "{server}: some connections were not ready within {after:?}; \
+                     a server without a greeting needs --greeting-lines 0"
                 )
             }
             CliError::ExcessReplies => {
                 format!(
-                    "{server}: there are more replies than requests; \
+                    "{server}: more replies than requests; \
                      are --greeting-lines and --reply-lines right?"
                 )
             }
             CliError::ClosedMidLine => {
                 format!(
-                    "{server}: the server closed the connection before the line was answered; \
-                     try again, and save what comes slowly to a file first"
+                    "{server}: the server closed the connection before it replied to the line; \
+                     try again, and save a slow input to a file first"
                 )
             }
             CliError::Digits(source, error) => describe_source(source, error),
             CliError::Output(error) => {
                 let cause = cause(error);
-                format!("cannot write standard output: {cause}; is there room for it?")
+                format!("cannot write standard output: {cause}; is the disk full?")
             }
         }
     }
@@ -121,7 +121,7 @@ impl From<Error> for CliError {
     }
 }
 
-/// What is wrong with the digits and what to try, in one line.
+/// Returns a one-line message about the input of a sum: what failed, and what to try.
 fn describe_source(source: &DigitSource, error: &Error) -> String {
     match (source, error) {
         (DigitSource::File(_), Error::Input(error)) => {
@@ -133,25 +133,25 @@ fn describe_source(source: &DigitSource, error: &Error) -> String {
             format!("cannot read {source}: {cause}; give it a file or a pipe")
         }
         (_, error) => format!(
-            "{source}: {error}; there must be digits, 0 to 9, and nothing else but white space at the end"
+            "{source}: {error}; only the digits 0 to 9 are allowed, and white space at the end"
         ),
     }
 }
 
-/// What to try after an error of a conversation.
+/// Returns what to try after `error`.
 fn hint(error: &Error) -> &'static str {
     match error {
         Error::Full => "try again later",
-        Error::TimedOut { mid_line: true, .. } => "does it run with --framing read?",
+        Error::TimedOut { mid_line: true, .. } => "does the server run with --framing read?",
         Error::TimedOut { .. } => "is it a chime server? a longer --timeout may help",
         Error::UnknownReply(_) | Error::Unexpected(_) => "is it a chime server?",
-        Error::MultipleLines => "ask its lines one at a time",
-        Error::NotOverUdp(_) => "ask over TCP",
+        Error::MultipleLines => "send one line at a time",
+        Error::NotOverUdp(_) => "use TCP",
         _ => "try again",
     }
 }
 
-/// The text of an error, without its number and as the middle of a sentence.
+/// Returns the text of an error without its OS error number, in lowercase.
 fn cause(error: &io::Error) -> String {
     let mut text = error.to_string();
     if let Some(number) = text.find(" (os error") {

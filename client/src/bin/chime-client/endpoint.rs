@@ -1,4 +1,4 @@
-//! Where the server is, and the real sockets that lead there.
+//! The server to use, and connections to it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,15 +14,15 @@ use crate::cli_error::CliError;
 use crate::diagnostics::eprint_line;
 use crate::server_address::ServerAddress;
 
-/// How to reach the server.
+/// A server and how to connect to it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) server: ServerAddress,
     /// The address family to use; both if none.
     pub(crate) family: Option<Family>,
-    /// The longest wait for each thing.
+    /// The timeout of each step.
     pub(crate) timeout: Duration,
-    /// Whether standard error tells what happens and how long it takes.
+    /// Whether to print each step and its duration to standard error.
     pub(crate) is_verbose: bool,
 }
 
@@ -30,18 +30,18 @@ impl Endpoint {
     /// Connects and waits for the welcome.
     pub(crate) async fn greet(&self) -> Result<Connection<TcpStream>, CliError> {
         let stream = self.connect().await?;
-        let what = format!("welcomed with '{}'", Reply::Welcome);
+        let step = format!("welcomed with '{}'", Reply::Welcome);
         let greeted = Connection::greet(stream, self.timeout);
-        Ok(self.timed(&what, greeted).await?)
+        Ok(self.timed(&step, greeted).await?)
     }
 
     /// Connects to the first address that accepts a connection.
     async fn connect(&self) -> Result<TcpStream, CliError> {
         let connect = async |address| {
             let connected = self.in_time(TcpStream::connect(address));
-            let what = format!("connected to {address}");
-            let stream = self.timed(&what, connected).await?;
-            // A request is written whole: to hold it back would only make it late.
+            let step = format!("connected to {address}");
+            let stream = self.timed(&step, connected).await?;
+            // A request is written whole: Nagle's algorithm would only delay it.
             stream.set_nodelay(true)?;
             Ok(stream)
         };
@@ -49,28 +49,30 @@ impl Endpoint {
             .await
     }
 
-    /// Tells how long `action` has taken, if it went well and that is to be told.
+    /// Awaits `action`, and prints its duration if it succeeds and `--verbose` is set.
     pub(crate) async fn timed<T, E>(
         &self,
-        what: &str,
+        step: &str,
         action: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let start = Instant::now();
         let result = action.await;
         if result.is_ok() {
-            self.print_step(what, start.elapsed());
+            self.print_step(step, start.elapsed());
         }
         result
     }
 
-    /// Tells what has happened and how long it has taken, if that is to be told.
-    pub(crate) fn print_step(&self, what: &str, time: Duration) {
+    /// Prints a step and its duration if `--verbose` is set.
+    pub(crate) fn print_step(&self, step: &str, time: Duration) {
         if self.is_verbose {
-            eprint_line(&format!("{what} in {time:.1?}"));
+            eprint_line(&format!("{step} in {time:.1?}"));
         }
     }
 
-    /// Tries the addresses of the server in turn until one can be connected to.
+    /// Calls `attempt` with each address of the server in turn until it does not fail to connect.
+    ///
+    /// Returns the last [`CliError::Connect`] if no address can be connected to.
     pub(crate) async fn try_each_address<T>(
         &self,
         attempt: impl AsyncFn(SocketAddr) -> Result<T, CliError>,

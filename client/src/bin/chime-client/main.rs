@@ -1,4 +1,4 @@
-//! The command `chime-client`: asks a chime server from the command line, a prompt or a pipe, or loads it.
+//! The command `chime-client`: a client for the command line, the terminal and pipes, and a load generator.
 
 mod arguments;
 mod bench;
@@ -34,16 +34,16 @@ use crate::output_format::OutputFormat;
 
 fn main() -> ExitCode {
     let (task, format, endpoint) = Options::read();
-    let exit_code = run(task, format, &endpoint).unwrap_or_else(|failure| {
-        if !failure.is_quiet() {
-            eprint_line(&failure.describe(&endpoint.server));
+    let exit_code = run(task, format, &endpoint).unwrap_or_else(|error| {
+        if !error.is_quiet() {
+            eprint_line(&error.describe(&endpoint.server));
         }
-        failure.exit_code()
+        error.exit_code()
     });
     ExitCode::from(exit_code)
 }
 
-/// Does the task and returns the exit code.
+/// Runs the task and returns the exit code.
 fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -60,17 +60,17 @@ fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliE
         }
         Task::ReadRequests => runtime.block_on(pipe(format, endpoint)),
     };
-    // The thread that reads standard input may wait for ever.
+    // A thread may still be blocked in a read of standard input.
     runtime.shutdown_background();
     result
 }
 
-/// Whether a person types, and sees what is answered.
+/// Whether standard input and output are both terminals.
 fn is_at_terminal() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// Asks one command over UDP.
+/// Sends one command over UDP and prints the reply.
 async fn send_udp(
     command: Command,
     format: OutputFormat,
@@ -78,23 +78,23 @@ async fn send_udp(
 ) -> Result<u8, CliError> {
     let reply = endpoint
         .try_each_address(async |address| {
-            let answer = ask_udp(address, command, endpoint.timeout);
-            let what = format!("answered by {address}");
-            let answer = endpoint.timed(&what, answer).await;
-            answer.map_err(CliError::from_udp)
+            let reply = ask_udp(address, command, endpoint.timeout);
+            let step = format!("reply from {address}");
+            let reply = endpoint.timed(&step, reply).await;
+            reply.map_err(CliError::from_udp)
         })
         .await?;
     format.write(&mut io::stdout(), Some(command.name()), Some(reply))
 }
 
-/// Asks one request over TCP.
+/// Sends one request over TCP and prints the reply.
 async fn send(line: &str, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError> {
     let mut connection = endpoint.greet().await?;
-    let reply = endpoint.timed("answered", connection.ask(line)).await?;
+    let reply = endpoint.timed("replied", connection.ask(line)).await?;
     format.write(&mut io::stdout(), Some(line), reply)
 }
 
-/// Asks what comes through standard input, a line a request.
+/// Sends each line of standard input as a request, ahead of the replies, and prints the replies.
 async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError> {
     let mut pipe = endpoint
         .greet()
@@ -107,7 +107,7 @@ async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError>
         let next = tokio::select! {
             biased;
             next = pipe.next() => next,
-            // There is a wait ahead, so what has been answered is shown first.
+            // The next reply is not there yet: show the replies so far before waiting.
             () = async {} => {
                 output.flush().map_err(CliError::Output)?;
                 pipe.next().await
@@ -115,8 +115,8 @@ async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError>
         };
         match next {
             Ok(Some(reply)) => {
-                // Requests overlap, so no answer has a time of its own.
-                endpoint.print_step("answered, since the welcome,", start.elapsed());
+                // Requests overlap, so a reply has no duration of its own.
+                endpoint.print_step("replied, since the welcome,", start.elapsed());
                 exit_code = exit_code.max(format.write(&mut output, None, Some(reply))?);
             }
             end => {

@@ -123,7 +123,7 @@ mod tests {
     use super::{expand, nearest, requests};
 
     #[test]
-    fn a_transposition_is_one_mistake() {
+    fn a_transposition_is_one_edit() {
         for (word, names) in [
             ("dya", &["day"][..]),
             ("DAT", &["day", "date"]),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-/// A server as the user names it.
+/// A server: an optional transport, a host, and an optional port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerAddress {
     transport: Option<Transport>,
@@ -12,7 +12,7 @@ pub(crate) struct ServerAddress {
     port: Option<u16>,
 }
 
-/// What a scheme such as `tcp://` asks for.
+/// The transport that a scheme such as `tcp://` selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     Tcp,
@@ -20,17 +20,17 @@ pub(crate) enum Transport {
 }
 
 impl ServerAddress {
-    /// The transport, if the user named one.
+    /// Returns the transport, if the address has a scheme.
     pub(crate) fn transport(&self) -> Option<Transport> {
         self.transport
     }
 
-    /// Returns the host and the port, which is 0 if the user named none.
+    /// Returns the host and the port, or port 0 if the address has none.
     pub(crate) fn host_and_port(&self) -> (&str, u16) {
         (&self.host, self.port.unwrap_or_default())
     }
 
-    /// The server with `port`, if the user named none.
+    /// Sets the port if the address has none.
     pub(crate) fn or_port(self, port: u16) -> ServerAddress {
         ServerAddress {
             port: self.port.or(Some(port)),
@@ -46,10 +46,10 @@ impl FromStr for ServerAddress {
         let (transport, text) = transport(text)?;
         let (host, port) = match text.strip_prefix('[') {
             Some(text) => {
-                let (host, rest) = text.split_once(']').ok_or("a ']' is missing")?;
+                let (host, rest) = text.split_once(']').ok_or("missing ']'")?;
                 let port = match rest {
                     "" => None,
-                    rest => Some(rest.strip_prefix(':').ok_or("after ']' comes :PORT")?),
+                    rest => Some(rest.strip_prefix(':').ok_or("only :PORT may follow ']'")?),
                 };
                 (ipv6(host)?, port)
             }
@@ -60,12 +60,12 @@ impl FromStr for ServerAddress {
             },
         };
         if host.is_empty() {
-            return Err("the host is missing");
+            return Err("missing host");
         }
         let port = match port.map(u16::from_str) {
             None => None,
             Some(Ok(port)) if port > 0 => Some(port),
-            Some(_) => return Err("a port is a number from 1 to 65535"),
+            Some(_) => return Err("the port must be from 1 to 65535"),
         };
         Ok(ServerAddress {
             transport,
@@ -85,7 +85,7 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-/// The transport that the text begins with, if any, and what follows, up to the slash that ends a URL.
+/// Splits off the scheme, if any, and a final slash after a scheme.
 fn transport(text: &str) -> Result<(Option<Transport>, &str), &'static str> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Ok((None, text));
@@ -93,17 +93,17 @@ fn transport(text: &str) -> Result<(Option<Transport>, &str), &'static str> {
     let transport = match &*scheme.to_ascii_lowercase() {
         "tcp" => Transport::Tcp,
         "udp" => Transport::Udp,
-        _ => return Err("the scheme must be tcp:// or udp://, or left out"),
+        _ => return Err("the scheme must be tcp:// or udp://"),
     };
     Ok((Some(transport), rest.strip_suffix('/').unwrap_or(rest)))
 }
 
-/// The host if it is an IPv6 address, which may name its zone (`fe80::1%eth0`).
+/// Returns the host if it is an IPv6 address, with an optional zone (`fe80::1%eth0`).
 fn ipv6(host: &str) -> Result<&str, &'static str> {
     let (address, _) = host.split_once('%').unwrap_or((host, ""));
     match address.parse::<Ipv6Addr>() {
         Ok(_) => Ok(host),
-        Err(_) => Err("this is neither HOST:PORT nor an IPv6 address"),
+        Err(_) => Err("neither HOST:PORT nor an IPv6 address"),
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
     use super::ServerAddress;
 
     #[test]
-    fn a_server_may_be_named_with_or_without_its_port() {
+    fn the_port_is_optional() {
         for (text, server) in [
             ("localhost", "localhost:9990"),
             ("chime.example:1", "chime.example:1"),
@@ -126,28 +126,22 @@ mod tests {
             ("TCP://[::1]:80", "[::1]:80"),
             ("udp://::1", "[::1]:9990"),
         ] {
-            let parsed: ServerAddress = text.parse().expect("a server");
+            let parsed: ServerAddress = text.parse().expect("a valid address");
             assert_eq!(parsed.or_port(9990).to_string(), server);
         }
     }
 
     #[test]
-    fn what_is_wrong_with_the_name_of_a_server_is_told() {
+    fn an_invalid_address_is_an_error_with_a_reason() {
         for (text, reason) in [
-            (
-                "http://localhost",
-                "the scheme must be tcp:// or udp://, or left out",
-            ),
-            (
-                "://localhost",
-                "the scheme must be tcp:// or udp://, or left out",
-            ),
-            ("tcp://", "the host is missing"),
-            ("udp://:8089", "the host is missing"),
-            ("tcp://localhost:x", "a port is a number from 1 to 65535"),
+            ("http://localhost", "the scheme must be tcp:// or udp://"),
+            ("://localhost", "the scheme must be tcp:// or udp://"),
+            ("tcp://", "missing host"),
+            ("udp://:8089", "missing host"),
+            ("tcp://localhost:x", "the port must be from 1 to 65535"),
             (
                 "tcp:localhost:9990",
-                "this is neither HOST:PORT nor an IPv6 address",
+                "neither HOST:PORT nor an IPv6 address",
             ),
         ] {
             assert_eq!(text.parse::<ServerAddress>(), Err(reason), "{text}");

@@ -1,5 +1,4 @@
-//! The command `chime-client sum` for digits of a file or of standard input: as many as there are, in
-//! constant memory.
+//! The command `chime-client sum` for the digits of a file or of standard input, in constant memory.
 
 mod progress;
 
@@ -17,7 +16,7 @@ use crate::output_format::OutputFormat;
 
 use progress::Progress;
 
-/// The most bytes that are awaited before the server is.
+/// The bytes to buffer before connecting.
 const BLOCK_BYTES: u64 = 65_536;
 
 /// Sends the digits of `source` as one line, prints their sum and returns the exit code.
@@ -26,7 +25,7 @@ pub(crate) async fn run(
     format: OutputFormat,
     endpoint: &Endpoint,
 ) -> Result<u8, CliError> {
-    let failure = |error| match error {
+    let to_cli_error = |error| match error {
         Error::Closed => CliError::ClosedMidLine,
         Error::Input(_) | Error::NotDigit { .. } | Error::NoDigits => {
             CliError::Digits(source.clone(), error)
@@ -35,19 +34,19 @@ pub(crate) async fn run(
     };
     let digits = read(source)
         .await
-        .map_err(|error| failure(Error::Input(error)))?;
+        .map_err(|error| to_cli_error(Error::Input(error)))?;
     let mut connection = endpoint.greet().await?;
-    let reply = match endpoint.timed("answered", connection.sum(digits)).await {
+    let reply = match endpoint.timed("replied", connection.sum(digits)).await {
         Ok(sum) => Reply::Sum(sum),
         Err(Error::ErrorReply(reply)) => reply,
-        Err(error) => return Err(failure(error)),
+        Err(error) => return Err(to_cli_error(error)),
     };
     format.write(&mut io::stdout(), None, Some(reply))
 }
 
 /// Opens the source and buffers a full block, or all of it, before anything is sent.
 ///
-/// A server closes connections that are idle or stall within a line.
+/// A server closes connections that are idle or that stall within a line.
 async fn read(source: &DigitSource) -> io::Result<impl AsyncRead + Unpin> {
     let (mut input, length) = source.open().await?;
     let mut block = Vec::new();

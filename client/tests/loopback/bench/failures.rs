@@ -38,7 +38,7 @@ fn datagrams_without_a_reply_are_lost() {
         (&report["requests"], &report["lost"]),
         (&0.into(), &7.into())
     );
-    let start = format!("chime-client: {server}: no answer within 50ms; ");
+    let start = format!("chime-client: {server}: no reply within 50ms; ");
     assert!(ended.stderr.starts_with(&start), "{ended:?}");
 }
 

@@ -1,4 +1,4 @@
-//! The loop that sends requests on all slots and counts the replies.
+//! The event loop that sends requests on all connections and counts the replies.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,26 +14,26 @@ use super::pace::{InFlight, Pace};
 use super::timer::Timer;
 use super::totals::{LinkError, Totals};
 
-/// Events taken from the system at one time.
+/// The most events that one poll returns.
 const EVENTS_MAX: usize = 1024;
-/// Room for what one read returns.
+/// The most bytes that one read returns.
 const BUFFER_SIZE: usize = 1 << 18;
-/// How often it is looked for slots that time out, and progress is told.
+/// How often timeouts are checked and progress is reported.
 const TICK: Duration = Duration::from_millis(100);
-/// The token of the timer; those of slots are their places.
+/// The token of the timer; the token of a slot is its index.
 #[cfg(target_os = "linux")]
 const TIMER: Token = Token(usize::MAX);
 
-/// Connections of one kind to one server, and what drives them, on one thread.
+/// Drives all connections to one server on one thread.
 #[derive(Debug)]
 pub(crate) struct Generator<L> {
     target: Target,
-    /// Requests on their way at one time on each slot.
+    /// The most requests in flight on each connection.
     in_flight_max: u64,
     churn: bool,
     timeout: Duration,
     slots: Vec<Slot<L>>,
-    /// Whose turn it is to take a request that is due.
+    /// The index of the slot that receives the next due request.
     next_slot: usize,
     poll: Poll,
     #[cfg(target_os = "linux")]
@@ -41,32 +41,34 @@ pub(crate) struct Generator<L> {
     buffer: Vec<u8>,
 }
 
+/// One of the concurrent connections. With `--churn` it holds one connection after another.
 #[derive(Debug)]
 struct Slot<L> {
-    /// None before the first request of a slot of its own, and after a failure.
+    /// None after a failure, and with `--churn` between two requests.
     link: Option<L>,
     requests: InFlight,
-    /// Those that came within the time to send.
+    /// Replies received before the end of sending.
     replies: u64,
-    /// When the last reply came, or a request was sent after all had been answered.
+    /// The time of the last reply, or of the first request sent after an idle period.
     progress_at: Instant,
-    /// Whether it sends no more.
+    /// Whether it is closed for the rest of the run.
     has_ended: bool,
 }
 
-/// What is going on while requests are sent.
+/// The state of one run.
 #[derive(Debug)]
 struct Measurement {
     pace: Pace,
     totals: Totals,
-    /// Requests on their way on all slots.
+    /// Requests in flight on all connections.
     in_flight: u64,
     last_reply_at: Instant,
 }
 
 impl<L: Link> Generator<L> {
-    /// Opens all slots, unless each request will have one of its own, and waits until requests
-    /// can be sent on them; `None` says that the wait was longer than `timeout`.
+    /// Opens all connections, unless `--churn` opens one for each request, and waits until all are ready.
+    ///
+    /// Returns `None` if they are not ready within `timeout`.
     pub(crate) fn open(
         target: Target,
         plan: &Plan,
@@ -104,9 +106,9 @@ impl<L: Link> Generator<L> {
         Ok(is_ready.then_some(generator))
     }
 
-    /// Sends what is due, until all of it was and all replies have come or are overdue.
+    /// Sends requests as they become due, and returns once all replies have arrived or timed out.
     ///
-    /// `tell` is called every [`TICK`] with the requests that have been answered so far.
+    /// Calls `on_tick` every [`TICK`] with the number of replies so far.
     pub(crate) fn run(&mut self, pace: Pace, mut on_tick: impl FnMut(u64)) -> io::Result<Totals> {
         let start = Instant::now();
         let mut run = Measurement {
@@ -125,8 +127,8 @@ impl<L: Link> Generator<L> {
             if run.pace.is_over(now) {
                 over_at.get_or_insert(now);
             }
-            let has_room = self.slots.iter().any(|slot| !slot.has_ended);
-            if !has_room || (over_at.is_some() && run.in_flight == 0) {
+            let is_any_open = self.slots.iter().any(|slot| !slot.has_ended);
+            if !is_any_open || (over_at.is_some() && run.in_flight == 0) {
                 let end = over_at.unwrap_or(now).max(run.last_reply_at);
                 run.totals.elapsed = end - start;
                 run.totals.unsent = run.pace.unsent();
@@ -150,7 +152,7 @@ impl<L: Link> Generator<L> {
         }
     }
 
-    /// Waits until `deadline` for the slots to be ready, and says whether they are.
+    /// Waits until `deadline` for all connections to be ready, and returns whether they are.
     fn wait_until_ready(&mut self, deadline: Instant) -> Result<bool, LinkError> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let is_ready = |slot: &Slot<L>| slot.link.as_ref().is_none_or(L::is_ready);
@@ -168,8 +170,8 @@ impl<L: Link> Generator<L> {
                     continue;
                 };
                 let received = link.receive(event.is_read_closed(), &mut self.buffer, &self.target);
-                if let Some(fault) = received.end {
-                    return Err(fault);
+                if let Some(error) = received.end {
+                    return Err(error);
                 }
                 if received.has_more {
                     slot.rearm(event.token(), self.poll.registry())
@@ -180,7 +182,7 @@ impl<L: Link> Generator<L> {
         Ok(true)
     }
 
-    /// Waits for an event, the next request that is due, the next tick, or the end.
+    /// Waits for an event, the next due request, the next tick, or the end of sending.
     fn wait(
         &mut self,
         pace: &Pace,
@@ -190,7 +192,7 @@ impl<L: Link> Generator<L> {
     ) -> io::Result<()> {
         let end = pace.end().filter(|end| *end > now);
         let mut until = end.map_or(next_tick, |end| end.min(next_tick));
-        // If one is due already, it waits for a slot to have room.
+        // A request that is already due waits for a connection below its limit, not for the timer.
         if let Some(next) = pace.next().filter(|next| *next > now) {
             until = until.min(next);
             #[cfg(target_os = "linux")]
@@ -199,21 +201,20 @@ impl<L: Link> Generator<L> {
         poll(&mut self.poll, events, until.saturating_duration_since(now))
     }
 
-    /// Gives the requests that are due to slots with room for them, in turn.
+    /// Distributes the due requests evenly over the connections below their limit, round robin.
     fn dispatch(&mut self, run: &mut Measurement, now: Instant) {
         let slots = self.slots.len();
         let mut due = run.pace.due(now);
-        for connections_left in (1..=slots as u64).rev() {
+        for slots_left in (1..=slots as u64).rev() {
             if due == 0 {
                 return;
             }
-            due -= self.dispatch_to(self.next_slot, due.div_ceil(connections_left), run, now);
+            due -= self.dispatch_to(self.next_slot, due.div_ceil(slots_left), run, now);
             self.next_slot = (self.next_slot + 1) % slots;
         }
     }
 
-    /// Has a slot send up to so many requests that are due, as far as it has room, and returns
-    /// how many it took.
+    /// Sends up to `requests_max` due requests on one connection, within its limit, and returns their number.
     fn dispatch_to(
         &mut self,
         index: usize,
@@ -247,7 +248,7 @@ impl<L: Link> Generator<L> {
         batch.count
     }
 
-    /// Does what an event is about.
+    /// Reads and writes what an event has made possible.
     fn handle_event(&mut self, event: &Event, run: &mut Measurement) {
         let index = event.token().0;
         let Some(slot) = self.slots.get_mut(index) else {
@@ -263,10 +264,10 @@ impl<L: Link> Generator<L> {
             run.count_replies(slot, received.replies, now);
             let is_done = self.churn && received.replies > 0;
             match received.end {
-                // The server may close it as well.
+                // With --churn the server may close first.
                 None | Some(LinkError::Broken(_)) if is_done => slot.link = None,
-                Some(fault) => {
-                    run.end(slot, fault, now);
+                Some(error) => {
+                    run.end(slot, error, now);
                     return;
                 }
                 None if received.has_more => {
@@ -284,8 +285,9 @@ impl<L: Link> Generator<L> {
         run.flush(&mut self.slots[index], &self.target);
     }
 
-    /// Ends the slots on which no reply came for too long. Of datagrams, which may be lost, that
-    /// is no failure.
+    /// Gives up the requests of the connections that made no progress within the timeout.
+    ///
+    /// Over TCP this fails the connection. Over UDP the datagrams count as lost.
     fn expire(&mut self, run: &mut Measurement, now: Instant) {
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
@@ -300,7 +302,7 @@ impl<L: Link> Generator<L> {
                 continue;
             }
             run.totals.lost += given_up;
-            // A late reply must not be taken for that to another request.
+            // A new socket: a late reply must not count for a later request.
             slot.link = None;
             self.dispatch_to(index, u64::MAX, run, now);
         }
@@ -308,7 +310,7 @@ impl<L: Link> Generator<L> {
 }
 
 impl Measurement {
-    /// Counts replies to the oldest requests of a slot.
+    /// Counts replies to the oldest requests of a connection.
     fn count_replies<L>(&mut self, slot: &mut Slot<L>, replies: u64, now: Instant) {
         if replies == 0 {
             return;
@@ -324,7 +326,7 @@ impl Measurement {
         self.in_flight -= replies;
     }
 
-    /// Gives up all requests of a slot, records their age, and returns how many they were.
+    /// Gives up all requests of a connection, records their age as latency, and returns their number.
     fn expire<L>(&mut self, slot: &mut Slot<L>, now: Instant) -> u64 {
         let given_up = slot.requests.count();
         let requests = &mut slot.requests;
@@ -343,20 +345,20 @@ impl Measurement {
         }
     }
 
-    /// Ends a slot that the server has ended, which is no failure once there is nothing to do.
-    fn end<L>(&mut self, slot: &mut Slot<L>, fault: LinkError, now: Instant) {
+    /// Handles the end of a connection, which is a failure unless it is idle and nothing more will be sent.
+    fn end<L>(&mut self, slot: &mut Slot<L>, error: LinkError, now: Instant) {
         let is_idle = slot.requests.count() == 0 && self.pace.is_over(now);
-        match fault {
+        match error {
             LinkError::Broken(_) if is_idle => slot.end(),
-            fault => self.fail(slot, fault),
+            error => self.fail(slot, error),
         }
     }
 
-    fn fail<L>(&mut self, slot: &mut Slot<L>, fault: LinkError) {
+    fn fail<L>(&mut self, slot: &mut Slot<L>, error: LinkError) {
         let unanswered = slot.requests.abandon();
         self.in_flight -= unanswered;
         self.totals.unanswered += unanswered;
-        self.totals.errors.add(fault);
+        self.totals.errors.add(error);
         slot.end();
     }
 }
@@ -375,7 +377,7 @@ impl<L: Link> Slot<L> {
         registry.register(link.source(), Token(index), interest)
     }
 
-    /// Asks for an event about what is there already.
+    /// Reregisters the connection: a level that is already there causes a new event.
     fn rearm(&mut self, token: Token, registry: &Registry) -> io::Result<()> {
         let Some(link) = &mut self.link else {
             return Ok(());
@@ -385,7 +387,7 @@ impl<L: Link> Slot<L> {
     }
 }
 
-/// Waits for events; a signal ends the wait too.
+/// Waits for events; a signal ends the wait early, without events.
 fn poll(poll: &mut Poll, events: &mut Events, wait: Duration) -> io::Result<()> {
     match poll.poll(events, Some(wait)) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {

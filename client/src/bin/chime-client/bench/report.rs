@@ -1,4 +1,4 @@
-//! What a run came to, as text and as JSON.
+//! The report of a run, as text and as JSON.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::flags::Plan;
 use super::totals::Totals;
 use crate::server_address::ServerAddress;
 
-/// What a run came to. [`Display`](fmt::Display) is for people.
+/// The report of a run. [`Display`](fmt::Display) writes text for people.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     pub(crate) plan: &'a Plan,
@@ -19,7 +19,7 @@ pub(crate) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// The report as one object, whose names `bench --help` documents.
+    /// Returns the report as one object, whose names `bench --help` documents.
     pub(crate) fn json(&self) -> Value {
         let Report {
             plan,
@@ -62,16 +62,16 @@ impl Report<'_> {
         })
     }
 
-    /// None if no time has passed.
+    /// Returns the throughput; none if no time has passed.
     fn requests_per_second(&self) -> Option<f64> {
         let seconds = self.totals.elapsed.as_secs_f64();
         (seconds > 0.0).then(|| self.totals.requests as f64 / seconds)
     }
 
-    /// The latency that this share of the requests did not exceed, if there are any.
-    fn latency(&self, share: f64) -> Option<Duration> {
+    /// Returns a quantile of the latency, from 0 to 1; none without requests.
+    fn latency(&self, quantile: f64) -> Option<Duration> {
         let latencies = &self.totals.latencies;
-        let nanoseconds = latencies.value_at_quantile(share);
+        let nanoseconds = latencies.value_at_quantile(quantile);
         (!latencies.is_empty()).then(|| Duration::from_nanos(nanoseconds))
     }
 
@@ -91,15 +91,15 @@ impl fmt::Display for Report<'_> {
         writeln!(f, " in {seconds:.3} s, {per_second:.0} a second")?;
         let (sent, received) = (totals.bytes_sent, totals.bytes_received);
         writeln!(f, "bytes     {sent} sent, {received} received")?;
-        for (share, name) in [
+        for (quantile, name) in [
             (0.5, "p50  "),
             (0.9, "p90  "),
             (0.99, "p99  "),
             (0.999, "p99.9"),
             (1.0, "max  "),
         ] {
-            let label = if share == 0.5 { "latency" } else { "" };
-            match self.latency(share) {
+            let label = if quantile == 0.5 { "latency" } else { "" };
+            match self.latency(quantile) {
                 Some(latency) => writeln!(f, "{label:<10}{name} {}", Rounded(latency))?,
                 None => writeln!(f, "{label:<10}{name} unknown")?,
             }
@@ -117,20 +117,23 @@ impl fmt::Display for Report<'_> {
             )?;
         }
         let errors = &totals.errors;
-        for (count, what) in [
+        for (count, description) in [
             (errors.connect, "connections that could not be opened"),
-            (errors.closed, "connections that ended before their replies"),
+            (
+                errors.closed,
+                "connections that closed before their replies",
+            ),
             (errors.timed_out, "connections without a reply in time"),
             (errors.excess, "connections with more replies than requests"),
         ] {
             if count > 0 {
-                writeln!(f, "errors    {what}: {count}")?;
+                writeln!(f, "errors    {description}: {count}")?;
             }
         }
         if errors.count() == 0 {
             writeln!(f, "errors    none")?;
         }
-        for (name, count, what) in [
+        for (name, count, description) in [
             (
                 "unanswered",
                 totals.unanswered,
@@ -139,11 +142,11 @@ impl fmt::Display for Report<'_> {
             (
                 "unsent",
                 totals.unsent,
-                "requests, as no connection had room for them in time",
+                "requests, because every connection was at its limit",
             ),
         ] {
             if count > 0 {
-                writeln!(f, "{name:<9} {count} {what}")?;
+                writeln!(f, "{name:<9} {count} {description}")?;
             }
         }
         if self.plan.is_udp {
@@ -157,7 +160,7 @@ fn microseconds(latency: Duration) -> f64 {
     latency.as_nanos() as f64 / 1e3
 }
 
-/// A duration in its unit, with a tenth of a microsecond or three digits after the point.
+/// A duration in µs with one decimal, or in ms or s with three.
 struct Rounded(Duration);
 
 impl fmt::Display for Rounded {

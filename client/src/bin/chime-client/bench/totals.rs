@@ -1,4 +1,4 @@
-//! What is counted.
+//! The counters of a run, and why its connections failed.
 
 use std::io;
 use std::time::Duration;
@@ -9,32 +9,32 @@ use hdrhistogram::Histogram;
 use super::fairness::Fairness;
 use crate::cli_error::CliError;
 
-/// The longest latency that is told apart from longer ones, in nanoseconds: an hour.
+/// The largest recorded latency, in nanoseconds: one hour.
 const LATENCY_MAX: u64 = 3_600_000_000_000;
-/// The decimal digits of a latency that are kept.
+/// The significant decimal digits of a recorded latency.
 const LATENCY_DIGITS: u8 = 3;
 
-/// What a run came to.
+/// The counters of a run.
 #[derive(Debug)]
 pub(crate) struct Totals {
-    /// From the first request to the last reply, or to the end of the time to send.
+    /// From the first request to the last reply, or to the end of sending if that is later.
     pub(crate) elapsed: Duration,
-    /// Requests that were answered.
+    /// Requests with a reply.
     pub(crate) requests: u64,
-    /// In nanoseconds: the latency of each request answered, and the age of each request given up after
-    /// the timeout, a lower bound of its latency.
+    /// In nanoseconds: the latency of each reply, and the age of each request given up after the timeout,
+    /// a lower bound of its latency.
     pub(crate) latencies: Histogram<u64>,
-    /// Of the replies within the time to send; none in an open loop.
+    /// Fairness of the replies until the end of sending; none in an open loop.
     pub(crate) fairness: Option<Fairness>,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
-    /// Requests that were to be sent and never were.
+    /// Requests that were due but never sent.
     pub(crate) unsent: u64,
-    /// Requests whose connection failed.
+    /// Requests without a reply because their connection failed.
     pub(crate) unanswered: u64,
     /// Datagrams without a reply.
     pub(crate) lost: u64,
-    pub(crate) errors: Errors,
+    pub(crate) errors: ErrorCounts,
 }
 
 impl Default for Totals {
@@ -43,32 +43,32 @@ impl Default for Totals {
         Totals {
             elapsed: Duration::ZERO,
             requests: 0,
-            latencies: latencies.expect("the bounds are in order"),
+            latencies: latencies.expect("the bounds are valid"),
             fairness: None,
             bytes_sent: 0,
             bytes_received: 0,
             unsent: 0,
             unanswered: 0,
             lost: 0,
-            errors: Errors::default(),
+            errors: ErrorCounts::default(),
         }
     }
 }
 
 impl Totals {
-    /// Why the run failed, if it did.
-    pub(crate) fn failure(self, timeout: Duration) -> Option<CliError> {
+    /// Returns the first failure of the run.
+    pub(crate) fn first_error(self, timeout: Duration) -> Option<CliError> {
         match self.errors.first {
             None if self.lost > 0 && self.requests == 0 => Some(LinkError::TimedOut),
             first => first,
         }
-        .map(|fault| fault.failure(timeout))
+        .map(|error| error.into_cli_error(timeout))
     }
 }
 
-/// The connections that failed.
+/// The numbers of failed connections, by kind.
 #[derive(Debug, Default)]
-pub(crate) struct Errors {
+pub(crate) struct ErrorCounts {
     pub(crate) connect: u64,
     pub(crate) closed: u64,
     pub(crate) timed_out: u64,
@@ -76,15 +76,15 @@ pub(crate) struct Errors {
     first: Option<LinkError>,
 }
 
-impl Errors {
-    pub(crate) fn add(&mut self, fault: LinkError) {
-        *match fault {
+impl ErrorCounts {
+    pub(crate) fn add(&mut self, error: LinkError) {
+        *match error {
             LinkError::Connect(_) => &mut self.connect,
             LinkError::Broken(_) => &mut self.closed,
             LinkError::TimedOut => &mut self.timed_out,
             LinkError::ExcessReplies => &mut self.excess,
         } += 1;
-        self.first.get_or_insert(fault);
+        self.first.get_or_insert(error);
     }
 
     pub(crate) fn count(&self) -> u64 {
@@ -95,19 +95,19 @@ impl Errors {
 /// Why a connection failed.
 #[derive(Debug)]
 pub(crate) enum LinkError {
-    /// It never came to be.
+    /// It could not be established.
     Connect(io::Error),
-    /// It ended before all replies had come.
+    /// It ended before all replies arrived.
     Broken(Error),
-    /// No reply came in time.
+    /// No reply arrived within the timeout.
     TimedOut,
-    /// More replies than requests have come.
+    /// More replies than requests arrived.
     ExcessReplies,
 }
 
 impl LinkError {
-    /// The failure of the whole program that this is, with this timeout.
-    pub(crate) fn failure(self, timeout: Duration) -> CliError {
+    /// Converts the failure of a connection into the failure of the program.
+    pub(crate) fn into_cli_error(self, timeout: Duration) -> CliError {
         match self {
             LinkError::Connect(error) => CliError::Connect(error),
             LinkError::Broken(error) => CliError::Client(error),

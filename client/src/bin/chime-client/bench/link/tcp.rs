@@ -1,4 +1,4 @@
-//! A TCP connection with a line a request, whose replies are counted by their line ends.
+//! A TCP connection: each request is a line, and replies are counted by their newlines.
 
 use std::io::{self, Read, Write};
 
@@ -9,10 +9,10 @@ use mio::net::TcpStream;
 use super::{Link, Received, Target};
 use crate::bench::totals::LinkError;
 
-/// Reads in a row before other connections have their turn.
+/// The most reads in a row before other connections are served.
 const READS_MAX: usize = 16;
 
-/// A TCP connection with a line a request.
+/// A TCP connection: each request is a line.
 #[derive(Debug)]
 pub(crate) struct TcpLink {
     stream: TcpStream,
@@ -21,7 +21,7 @@ pub(crate) struct TcpLink {
     reply_lines_due: u64,
     /// Bytes of requests to write.
     bytes_left: u64,
-    /// How far into a request the next byte to write is.
+    /// The offset within its request of the next byte to write.
     offset: usize,
 }
 
@@ -62,20 +62,20 @@ impl Link for TcpLink {
                     self.is_connected = true;
                     received.bytes += length as u64;
                     lines += memchr_iter(b'\n', &buffer[..length]).count() as u64;
-                    // What arrives after a read that was not filled is a new event.
+                    // After a short read, new bytes cause a new event.
                     received.has_more = until_end || length == buffer.len();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     received.has_more = true
                 }
-                Err(error) if is_not_yet(&error) => received.has_more = false,
+                Err(error) if is_not_ready(&error) => received.has_more = false,
                 Err(error) => received.end = Some(error.into()),
             }
             if !received.has_more || received.end.is_some() {
                 break;
             }
         }
-        // A server that says nothing first is known to be there when the stream has its other end.
+        // Without a greeting, a peer address shows that the connection is established.
         self.is_connected = self.is_connected || self.stream.peer_addr().is_ok();
         self.count(lines, target, &mut received);
         received
@@ -108,7 +108,7 @@ impl Link for TcpLink {
 }
 
 impl TcpLink {
-    /// Counts lines for the greeting, then for replies.
+    /// Counts lines towards the greeting first, then towards replies.
     fn count(&mut self, lines: u64, target: &Target, received: &mut Received) {
         let greeting_lines = self.greeting_lines_due.min(lines);
         self.greeting_lines_due -= greeting_lines;
@@ -122,8 +122,8 @@ impl TcpLink {
     }
 }
 
-/// Whether this is no failure, but there is nothing to read yet.
-fn is_not_yet(error: &io::Error) -> bool {
+/// Whether the connection is merely not established, or has nothing to read.
+fn is_not_ready(error: &io::Error) -> bool {
     use io::ErrorKind::{NotConnected, WouldBlock};
 
     matches!(error.kind(), NotConnected | WouldBlock)

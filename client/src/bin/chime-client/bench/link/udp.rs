@@ -1,4 +1,4 @@
-//! A UDP socket with a datagram a request, whose replies are datagrams too.
+//! A UDP socket: each request and each reply is a datagram.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,10 +8,10 @@ use mio::net::UdpSocket;
 
 use super::{Link, Received, Target};
 
-/// UdpLink taken in a row before other sockets have their turn.
+/// The most datagrams received in a row before other sockets are served.
 const DATAGRAMS_MAX: usize = 256;
 
-/// A UDP socket with a datagram a request.
+/// A UDP socket: each request and each reply is a datagram.
 #[derive(Debug)]
 pub(crate) struct UdpLink {
     socket: UdpSocket,
@@ -50,7 +50,7 @@ impl Link for UdpLink {
             match self.socket.recv(buffer) {
                 Ok(length) => {
                     received.bytes += length as u64;
-                    // One that nobody waits for is a copy of another.
+                    // A datagram beyond the replies due is a duplicate.
                     let replies = self.replies_due.min(1);
                     self.replies_due -= replies;
                     received.replies += replies;
