@@ -143,7 +143,7 @@ enum Action {
     Now,
     /// Print the sum of the digits
     Sum {
-        /// A string of digits, or - to read digits of any number from standard input
+        /// A string of digits, or - to read any number of digits from standard input
         #[arg(value_parser = digits, required_unless_present = "file")]
         digits: Option<Digits>,
 
