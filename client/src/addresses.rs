@@ -56,10 +56,13 @@ pub async fn resolve(
 ///
 /// Returns the last error if all attempts fail. An attempt whose failure makes further addresses pointless
 /// returns that failure as its `Ok` value.
-pub async fn try_each<T>(
+pub async fn try_each<T, F>(
     addresses: &[SocketAddr],
-    attempt: impl AsyncFn(SocketAddr) -> io::Result<T>,
-) -> io::Result<T> {
+    mut attempt: impl FnMut(SocketAddr) -> F,
+) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
     let mut last_error = io::Error::new(io::ErrorKind::InvalidInput, "no address to try");
     for address in addresses {
         match attempt(*address).await {
@@ -72,7 +75,7 @@ pub async fn try_each<T>(
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::future;
     use std::io;
     use std::net::SocketAddr;
 
@@ -111,26 +114,28 @@ mod tests {
     #[tokio::test]
     async fn addresses_are_tried_until_one_succeeds() {
         let addresses = addresses(["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
-        let tried = RefCell::new(Vec::new());
-        let port = try_each(&addresses, async |address| {
-            tried.borrow_mut().push(address.port());
-            match address.port() {
+        let mut tried = Vec::new();
+        let port = try_each(&addresses, |address| {
+            tried.push(address.port());
+            future::ready(match address.port() {
                 2 => Ok(2),
                 _ => Err(io::ErrorKind::ConnectionRefused.into()),
-            }
+            })
         });
         assert_eq!(port.await.expect("the second succeeds"), 2);
-        assert_eq!(tried.into_inner(), [1, 2]);
+        assert_eq!(tried, [1, 2]);
     }
 
     #[tokio::test]
     async fn the_last_error_is_returned_if_all_attempts_fail() {
         let addresses = addresses(["127.0.0.1:1", "127.0.0.1:2"]);
-        let failed = try_each::<()>(&addresses, async |address| {
-            Err(io::Error::other(address.port().to_string()))
+        let failed = try_each(&addresses, |address| {
+            future::ready(io::Result::<()>::Err(io::Error::other(
+                address.port().to_string(),
+            )))
         });
         assert_eq!(failed.await.expect_err("all fail").to_string(), "2");
-        let empty = try_each(&[], async |_| Ok(())).await;
+        let empty = try_each(&[], |_| future::ready(Ok(()))).await;
         assert_eq!(
             empty.expect_err("no address").kind(),
             io::ErrorKind::InvalidInput

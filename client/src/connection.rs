@@ -37,12 +37,9 @@ impl Connection<TcpStream> {
     ) -> Result<Connection<TcpStream>, Error> {
         let connect = async {
             let addresses = addresses::resolve(server, None).await?;
-            addresses::try_each(&addresses, async |address| {
-                TcpStream::connect(address).await
-            })
-            .await
+            addresses::try_each(&addresses, TcpStream::connect).await
         };
-        let stream = in_time(timeout, connect).await?;
+        let stream = with_timeout(timeout, connect).await?;
         // A request is written whole: Nagle's algorithm would only delay it.
         stream.set_nodelay(true)?;
         Connection::greet(stream, timeout).await
@@ -78,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Err(Error::MultipleLines);
         }
         let request = Request::of_line(line);
-        self.check_no_reply_unread()?;
+        self.check_no_unsolicited_reply()?;
         match self.exchange(format!("{line}\n").as_bytes()).await? {
             Some(reply) if matching::is_answer_to(reply, request) => Ok(Some(reply)),
             Some(reply) => Err(Error::Unexpected(reply)),
@@ -94,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// The timeout bounds each stalled write, and then the whole reply. Reading from `input` has no timeout, but
     /// a server closes a connection whose line makes no progress.
     pub async fn sum(&mut self, mut input: impl AsyncRead + Unpin) -> Result<u64, Error> {
-        self.check_no_reply_unread()?;
+        self.check_no_unsolicited_reply()?;
         let mut digits = Digits::default();
         let mut block = vec![0; BLOCK_BYTES];
         loop {
@@ -120,8 +117,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Pipe::new(self.stream, self.incoming, input, self.timeout)
     }
 
-    /// Returns an error if a reply to no request has been received.
-    fn check_no_reply_unread(&mut self) -> Result<(), Error> {
+    /// Returns an error if a reply has been received without a request.
+    fn check_no_unsolicited_reply(&mut self) -> Result<(), Error> {
         match self.incoming.next()? {
             None => Ok(()),
             Some(reply) => Err(Error::Unexpected(reply)),
@@ -162,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 /// Awaits `action`, or returns [`Error::TimedOut`] after `timeout`.
-pub(crate) async fn in_time<T>(
+pub(crate) async fn with_timeout<T>(
     timeout: Duration,
     action: impl Future<Output = io::Result<T>>,
 ) -> Result<T, Error> {

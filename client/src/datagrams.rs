@@ -9,7 +9,7 @@ use tokio::net::{ToSocketAddrs, UdpSocket};
 use tokio::time::{self, Instant};
 
 use crate::addresses;
-use crate::connection::in_time;
+use crate::connection::with_timeout;
 use crate::error::Error;
 use crate::matching;
 
@@ -59,8 +59,8 @@ pub async fn ask_udp(
     timeout: Duration,
 ) -> Result<Reply, Error> {
     check_served(command)?;
-    let addresses = in_time(timeout, addresses::resolve(server, None)).await?;
-    let result = addresses::try_each(&addresses, async |address| {
+    let addresses = with_timeout(timeout, addresses::resolve(server, None)).await?;
+    let result = addresses::try_each(&addresses, |address| async move {
         let socket = new_socket(address).await?;
         match ask_datagram(&socket, command, timeout).await {
             Err(Error::Io(error)) => Err(error),

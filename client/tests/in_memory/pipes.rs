@@ -55,7 +55,7 @@ where
 }
 
 /// Awaits `wait`, and panics if it does not complete in virtual time.
-async fn in_time<T>(wait: impl Future<Output = T>) -> T {
+async fn with_timeout<T>(wait: impl Future<Output = T>) -> T {
     let result = time::timeout(10 * TIMEOUT, wait).await;
     result.expect("the wait has a deadline")
 }
@@ -160,7 +160,7 @@ async fn quit_ends_the_pipe_with_or_without_a_farewell() {
 
 #[tokio::test]
 async fn a_reply_that_is_not_due_is_an_error() {
-    for (input, said) in [
+    for (input, sent) in [
         ("", "15\n"),
         ("1\n", "1\n15\n"),
         ("1\n", "Welcome to the server\n"),
@@ -176,17 +176,17 @@ async fn a_reply_that_is_not_due_is_an_error() {
         let (mut pipe, mut far) = scripted(256, input.as_bytes()).await;
         let server = async {
             far.read_to_end(&mut Vec::new()).await.unwrap();
-            far.write_all(said.as_bytes()).await.unwrap();
+            far.write_all(sent.as_bytes()).await.unwrap();
         };
         let client = async {
             while pipe.next().await?.is_some() {}
             Ok::<_, Error>(())
         };
         let (result, ()) = tokio::join!(client, server);
-        let last = said.lines().last().unwrap();
+        let last = sent.lines().last().unwrap();
         assert!(
             matches!(&result, Err(Error::Unexpected(reply)) if reply.to_string() == last),
-            "{input}, {said}: {result:?}"
+            "{input}, {sent}: {result:?}"
         );
     }
 }
@@ -200,7 +200,7 @@ async fn a_line_of_another_protocol_is_an_error() {
 
 #[tokio::test]
 async fn a_close_while_a_reply_is_due_is_an_error() {
-    for (input, said) in [
+    for (input, sent) in [
         ("1\n", ""),
         ("1\n2\n", "1\n"),
         ("1\n2\nquit\n", "1\n"),
@@ -209,7 +209,7 @@ async fn a_close_while_a_reply_is_due_is_an_error() {
         let (pipe, mut far) = scripted(64, input.as_bytes()).await;
         let server = async {
             far.read_to_end(&mut Vec::new()).await.unwrap();
-            far.write_all(said.as_bytes()).await.unwrap();
+            far.write_all(sent.as_bytes()).await.unwrap();
             drop(far);
         };
         let (result, ()) = tokio::join!(drain(pipe), server);
@@ -262,7 +262,7 @@ async fn each_wait_for_the_server_ends_at_the_timeout() {
     ] {
         let (mut pipe, _far) = scripted(capacity, input.as_bytes()).await;
         let start = Instant::now();
-        let next = in_time(pipe.next()).await;
+        let next = with_timeout(pipe.next()).await;
         assert!(
             matches!(
                 next,
@@ -284,7 +284,7 @@ async fn a_due_reply_times_out_while_the_input_is_idle() {
     let (mut pipe, _far) = scripted(64, input).await;
     let start = Instant::now();
     assert!(matches!(
-        in_time(pipe.next()).await,
+        with_timeout(pipe.next()).await,
         Err(Error::TimedOut { .. })
     ));
     assert_eq!(start.elapsed(), TIMEOUT);
@@ -295,7 +295,7 @@ async fn a_truncated_reply_times_out_mid_line() {
     let (mut pipe, mut far) = scripted(64, &b"day\n"[..]).await;
     far.write_all(b"Satur").await.unwrap();
     assert!(matches!(
-        in_time(pipe.next()).await,
+        with_timeout(pipe.next()).await,
         Err(Error::TimedOut { mid_line: true, .. })
     ));
 }

@@ -197,3 +197,11 @@ async fn a_reply_that_arrived_in_time_is_returned_after_its_deadline() {
     thread::sleep(TIMEOUT);
     assert_eq!(pipe.next().await.expect("in time"), Some(Reply::Sum(1)));
 }
+
+#[test]
+fn the_futures_of_the_sockets_are_send() {
+    fn assert_send(_: impl Send) {}
+
+    assert_send(chime_client::Connection::connect("localhost:9990", TIMEOUT));
+    assert_send(ask_udp("localhost:8089", Command::Day, TIMEOUT));
+}

@@ -38,7 +38,7 @@ impl Endpoint {
     /// Connects to the first address that accepts a connection.
     async fn connect(&self) -> Result<TcpStream, CliError> {
         let connect = async |address| {
-            let connected = self.in_time(TcpStream::connect(address));
+            let connected = self.with_timeout(TcpStream::connect(address));
             let step = format!("connected to {address}");
             let stream = self.timed(&step, connected).await?;
             // A request is written whole: Nagle's algorithm would only delay it.
@@ -78,17 +78,19 @@ impl Endpoint {
         attempt: impl AsyncFn(SocketAddr) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
         let server = self.server.host_and_port();
-        let addresses = self.in_time(addresses::resolve(server, self.family)).await;
+        let addresses = self
+            .with_timeout(addresses::resolve(server, self.family))
+            .await;
         let addresses = addresses.map_err(CliError::Resolve)?;
-        let result =
-            addresses::try_each(&addresses, async |address| match attempt(address).await {
-                Err(CliError::Connect(error)) => Err(error),
-                result => Ok(result),
-            });
+        let attempt = async |address| match attempt(address).await {
+            Err(CliError::Connect(error)) => Err(error),
+            result => Ok(result),
+        };
+        let result = addresses::try_each(&addresses, attempt);
         result.await.map_err(CliError::Connect)?
     }
 
-    async fn in_time<T>(&self, action: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    async fn with_timeout<T>(&self, action: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let result = time::timeout(self.timeout, action).await;
         result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
