@@ -103,7 +103,7 @@ pub(crate) struct Options {
     )]
     server: ServerAddress,
 
-    /// Timeout to connect, and of each whole reply, such as 500ms or 2s
+    /// Timeout for connecting and for each whole reply, such as 500ms or 2s
     #[arg(
         long,
         global = true,

@@ -226,8 +226,8 @@ impl<L: Link> Generator<L> {
         if slot.has_ended {
             return 0;
         }
-        let room = self.in_flight_max - slot.requests.count();
-        let Some(batch) = run.pace.take(room.min(requests_max), now) else {
+        let capacity = self.in_flight_max - slot.requests.count();
+        let Some(batch) = run.pace.take(capacity.min(requests_max), now) else {
             return 0;
         };
         if slot.requests.count() == 0 {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The bar appears after this time.
-const BRIEF: Duration = Duration::from_millis(500);
+const BAR_DELAY: Duration = Duration::from_millis(500);
 
 const TEMPLATE_OF_FILE: &str =
     "[{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left";
@@ -33,10 +33,10 @@ impl Progress {
         }
     }
 
-    /// Adds `bytes` to the position, and shows the bar once the sum is not brief.
+    /// Adds `bytes` to the position, and shows the bar after [`BAR_DELAY`].
     pub(crate) fn advance(&self, bytes: usize) {
         self.bar.inc(bytes as u64);
-        if self.bar.is_hidden() && self.start.elapsed() >= BRIEF {
+        if self.bar.is_hidden() && self.start.elapsed() >= BAR_DELAY {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
     }
