@@ -1,7 +1,7 @@
-//! The same client for programs that are not asynchronous: each call waits for its answer.
+//! The blocking client: each call blocks until its reply arrives.
 //!
-//! A runtime of its own drives the code of the asynchronous client, so nothing here may be called from
-//! within another runtime of tokio.
+//! Each [`Connection`] runs the asynchronous client on a tokio runtime of its own. All functions panic when
+//! called from within another tokio runtime.
 //!
 //! ```
 //! use std::time::Duration;
@@ -20,8 +20,8 @@
 //! assert_eq!(connection.ask("12345")?, Some(Reply::Sum(15)));
 //! assert_eq!(connection.sum(&b"99999"[..])?, 45);
 //!
-//! let answer = blocking::ask_udp(udp, Command::Day, timeout)?;
-//! assert!(matches!(answer, Reply::Weekday(_)));
+//! let reply = blocking::ask_udp(udp, Command::Day, timeout)?;
+//! assert!(matches!(reply, Reply::Weekday(_)));
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
@@ -35,40 +35,41 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::Error;
+use crate::{Connection as AsyncConnection, Error};
 
-/// A conversation with a server over TCP, one request at a time.
+/// A TCP connection to a server, with one request at a time.
 ///
-/// After an error other than [`Error::MultipleLines`] it is of no more use.
+/// Drop it after any error except [`Error::MultipleLines`].
 #[derive(Debug)]
 pub struct Connection {
-    connection: crate::Connection<TcpStream>,
+    connection: AsyncConnection<TcpStream>,
     runtime: Runtime,
 }
 
 impl Connection {
-    /// Connects and waits to be welcomed, as [`crate::Connection::connect`] does.
+    /// Connects and waits for the welcome, as [`crate::Connection::connect`] does.
     pub fn connect(server: impl ToSocketAddrs, timeout: Duration) -> Result<Connection, Error> {
         let runtime = runtime()?;
-        let connection = runtime.block_on(crate::Connection::connect(server, timeout))?;
+        let connection = runtime.block_on(AsyncConnection::connect(server, timeout))?;
         Ok(Connection {
             connection,
             runtime,
         })
     }
 
-    /// Asks one request, as [`crate::Connection::ask`] does.
+    /// Sends one request and waits for its reply, as [`crate::Connection::ask`] does.
     pub fn ask(&mut self, line: &str) -> Result<Option<Reply>, Error> {
         self.runtime.block_on(self.connection.ask(line))
     }
 
-    /// Asks for the sum of the digits that `input` gives, as [`crate::Connection::sum`] does.
+    /// Sums the digits read from `input`, as [`crate::Connection::sum`] does.
     pub fn sum(&mut self, input: impl Read + Unpin) -> Result<u64, Error> {
-        self.runtime.block_on(self.connection.sum(Waiting(input)))
+        self.runtime
+            .block_on(self.connection.sum(BlockingReader(input)))
     }
 }
 
-/// Asks a command over UDP, as [`crate::ask_udp`] does.
+/// Sends a command over UDP and waits for the reply, as [`crate::ask_udp`] does.
 pub fn ask_udp(
     server: impl ToSocketAddrs,
     command: Command,
@@ -81,10 +82,10 @@ fn runtime() -> Result<Runtime, Error> {
     Ok(Builder::new_current_thread().enable_all().build()?)
 }
 
-/// Reads on the thread that polls, which has nothing else to do until there is something to send.
-struct Waiting<R>(R);
+/// Adapts a blocking reader. It blocks the polling thread, which has no other task meanwhile.
+struct BlockingReader<R>(R);
 
-impl<R: Read + Unpin> AsyncRead for Waiting<R> {
+impl<R: Read + Unpin> AsyncRead for BlockingReader<R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! A conversation with a server, one request at a time.
+//! A connection with one request at a time.
 
 use std::io;
 use std::time::Duration;
@@ -8,16 +8,17 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time;
 
+use crate::addresses;
 use crate::digits::Digits;
 use crate::error::Error;
 use crate::incoming::Incoming;
 use crate::matching;
 use crate::pipe::{BLOCK_BYTES, Pipe};
 
-/// A conversation with a server, one request at a time.
+/// A connection to a server, with one request at a time.
 ///
-/// After an error other than [`Error::MultipleLines`], or when a future of it was dropped half-way, it is
-/// of no more use: a late reply would be taken for the next one.
+/// Drop it after any error except [`Error::MultipleLines`], and after dropping one of its futures before it
+/// completes: a late reply would be taken for the reply to the next request.
 #[derive(Debug)]
 pub struct Connection<S> {
     stream: S,
@@ -26,25 +27,29 @@ pub struct Connection<S> {
 }
 
 impl Connection<TcpStream> {
-    /// Connects to the first address of `server` that lets us, such as `"localhost:9990"`, and waits to
-    /// be welcomed.
+    /// Connects to the first address of `server` that accepts a connection, such as `"localhost:9990"`, and
+    /// waits for the welcome. IPv4 addresses are tried first.
     ///
-    /// `timeout` bounds connecting, then the welcome, and later each whole reply.
+    /// `timeout` bounds resolving and connecting together, then the welcome, and later each whole reply.
     pub async fn connect(
         server: impl ToSocketAddrs,
         timeout: Duration,
     ) -> Result<Connection<TcpStream>, Error> {
-        let stream = in_time(timeout, TcpStream::connect(server)).await?;
-        // A request is written whole: to hold it back would only make it late.
+        let connect = async {
+            let addresses = addresses::resolve(server, None).await?;
+            addresses::try_each(&addresses, TcpStream::connect).await
+        };
+        let stream = with_timeout(timeout, connect).await?;
+        // A request is written whole: Nagle's algorithm would only delay it.
         stream.set_nodelay(true)?;
         Connection::greet(stream, timeout).await
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Waits to be welcomed by the server to which `stream` has just been connected.
+    /// Waits for the welcome on a newly connected `stream`.
     ///
-    /// `timeout` bounds the wait for the whole welcome, and later for each whole reply.
+    /// `timeout` bounds the whole welcome, and later each whole reply.
     pub async fn greet(stream: S, timeout: Duration) -> Result<Connection<S>, Error> {
         let mut connection = Connection {
             stream,
@@ -59,18 +64,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Sends the request `line`, to which this adds the line end, and waits for its reply.
+    /// Sends the request `line`, followed by a newline, and waits for its reply.
     ///
-    /// `None` means that the request was to quit, and that the server closed without a farewell. After
-    /// a request to quit there are no more answers.
+    /// Returns `None` if the request was `quit` or `exit` and the server closed without a farewell. The server
+    /// replies to no request after those.
     ///
-    /// A `line` with a line end in it is refused with [`Error::MultipleLines`] before anything is sent.
+    /// Returns [`Error::MultipleLines`] if `line` contains a newline; nothing is sent then.
     pub async fn ask(&mut self, line: &str) -> Result<Option<Reply>, Error> {
         if line.contains('\n') {
             return Err(Error::MultipleLines);
         }
         let request = Request::of_line(line);
-        self.expect_silence()?;
+        self.check_no_unsolicited_reply()?;
         match self.exchange(format!("{line}\n").as_bytes()).await? {
             Some(reply) if matching::is_answer_to(reply, request) => Ok(Some(reply)),
             Some(reply) => Err(Error::Unexpected(reply)),
@@ -79,14 +84,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Sends the digits that `input` gives, as many as there are, and waits for their sum.
+    /// Sends the digits read from `input` as one request, in constant memory, and waits for their sum.
     ///
-    /// White space at the end of the input does not count; any other byte that is no digit is an error.
-    /// It waits without limit for an input that has nothing to give, but a server does not wait long for
-    /// a line that stands still. The timeout bounds each stall while digits are sent, and then the whole
-    /// reply.
+    /// White space at the end of the input is ignored; any other byte that is not a digit is an error.
+    ///
+    /// The timeout bounds each stalled write, and then the whole reply. Reading from `input` has no timeout, but
+    /// a server closes a connection whose line makes no progress.
     pub async fn sum(&mut self, mut input: impl AsyncRead + Unpin) -> Result<u64, Error> {
-        self.expect_silence()?;
+        self.check_no_unsolicited_reply()?;
         let mut digits = Digits::default();
         let mut block = vec![0; BLOCK_BYTES];
         loop {
@@ -107,20 +112,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Goes on with the requests that `input` gives, a line each, sent ahead of their replies.
+    /// Pipelines the requests read from `input`, one per line.
     pub fn pipe<R: AsyncRead + Unpin>(self, input: R) -> Pipe<S, R> {
         Pipe::new(self.stream, self.incoming, input, self.timeout)
     }
 
-    /// Sees that no reply has come to what has not been asked.
-    fn expect_silence(&mut self) -> Result<(), Error> {
+    /// Returns an error if a reply has been received without a request.
+    fn check_no_unsolicited_reply(&mut self) -> Result<(), Error> {
         match self.incoming.next()? {
             None => Ok(()),
             Some(reply) => Err(Error::Unexpected(reply)),
         }
     }
 
-    /// Sends a part of a line. As long as bytes move, it may take its time.
+    /// Sends a part of a line. The timeout restarts with each write that makes progress.
     async fn send(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
             match time::timeout(self.timeout, self.stream.write_buf(&mut bytes)).await {
@@ -132,9 +137,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// Sends `bytes` and waits for one reply; `None` when the server closes instead.
+    /// Sends `bytes` and waits for one reply; returns `None` at EOF.
     ///
-    /// One deadline covers all of it, so a server that drips bytes does not put it off.
+    /// One deadline covers both, so a server that writes slowly does not extend it.
     async fn exchange(&mut self, bytes: &[u8]) -> Result<Option<Reply>, Error> {
         let reply = async {
             self.stream.write_all(bytes).await?;
@@ -153,8 +158,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// Does what comes before anything has been said, in at most this time.
-pub(crate) async fn in_time<T>(
+/// Awaits `action`, or returns [`Error::TimedOut`] after `timeout`.
+pub(crate) async fn with_timeout<T>(
     timeout: Duration,
     action: impl Future<Output = io::Result<T>>,
 ) -> Result<T, Error> {

@@ -1,40 +1,39 @@
-//! One question over datagrams, any of which may get lost.
+//! Requests over UDP, with retries.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use chime_protocol::{Command, DATAGRAM_MAX, Reply};
-use tokio::net::{ToSocketAddrs, UdpSocket, lookup_host};
+use tokio::net::{ToSocketAddrs, UdpSocket};
 use tokio::time::{self, Instant};
 
-use crate::connection::in_time;
+use crate::addresses;
+use crate::connection::with_timeout;
 use crate::error::Error;
 use crate::matching;
 
-/// How long each try waits for an answer: the request is sent as often as there are waits.
+/// How long each attempt waits for a reply.
 const WAITS: [Duration; 3] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
     Duration::from_secs(4),
 ];
 
-/// A socket for datagrams to and from one server alone.
+/// A datagram socket connected to one server.
 ///
-/// Who implements it sees to it that nothing is received from anyone else, as a connected
-/// `UdpSocket` does.
+/// Implementations must not receive datagrams from any other source.
 #[expect(
     async_fn_in_trait,
-    reason = "no caller needs its futures to be Send: a question starts no task"
+    reason = "no caller needs the futures to be Send: no task is spawned"
 )]
 pub trait Datagrams {
     /// Sends one datagram.
     async fn send(&self, datagram: &[u8]) -> io::Result<()>;
 
-    /// Receives one datagram, of which as much as there is room for is written to the front of
-    /// `buffer`, and returns how much that was.
+    /// Receives one datagram into `buffer`, truncated if it is longer, and returns the number of bytes written.
     ///
-    /// Nothing is lost when the future is dropped.
+    /// Must be cancel safe: no datagram is lost when the future is dropped.
     async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
@@ -48,36 +47,30 @@ impl Datagrams for UdpSocket {
     }
 }
 
-/// Asks a command that asks for the time over UDP, such as [`Command::Day`] of `"localhost:8089"`, as
-/// [`ask_datagram`] does.
+/// Sends a date or time command such as [`Command::Day`] to `server` such as `"localhost:8089"` over UDP, and
+/// waits for the reply, as [`ask_datagram`] does.
 ///
-/// The addresses of `server` are tried in turn until one is not known to have no server, which takes
-/// seconds; those of IPv4 come first, where servers are found more often. `timeout` is for each.
-/// Another command is refused with [`Error::NotOverUdp`] before the name of the server is resolved.
+/// Tries the addresses of `server` in turn, IPv4 first, until the socket of one does not fail. An address
+/// without a server takes seconds. `timeout` bounds resolving, and then each address.
+/// Returns [`Error::NotOverUdp`] for any other command, before resolving the name of the server.
 pub async fn ask_udp(
     server: impl ToSocketAddrs,
     command: Command,
     timeout: Duration,
 ) -> Result<Reply, Error> {
     check_served(command)?;
-    let addresses = in_time(timeout, lookup_host(server)).await?;
-    let mut addresses: Vec<_> = addresses.collect();
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    let mut failure = io::Error::other("the server has no address");
-    for address in addresses {
-        let answer = match fresh_socket(address).await {
-            Ok(socket) => ask_datagram(&socket, command, timeout).await,
-            Err(error) => Err(Error::Io(error)),
-        };
-        match answer {
-            Err(Error::Io(error)) => failure = error,
-            answer => return answer,
+    let addresses = with_timeout(timeout, addresses::resolve(server, None)).await?;
+    let result = addresses::try_each(&addresses, |address| async move {
+        let socket = new_socket(address).await?;
+        match ask_datagram(&socket, command, timeout).await {
+            Err(Error::Io(error)) => Err(error),
+            result => Ok(result),
         }
-    }
-    Err(Error::Io(failure))
+    });
+    result.await.map_err(Error::Io)?
 }
 
-/// Refuses the commands to which a server sends no datagram: waiting for one would be in vain.
+/// Returns an error for the commands to which a server does not reply over UDP.
 fn check_served(command: Command) -> Result<(), Error> {
     match command {
         Command::Day | Command::Date | Command::Time | Command::SendTime => Ok(()),
@@ -85,8 +78,8 @@ fn check_served(command: Command) -> Result<(), Error> {
     }
 }
 
-/// A socket to and from `server` alone, at a port where nothing late can arrive.
-async fn fresh_socket(server: SocketAddr) -> io::Result<UdpSocket> {
+/// Returns a socket connected to `server`, on a new port, so that no reply to an earlier request arrives.
+async fn new_socket(server: SocketAddr) -> io::Result<UdpSocket> {
     let any: SocketAddr = match server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -96,13 +89,14 @@ async fn fresh_socket(server: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Asks a command that asks for the time: up to three times, with waits of 1, 2 and 4 seconds.
+/// Sends a date or time command up to three times, waits 1, 2 and 4 seconds for the reply, and returns it.
 ///
-/// `timeout` bounds all waits together. The socket must be a fresh one, or a late answer to an earlier
-/// question could be taken for the answer to this one. An empty datagram is no answer. A failure of
-/// the socket, such as a server not being there, may pass, so it only ends its try; when every try
-/// failed, the error is the last [`Error::Io`]. Another command is refused with [`Error::NotOverUdp`]
-/// before anything is sent.
+/// `timeout` bounds all attempts together. The socket must be new: a late reply to an earlier request would be
+/// taken for the reply to this one. Empty datagrams are ignored.
+///
+/// A socket error, such as a refused datagram, may be transient, so it ends only its attempt. If all attempts
+/// end with a socket error, the result is the last one as [`Error::Io`]; if any attempt times out, it is
+/// [`Error::TimedOut`]. Any other command is [`Error::NotOverUdp`], and nothing is sent.
 pub async fn ask_datagram(
     socket: &impl Datagrams,
     command: Command,
@@ -121,7 +115,7 @@ pub async fn ask_datagram(
         let end = Instant::now() + wait;
         let mut buffer = [0; DATAGRAM_MAX];
         match time::timeout_at(end, exchange(socket, command, &mut buffer)).await {
-            Ok(Ok(length)) => return recognise(&buffer[..length], command),
+            Ok(Ok(length)) => return parse_reply(&buffer[..length], command),
             Ok(Err(error)) => {
                 failure = Some(error);
                 time::sleep_until(end).await;
@@ -138,7 +132,7 @@ pub async fn ask_datagram(
     }
 }
 
-/// Sends the command and waits for a datagram that is not empty.
+/// Sends the command and receives a datagram that is not empty.
 async fn exchange(
     socket: &impl Datagrams,
     command: Command,
@@ -153,8 +147,8 @@ async fn exchange(
     }
 }
 
-/// The answer to `command` that `datagram` is, if it is one.
-fn recognise(datagram: &[u8], command: Command) -> Result<Reply, Error> {
+/// Parses a datagram as a reply to `command`.
+fn parse_reply(datagram: &[u8], command: Command) -> Result<Reply, Error> {
     match Reply::parse(datagram) {
         Some(reply) if matching::is_answer_to_command(reply, command) => Ok(reply),
         Some(reply) => Err(Error::Unexpected(reply)),

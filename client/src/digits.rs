@@ -1,23 +1,23 @@
-//! Which bytes of an input are digits to be summed, and which are no more than its end.
+//! Validates the input of a sum: digits, then white space.
 
 use crate::error::Error;
 
-/// Looks at the bytes of an input, block by block: digits, and after them nothing but white space.
+/// Validates an input block by block: digits, then nothing but white space.
 #[derive(Debug, Default)]
 pub(crate) struct Digits {
-    /// How many bytes there have been.
+    /// The number of bytes so far.
     offset: u64,
-    /// The first byte that is no digit, and its offset, if it may belong to the white space at the end.
-    blank: Option<(u64, u8)>,
-    any: bool,
+    /// The offset and the value of the first byte after the digits.
+    first_other: Option<(u64, u8)>,
+    has_digits: bool,
 }
 
 impl Digits {
-    /// The digits that `block` begins with; after them there is only white space.
+    /// Returns the digits at the start of `block`, or an error if anything but white space follows them.
     pub(crate) fn take<'a>(&mut self, block: &'a [u8]) -> Result<&'a [u8], Error> {
         let start = self.offset;
         self.offset += block.len() as u64;
-        let length = match self.blank {
+        let length = match self.first_other {
             Some(_) => 0,
             None => {
                 let end = block.iter().position(|byte| !byte.is_ascii_digit());
@@ -25,9 +25,11 @@ impl Digits {
             }
         };
         let (digits, rest) = block.split_at(length);
-        self.any |= !digits.is_empty();
+        self.has_digits |= !digits.is_empty();
         if let Some(first) = rest.first() {
-            let (offset, byte) = *self.blank.get_or_insert((start + length as u64, *first));
+            let (offset, byte) = *self
+                .first_other
+                .get_or_insert((start + length as u64, *first));
             if !rest.iter().all(u8::is_ascii_whitespace) {
                 return Err(Error::NotDigit { offset, byte });
             }
@@ -35,9 +37,9 @@ impl Digits {
         Ok(digits)
     }
 
-    /// Whether this is an input that has a sum: there has to be a digit.
+    /// Ends the input, or returns an error if it had no digits.
     pub(crate) fn finish(&self) -> Result<(), Error> {
-        match self.any {
+        match self.has_digits {
             true => Ok(()),
             false => Err(Error::NoDigits),
         }
@@ -48,7 +50,7 @@ impl Digits {
 mod tests {
     use super::Digits;
 
-    /// The digits of an input that is read in blocks of such a size, or what is wrong with it.
+    /// Validates an input in blocks of `block_bytes`, and returns its digits or the error message.
     fn read(input: &str, block_bytes: usize) -> Result<Vec<u8>, String> {
         let mut digits = Digits::default();
         let mut taken = Vec::new();
@@ -60,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_counts_unless_it_is_at_the_end() {
+    fn white_space_is_allowed_at_the_end_only() {
         for block_bytes in 1..8 {
             for end in ["", "\n", "\r\n", " \t\r\n\n", "\n\n\n\n\n\n\n\n"] {
                 let digits = read(&format!("12345{end}"), block_bytes);
@@ -72,17 +74,17 @@ mod tests {
                 ("\n\n\n\n7", "\\n"),
                 ("\r\n\0", "\\r"),
             ] {
-                let fault = format!("the byte '{byte}' at offset 5 is no digit");
+                let error = format!("byte '{byte}' at offset 5 is not a digit");
                 let digits = read(&format!("12345{end}"), block_bytes);
-                assert_eq!(digits, Err(fault), "{block_bytes} {end:?}");
+                assert_eq!(digits, Err(error), "{block_bytes} {end:?}");
             }
         }
     }
 
     #[test]
-    fn white_space_alone_is_no_digits() {
+    fn white_space_alone_is_an_error() {
         for input in ["", "\n", "        "] {
-            assert_eq!(read(input, 3), Err("there are no digits".to_owned()));
+            assert_eq!(read(input, 3), Err("no digits".to_owned()));
         }
     }
 }

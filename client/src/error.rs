@@ -1,4 +1,4 @@
-//! Why there is no answer.
+//! The error type.
 
 use std::error;
 use std::fmt;
@@ -7,45 +7,44 @@ use std::time::Duration;
 
 use chime_protocol::{Command, Reply};
 
-/// Why there is no answer.
+/// The error type of the client.
 ///
-/// [`Display`](fmt::Display) says it in one line, in which whatever a server sent is escaped.
+/// [`Display`](fmt::Display) writes one line without control characters: bytes of the server are escaped.
 #[derive(Debug)]
 pub enum Error {
-    /// The server has no room for this client, and said so in place of the welcome.
+    /// The server is full: it sent the refusal instead of the welcome.
     Full,
-    /// The server closed the connection with something still due.
+    /// The server closed the connection while a reply was due.
     Closed,
-    /// What the server owed, such as a whole reply, was not complete within the timeout.
+    /// The welcome, a reply or another action of the server was not complete within the timeout.
     TimedOut {
         /// The timeout.
         after: Duration,
-        /// Whether a line had begun: a server with the framing `read` never ends one.
+        /// Whether a part of a line arrived. A server with `--framing read` never ends a line.
         mid_line: bool,
     },
-    /// A line, or the start of one that is too long, or a datagram that no server of this protocol
-    /// sends.
+    /// A line, the start of an overlong line, or a datagram that is not a reply of this protocol.
     UnknownReply(Vec<u8>),
-    /// A reply that does not answer what was asked.
+    /// A reply that does not fit the request, or that arrived without a request.
     Unexpected(Reply),
     /// The stream or the datagram socket failed.
     Io(io::Error),
-    /// The server answered with this error what has to be answered otherwise.
+    /// The server replied with this error to a sum.
     ErrorReply(Reply),
-    /// The input of a [`Pipe`](crate::Pipe) or of a sum failed.
+    /// Reading the input of a [`Pipe`](crate::Pipe) or of a sum failed.
     Input(io::Error),
-    /// The input of a sum has a byte that is no digit, nor white space at its end.
+    /// The input of a sum has a byte that is neither a digit nor white space at its end.
     NotDigit {
-        /// How many bytes there are before it.
+        /// The number of bytes before it.
         offset: u64,
         /// The byte.
         byte: u8,
     },
     /// The input of a sum has no digits.
     NoDigits,
-    /// The request has a line end in it, which makes it several; nothing was sent.
+    /// The request contains a newline. Nothing was sent.
     MultipleLines,
-    /// The command is not one that UDP serves; nothing was sent.
+    /// The command is not available over UDP. Nothing was sent.
     NotOverUdp(Command),
 }
 
@@ -55,24 +54,26 @@ impl fmt::Display for Error {
             Error::Full => write!(f, "the server is full"),
             Error::Closed => write!(f, "the server closed the connection"),
             Error::TimedOut { after, mid_line } => match mid_line {
-                false => write!(f, "no answer within {after:?}"),
-                true => write!(f, "a line was begun but did not end within {after:?}"),
+                false => write!(f, "no reply within {after:?}"),
+                true => write!(f, "a line began but did not end within {after:?}"),
             },
             Error::UnknownReply(bytes) => {
                 let text = bytes.escape_ascii();
-                write!(f, "'{text}' is no reply of this protocol")
+                write!(f, "unknown reply '{text}'")
             }
-            Error::Unexpected(reply) => write!(f, "'{reply}' does not answer what was asked"),
+            Error::Unexpected(reply) => write!(f, "unexpected reply '{reply}'"),
             Error::Io(error) => write!(f, "{error}"),
-            Error::ErrorReply(reply) => write!(f, "the server answered '{reply}'"),
+            Error::ErrorReply(reply) => write!(f, "the server replied '{reply}'"),
             Error::Input(error) => write!(f, "cannot read the input: {error}"),
             Error::NotDigit { offset, byte } => {
                 let text = byte.escape_ascii();
-                write!(f, "the byte '{text}' at offset {offset} is no digit")
+                write!(f, "byte '{text}' at offset {offset} is not a digit")
             }
-            Error::NoDigits => write!(f, "there are no digits"),
-            Error::MultipleLines => write!(f, "a request with a line end in it is more than one"),
-            Error::NotOverUdp(command) => write!(f, "UDP does not serve '{}'", command.name()),
+            Error::NoDigits => write!(f, "no digits"),
+            Error::MultipleLines => write!(f, "the request contains a newline"),
+            Error::NotOverUdp(command) => {
+                write!(f, "'{}' is not available over UDP", command.name())
+            }
         }
     }
 }
@@ -87,7 +88,7 @@ impl error::Error for Error {
 }
 
 impl From<io::Error> for Error {
-    /// The ways in which a stream says that the other end has gone are one: [`Error::Closed`].
+    /// Maps the errors of a closed peer, such as a reset, to [`Error::Closed`].
     fn from(error: io::Error) -> Error {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
 

@@ -1,4 +1,4 @@
-//! The bytes that have come from a server and the replies in them.
+//! The receiving side of a connection.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::error::Error;
 
-/// The most bytes taken from the stream at once.
+/// The most bytes of one read.
 const BUFFER_BYTES: usize = 4096;
 
-/// The bytes that have come from a server and the replies in them.
+/// The bytes received from a server, and the decoder of the replies in them.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     replies: ReplyDecoder,
     buffer: Box<[u8]>,
-    /// The part of the buffer that has not been looked at.
+    /// The part of the buffer not yet decoded.
     unread: Range<usize>,
 }
 
@@ -29,7 +29,7 @@ impl Incoming {
         }
     }
 
-    /// The next reply that has come; `None` when more has to be read for it.
+    /// Returns the next reply in the buffer; `None` if more must be read first.
     pub(crate) fn next(&mut self) -> Result<Option<Reply>, Error> {
         let mut bytes = &self.buffer[self.unread.clone()];
         let reply = self.replies.next(&mut bytes);
@@ -39,9 +39,9 @@ impl Incoming {
             .map_err(|unknown| Error::UnknownReply(unknown.line().to_vec()))
     }
 
-    /// Reads more, once [`Incoming::next`] has returned `None`; false when the server has closed.
+    /// Reads more, and returns false at EOF. Call this only after [`Incoming::next`] returned `None`.
     ///
-    /// Nothing is lost when the future is dropped.
+    /// Cancel safe: nothing is lost when the future is dropped.
     pub(crate) async fn fill(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -54,7 +54,7 @@ impl Incoming {
         Ok(length > 0)
     }
 
-    /// The error of having waited for more.
+    /// Returns the error of a timeout.
     pub(crate) fn timed_out(&self, after: Duration) -> Error {
         Error::TimedOut {
             after,

@@ -1,9 +1,7 @@
-//! The client's side of chime, for programs: typed answers over TCP, UDP, or any stream.
+//! A client for the chime protocol: typed replies over TCP, UDP, or any stream.
 //!
-//! [`Connection`] asks one request at a time, and sums what a reader gives. [`Connection::pipe`] sends
-//! requests as they come, ahead of their replies, in constant memory. [`ask_udp`] asks for the time where
-//! datagrams may get lost. [`blocking`] is the same for programs that are not asynchronous. The protocol
-//! itself, with every request and reply, is specified by the crate [`chime_protocol`].
+//! The crate [`chime_protocol`] specifies the protocol, with every request and reply. The command `chime-client`,
+//! in `src/bin`, is built on this library.
 //!
 //! ```
 //! use std::time::Duration;
@@ -25,20 +23,34 @@
 //! assert_eq!(connection.sum(&b"99999"[..]).await?, 45);
 //! assert_eq!(connection.ask("quit").await?, Some(Reply::Farewell));
 //!
-//! let answer = ask_udp(udp, Command::Day, timeout).await?;
-//! assert!(matches!(answer, Reply::Weekday(_)));
+//! let reply = ask_udp(udp, Command::Day, timeout).await?;
+//! assert!(matches!(reply, Reply::Weekday(_)));
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What this crate does **not** do: it starts no tasks, prints nothing, and never connects again by
-//! itself. [`Connection::greet`] and [`ask_datagram`] take any stream and any datagrams, and all deadlines
-//! are those of tokio, so simulated networks drive the same code as real ones.
+//! # Shape
 //!
-//! Nothing is assumed of a server: every wait for it has a deadline, no reply is kept beyond its length,
-//! and what is no fitting reply is an [`Error`] that shows it escaped.
+//! - [`Connection`] sends one request at a time and returns its reply. [`Connection::sum`] sums the digits of a
+//!   reader.
+//! - [`Pipe`], returned by [`Connection::pipe`], pipelines the requests of a reader, in constant memory.
+//! - [`ask_udp`] sends one request over UDP, with retries.
+//! - [`blocking`] has [`blocking::Connection`] and [`blocking::ask_udp`] for programs that are not asynchronous.
+//! - [`addresses`] resolves the name of a server, and tries its addresses in turn.
+//!
+//! [`Connection::greet`] takes any stream, and [`ask_datagram`] any implementation of [`Datagrams`]. All deadlines
+//! use tokio's clock. So deterministic simulations run the same code over a simulated network.
+//!
+//! A server is not trusted. Every wait for it has a deadline, no line is buffered beyond the longest reply, and
+//! any other reply than the expected one is an [`Error`], whose message escapes the bytes of the server.
+//!
+//! # What this crate is not
+//!
+//! It is not a connection pool: it never reconnects, and retries over UDP only. It spawns no tasks, prints
+//! nothing, and reads no configuration.
 
+pub mod addresses;
 pub mod blocking;
 mod connection;
 mod datagrams;

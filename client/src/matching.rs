@@ -1,8 +1,8 @@
-//! Which replies answer which requests.
+//! Matches replies with requests.
 
 use chime_protocol::{Command, Reply, Request};
 
-/// Whether a server of any service may answer `request` with `reply`.
+/// Whether any service may reply to `request` with `reply`.
 pub(crate) fn is_answer_to(reply: Reply, request: Request) -> bool {
     let is_error = matches!(reply, Reply::CommandError | Reply::DigitError);
     match request {
@@ -14,7 +14,7 @@ pub(crate) fn is_answer_to(reply: Reply, request: Request) -> bool {
     }
 }
 
-/// Whether `reply` is of the kind that `command` asks for.
+/// Whether `reply` is the kind of reply that `command` requests.
 pub(crate) fn is_answer_to_command(reply: Reply, command: Command) -> bool {
     match command {
         Command::Day => matches!(reply, Reply::Weekday(_)),

@@ -1,4 +1,4 @@
-//! A conversation in which requests are sent as they come, ahead of their replies.
+//! A connection with pipelined requests.
 
 use std::future;
 use std::io;
@@ -13,17 +13,17 @@ use tokio::time::{self, Instant};
 use crate::error::Error;
 use crate::incoming::Incoming;
 
-/// The most bytes taken from the input at once: what a pipe of Linux holds.
+/// The most bytes of one read of the input: the capacity of a pipe on Linux.
 pub(crate) const BLOCK_BYTES: usize = 65_536;
 
-/// A conversation in which requests are sent as they come, ahead of their replies.
+/// A connection with pipelined requests: they are sent ahead of their replies.
 ///
-/// It is driven by [`Pipe::next`] alone: replies are taken while requests are sent, so neither side
-/// waits for the other for ever. Lines of any length pass through, since a request is counted and not
-/// kept; for the same reason a reply is only checked to be due, not to be of the kind asked for.
+/// [`Pipe::next`] drives both directions. It receives replies while it sends requests, so client and server
+/// cannot deadlock on full buffers. Requests are counted and not stored: lines of any length use constant memory,
+/// and a reply is checked to be due, not to match its request.
 ///
-/// The input ends where it ends or after a request to quit; then the client stops sending, and the
-/// conversation ends when the server has closed. After an error it is of no more use.
+/// After the EOF of the input, or a request to quit, the client half-closes, and the pipe ends when the server
+/// closes. Drop it after an error.
 #[derive(Debug)]
 pub struct Pipe<S, R> {
     reader: ReadHalf<S>,
@@ -31,7 +31,7 @@ pub struct Pipe<S, R> {
     incoming: Incoming,
     outgoing: Outgoing<R>,
     timeout: Duration,
-    /// Start of the timeout: the server owes the oldest reply, room for a line, or the close since then.
+    /// The start of the timeout: since then the oldest reply, progress of a write, or the close is due.
     owed_since: Instant,
 }
 
@@ -48,14 +48,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: AsyncRead + Unpin> Pipe<S, R> {
         }
     }
 
-    /// Sends what there is to send until a reply has come, and returns it; `None` when every request
-    /// has been answered and the server has closed.
+    /// Sends requests until a reply arrives, and returns it; returns `None` once every request has its reply and
+    /// the server has closed.
     ///
-    /// Each whole reply has a deadline: the timeout after its request was sent, or after the reply
-    /// before it, whichever is later. Nothing else puts it off, neither bytes of the reply nor further
-    /// input. With no reply due, the timeout bounds each stall while a line is sent, and the wait for
-    /// the close. It waits without limit for an input that has nothing to give. Nothing is lost when
-    /// the future is dropped, and a deadline does not begin anew.
+    /// The deadline of a whole reply is the timeout after its request was sent, or after the reply before it,
+    /// whichever is later. Neither bytes of the reply nor further input extend it. While no reply is due, the
+    /// timeout bounds each stalled write, and the wait for the close. Reading the input has no timeout.
+    ///
+    /// Cancel safe: nothing is lost when the future is dropped, and deadlines do not restart.
     pub async fn next(&mut self) -> Result<Option<Reply>, Error> {
         loop {
             if let Some(reply) = self.incoming.next()? {
@@ -83,17 +83,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: AsyncRead + Unpin> Pipe<S, R> {
         }
     }
 
-    /// Returns the deadline of what the server owes; none if it owes nothing.
+    /// Returns the deadline of the next action of the server; none if none is due.
     fn deadline(&self) -> Option<Instant> {
         match self.outgoing.is_server_awaited() {
-            // A timeout beyond the range of the clock never elapses.
+            // A deadline beyond the range of the clock never elapses.
             true => self.owed_since.checked_add(self.timeout),
             false => None,
         }
     }
 }
 
-/// Waits until the deadline; never returns without one.
+/// Waits until the deadline, or forever without one.
 async fn elapse(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => time::sleep_until(deadline).await,
@@ -101,18 +101,18 @@ async fn elapse(deadline: Option<Instant>) {
     }
 }
 
-/// The requests on their way from the input to the server.
+/// The sending side of a pipe: reads requests from the input and writes them to the server.
 #[derive(Debug)]
 struct Outgoing<R> {
     input: R,
     block: Box<[u8]>,
-    /// The part of the block that has not been sent.
+    /// The unsent part of the block.
     unsent: Range<usize>,
     requests: RequestDecoder,
     due: Due,
-    /// Whether nothing more will be taken from the input.
+    /// Whether nothing more will be read from the input.
     is_ended: bool,
-    /// Whether the server knows.
+    /// Whether the client has half-closed.
     is_shut: bool,
 }
 
@@ -129,9 +129,9 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
         }
     }
 
-    /// Does the one next thing: sends, takes more from the input, or stops sending.
+    /// Takes one step: writes to the server, reads the input, or half-closes.
     ///
-    /// Nothing is lost when the future is dropped.
+    /// Cancel safe: nothing is lost when the future is dropped.
     async fn step(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), Error> {
         if !self.unsent.is_empty() {
             match writer.write(&self.block[self.unsent.clone()]).await? {
@@ -154,8 +154,8 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
         Ok(())
     }
 
-    /// Takes the first `length` bytes of the block to be sent, but none that follow a request to quit:
-    /// no one would read them, and a server that closes on unread bytes takes its last replies back.
+    /// Queues the first `length` bytes of the block, except those after a request to quit: the server would
+    /// not read them, and closing with unread bytes resets the connection and discards its last replies.
     fn take(&mut self, length: usize) {
         let mut rest = &self.block[..length];
         while let Some(request) = self.requests.next(&mut rest) {
@@ -167,7 +167,7 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
         self.unsent = 0..length - rest.len();
     }
 
-    /// Counts the next `length` bytes of the block as sent: a reply is due for each line end in them.
+    /// Counts the next `length` bytes of the block as sent: a reply is due for each newline in them.
     fn count_sent(&mut self, length: usize) {
         let sent = &self.block[self.unsent.start..][..length];
         self.due.replies += memchr_iter(b'\n', sent).count() as u64;
@@ -179,7 +179,7 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
         }
     }
 
-    /// Ends with the input, whose last line may have no line end.
+    /// Ends the input, whose last line may have no newline.
     fn end(&mut self) {
         self.is_ended = true;
         match self.requests.finish() {
@@ -189,12 +189,12 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
         }
     }
 
-    /// Whether it is for the server to do something: to take bytes, to answer, or to close.
+    /// Whether an action of the server is due: to read, to reply, or to close.
     fn is_server_awaited(&self) -> bool {
         !self.unsent.is_empty() || self.due.replies > 0 || self.is_ended
     }
 
-    /// What it means that the server has closed.
+    /// Returns the result of the close by the server: an error if anything is due.
     fn closed(&self) -> Result<Option<Reply>, Error> {
         match self.is_ended && self.unsent.is_empty() && self.due.replies == 0 {
             true => Ok(None),
@@ -203,17 +203,17 @@ impl<R: AsyncRead + Unpin> Outgoing<R> {
     }
 }
 
-/// What the server has yet to say.
+/// The replies that are due.
 #[derive(Debug, Default)]
 struct Due {
-    /// To the requests that have been sent whole.
+    /// The number of replies to complete requests.
     replies: u64,
-    /// After the replies, from some services.
+    /// Whether a farewell may follow the replies. Not all services send one.
     farewell: bool,
 }
 
 impl Due {
-    /// Counts a reply that has come, if it may come now.
+    /// Counts a received reply, or returns an error if it is not due.
     fn settle(&mut self, reply: Reply) -> Result<(), Error> {
         match reply {
             Reply::Farewell if self.farewell && self.replies == 0 => self.farewell = false,

@@ -1,4 +1,4 @@
-//! Questions over datagrams that get lost, come late, or are not answers.
+//! Requests over datagrams that are lost, refused, empty, or do not match.
 
 use std::cell::{Cell, RefCell};
 use std::future;
@@ -11,28 +11,28 @@ use tokio::time::{Instant, sleep};
 
 use crate::TIMEOUT;
 
-/// What happens to each try; after the last, nothing more does.
+/// A network with a scripted outcome for each attempt, and silence after the last.
 struct Network {
-    tries: &'static [Try],
+    attempts: &'static [Attempt],
     start: Instant,
-    /// When each request was sent, in seconds.
+    /// The time at which each request was sent, in seconds.
     sent: RefCell<Vec<f64>>,
     received: Cell<usize>,
 }
 
-enum Try {
+enum Attempt {
     Silence,
     Refused,
     Unreachable,
     Datagrams(&'static [&'static [u8]]),
-    /// An empty datagram again and again, after less than any wait for an answer.
-    EmptyForEver,
+    /// Empty datagrams at an interval shorter than the wait for a reply.
+    EmptyForever,
 }
 
 impl Network {
-    fn new(tries: &'static [Try]) -> Network {
+    fn new(attempts: &'static [Attempt]) -> Network {
         Network {
-            tries,
+            attempts,
             start: Instant::now(),
             sent: RefCell::default(),
             received: Cell::new(0),
@@ -43,9 +43,9 @@ impl Network {
         self.sent.into_inner()
     }
 
-    fn current(&self) -> &'static Try {
+    fn current(&self) -> &'static Attempt {
         let number = self.sent.borrow().len() - 1;
-        self.tries.get(number).unwrap_or(&Try::Silence)
+        self.attempts.get(number).unwrap_or(&Attempt::Silence)
     }
 }
 
@@ -56,20 +56,20 @@ impl Datagrams for Network {
         self.sent.borrow_mut().push(seconds);
         self.received.set(0);
         match self.current() {
-            Try::Unreachable => Err(io::ErrorKind::NetworkUnreachable.into()),
+            Attempt::Unreachable => Err(io::ErrorKind::NetworkUnreachable.into()),
             _ => Ok(()),
         }
     }
 
     async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let datagrams = match self.current() {
-            Try::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
-            Try::Datagrams(datagrams) => datagrams,
-            Try::EmptyForEver => {
+            Attempt::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
+            Attempt::Datagrams(datagrams) => datagrams,
+            Attempt::EmptyForever => {
                 sleep(Duration::from_millis(300)).await;
                 return Ok(0);
             }
-            Try::Silence | Try::Unreachable => return future::pending().await,
+            Attempt::Silence | Attempt::Unreachable => return future::pending().await,
         };
         let Some(datagram) = datagrams.get(self.received.replace(self.received.get() + 1)) else {
             return future::pending().await;
@@ -80,30 +80,33 @@ impl Datagrams for Network {
     }
 }
 
-const ANSWER: Try = Try::Datagrams(&[b"06:32:06"]);
+const REPLY: Attempt = Attempt::Datagrams(&[b"06:32:06"]);
 
-/// The answer, and when the requests for it were sent.
-async fn ask(tries: &'static [Try], timeout: Duration) -> (Result<Reply, Error>, Vec<f64>) {
-    let network = Network::new(tries);
-    let answer = ask_datagram(&network, Command::Time, timeout).await;
-    (answer, network.sent())
+/// Sends a request, and returns the result and the times at which it was sent.
+async fn ask(attempts: &'static [Attempt], timeout: Duration) -> (Result<Reply, Error>, Vec<f64>) {
+    let network = Network::new(attempts);
+    let reply = ask_datagram(&network, Command::Time, timeout).await;
+    (reply, network.sent())
 }
 
-fn is_answer(result: &Result<Reply, Error>) -> bool {
+fn is_reply(result: &Result<Reply, Error>) -> bool {
     matches!(result, Ok(reply @ Reply::Time(_)) if reply.to_string() == "06:32:06")
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_lost_is_sent_again() {
-    for (tries, times) in [
-        (&[ANSWER] as &[_], &[0.0] as &[_]),
-        (&[Try::Silence, ANSWER], &[0.0, 1.0]),
-        (&[Try::Silence, Try::Silence, ANSWER], &[0.0, 1.0, 3.0]),
-        (&[Try::Refused, ANSWER], &[0.0, 1.0]),
-        (&[Try::Unreachable, ANSWER], &[0.0, 1.0]),
+async fn a_lost_request_is_retried() {
+    for (attempts, times) in [
+        (&[REPLY] as &[_], &[0.0] as &[_]),
+        (&[Attempt::Silence, REPLY], &[0.0, 1.0]),
+        (
+            &[Attempt::Silence, Attempt::Silence, REPLY],
+            &[0.0, 1.0, 3.0],
+        ),
+        (&[Attempt::Refused, REPLY], &[0.0, 1.0]),
+        (&[Attempt::Unreachable, REPLY], &[0.0, 1.0]),
     ] {
-        let (result, sent) = ask(tries, TIMEOUT).await;
-        assert!(is_answer(&result), "{result:?}");
+        let (result, sent) = ask(attempts, TIMEOUT).await;
+        assert!(is_reply(&result), "{result:?}");
         assert_eq!(sent, times);
     }
 }
@@ -119,7 +122,7 @@ async fn silence_times_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_timeout_bounds_all_tries_together() {
+async fn the_timeout_bounds_all_attempts_together() {
     for (milliseconds, times) in [(500, &[0.0] as &[_]), (1000, &[0.0]), (2500, &[0.0, 1.0])] {
         let timeout = Duration::from_millis(milliseconds);
         let start = Instant::now();
@@ -131,40 +134,52 @@ async fn the_timeout_bounds_all_tries_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_is_the_error_when_every_try_was() {
+async fn the_last_socket_error_is_returned_if_every_attempt_has_one() {
     let start = Instant::now();
-    let (result, sent) = ask(&[Try::Unreachable, Try::Refused, Try::Refused], TIMEOUT).await;
+    let (result, sent) = ask(
+        &[Attempt::Unreachable, Attempt::Refused, Attempt::Refused],
+        TIMEOUT,
+    )
+    .await;
     let refused = io::ErrorKind::ConnectionRefused;
     assert!(matches!(result, Err(Error::Io(error)) if error.kind() == refused));
     assert_eq!(start.elapsed(), Duration::from_secs(7));
     assert_eq!(sent, [0.0, 1.0, 3.0]);
 
-    for tries in [
-        &[Try::Refused, Try::Silence, Try::Refused] as &[_],
-        &[Try::Silence, Try::Refused, Try::Refused],
-        &[Try::Refused, Try::Refused, Try::Datagrams(&[b""])],
+    for attempts in [
+        &[Attempt::Refused, Attempt::Silence, Attempt::Refused] as &[_],
+        &[Attempt::Silence, Attempt::Refused, Attempt::Refused],
+        &[
+            Attempt::Refused,
+            Attempt::Refused,
+            Attempt::Datagrams(&[b""]),
+        ],
     ] {
-        let (result, _) = ask(tries, TIMEOUT).await;
+        let (result, _) = ask(attempts, TIMEOUT).await;
         assert!(matches!(result, Err(Error::TimedOut { .. })));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_datagram_is_no_answer() {
-    let (result, sent) = ask(&[Try::Datagrams(&[b"", b"", b"06:32:06"])], TIMEOUT).await;
-    assert!(is_answer(&result), "{result:?}");
+async fn empty_datagrams_are_ignored() {
+    let (result, sent) = ask(&[Attempt::Datagrams(&[b"", b"", b"06:32:06"])], TIMEOUT).await;
+    assert!(is_reply(&result), "{result:?}");
     assert_eq!(sent, [0.0]);
 
-    let (result, sent) = ask(&[Try::Datagrams(&[b""]), ANSWER], TIMEOUT).await;
-    assert!(is_answer(&result), "{result:?}");
+    let (result, sent) = ask(&[Attempt::Datagrams(&[b""]), REPLY], TIMEOUT).await;
+    assert!(is_reply(&result), "{result:?}");
     assert_eq!(sent, [0.0, 1.0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn empty_datagrams_do_not_put_off_the_next_try() {
+async fn empty_datagrams_do_not_delay_the_next_attempt() {
     let start = Instant::now();
     let (result, sent) = ask(
-        &[Try::EmptyForEver, Try::EmptyForEver, Try::EmptyForEver],
+        &[
+            Attempt::EmptyForever,
+            Attempt::EmptyForever,
+            Attempt::EmptyForever,
+        ],
         TIMEOUT,
     )
     .await;
@@ -174,40 +189,40 @@ async fn empty_datagrams_do_not_put_off_the_next_try() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_command_that_udp_does_not_serve_is_refused_at_once() {
+async fn a_command_not_available_over_udp_is_rejected_at_once() {
     for command in [Command::Help, Command::Quit, Command::Exit] {
         let start = Instant::now();
         let network = Network::new(&[]);
-        let refused = ask_datagram(&network, command, TIMEOUT).await;
-        assert!(matches!(refused, Err(Error::NotOverUdp(refused)) if refused == command));
+        let rejected = ask_datagram(&network, command, TIMEOUT).await;
+        assert!(matches!(rejected, Err(Error::NotOverUdp(rejected)) if rejected == command));
         assert_eq!((start.elapsed(), network.sent()), (Duration::ZERO, vec![]));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_may_be_longer_than_any_clock() {
-    let (result, _) = ask(&[Try::Silence, ANSWER], Duration::MAX).await;
-    assert!(is_answer(&result), "{result:?}");
+async fn a_timeout_may_exceed_the_range_of_the_clock() {
+    let (result, _) = ask(&[Attempt::Silence, REPLY], Duration::MAX).await;
+    assert!(is_reply(&result), "{result:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_fitting_reply_is_an_answer() {
-    for tries in [
-        &[Try::Datagrams(&[b"Saturday"])] as &[_],
-        &[Try::Datagrams(&[b"15"])],
-        &[Try::Datagrams(&[b"You entered an invalid command"])],
+async fn only_a_matching_reply_is_accepted() {
+    for attempts in [
+        &[Attempt::Datagrams(&[b"Saturday"])] as &[_],
+        &[Attempt::Datagrams(&[b"15"])],
+        &[Attempt::Datagrams(&[b"You entered an invalid command"])],
     ] {
-        let (result, _) = ask(tries, TIMEOUT).await;
+        let (result, _) = ask(attempts, TIMEOUT).await;
         assert!(matches!(result, Err(Error::Unexpected(_))), "{result:?}");
     }
-    for tries in [
-        &[Try::Datagrams(&[b"06:32:06\n"])] as &[_],
-        &[Try::Datagrams(&[
-            b"06:32:06 and what is more, a great deal of text",
+    for attempts in [
+        &[Attempt::Datagrams(&[b"06:32:06\n"])] as &[_],
+        &[Attempt::Datagrams(&[
+            b"06:32:06 and more text than any reply has",
         ])],
-        &[Try::Datagrams(&[b"\xff"])],
+        &[Attempt::Datagrams(&[b"\xff"])],
     ] {
-        let (result, _) = ask(tries, TIMEOUT).await;
+        let (result, _) = ask(attempts, TIMEOUT).await;
         assert!(matches!(result, Err(Error::UnknownReply(_))), "{result:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Deadlines cover whole replies: dripped bytes do not extend them, and nothing restarts them.
+//! Deadlines cover whole replies: slow bytes do not extend them, and nothing restarts them.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use tokio::time::{self, Instant};
 use crate::TIMEOUT;
 
 const WELCOME: &str = "Welcome to the server\n";
-/// Less than the timeout, so that a deadline for each byte never passes.
-const PAUSE: Duration = TIMEOUT.checked_div(2).expect("not by zero");
+/// Less than the timeout: a deadline per byte would never pass.
+const PAUSE: Duration = TIMEOUT.checked_div(2).expect("a divisor other than zero");
 
-/// Sends the bytes of `text` one at a time, until the client has gone.
-async fn drip(far: &mut DuplexStream, text: &str) {
+/// Writes `text` one byte at a time, until the client closes.
+async fn write_slowly(far: &mut DuplexStream, text: &str) {
     for byte in text.bytes() {
         time::sleep(PAUSE).await;
         if far.write_u8(byte).await.is_err() {
@@ -23,10 +23,12 @@ async fn drip(far: &mut DuplexStream, text: &str) {
     }
 }
 
-/// A client that has been welcomed, and the server's side of its connection.
-async fn welcomed() -> (Connection<DuplexStream>, DuplexStream) {
+/// Returns a connection after its welcome, and the stream of the server.
+async fn connect() -> (Connection<DuplexStream>, DuplexStream) {
     let (near, mut far) = duplex(64);
-    far.write_all(WELCOME.as_bytes()).await.expect("room");
+    far.write_all(WELCOME.as_bytes())
+        .await
+        .expect("buffer space");
     let connection = Connection::greet(near, TIMEOUT).await;
     (connection.expect("the welcome"), far)
 }
@@ -38,8 +40,8 @@ async fn read_line(far: &mut DuplexStream) {
 /// Runs both sides in bounded time, so that a missing deadline fails the test instead of hanging it.
 async fn both<C, S>(client: impl Future<Output = C>, server: impl Future<Output = S>) -> (C, S) {
     let sides = async { tokio::join!(client, server) };
-    let ended = time::timeout(100 * TIMEOUT, sides).await;
-    ended.expect("neither side waits for ever")
+    let outcome = time::timeout(100 * TIMEOUT, sides).await;
+    outcome.expect("both sides complete")
 }
 
 #[track_caller]
@@ -50,12 +52,12 @@ fn assert_timed_out_mid_line<T>(result: Result<T, Error>) {
             mid_line: true,
         }) => {}
         Err(other) => panic!("{other:?}"),
-        Ok(_) => panic!("the reply was waited for"),
+        Ok(_) => panic!("the reply was accepted"),
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_welcome_that_drips_times_out() {
+async fn a_welcome_written_byte_by_byte_times_out() {
     let (near, mut far) = duplex(64);
     let start = Instant::now();
     let client = async {
@@ -63,28 +65,28 @@ async fn a_welcome_that_drips_times_out() {
         assert_eq!(start.elapsed(), TIMEOUT);
         greeted
     };
-    assert_timed_out_mid_line(both(client, drip(&mut far, WELCOME)).await.0);
+    assert_timed_out_mid_line(both(client, write_slowly(&mut far, WELCOME)).await.0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_that_drips_times_out() {
-    let (mut connection, mut far) = welcomed().await;
+async fn a_reply_written_byte_by_byte_times_out() {
+    let (mut connection, mut far) = connect().await;
     let start = Instant::now();
     let server = async {
         read_line(&mut far).await;
-        drip(&mut far, "Saturday\n").await;
+        write_slowly(&mut far, "Saturday\n").await;
     };
     let client = async {
-        let answer = connection.ask("day").await;
+        let reply = connection.ask("day").await;
         assert_eq!(start.elapsed(), TIMEOUT);
-        answer
+        reply
     };
     assert_timed_out_mid_line(both(client, server).await.0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_taken_in_drips_times_out() {
-    let (mut connection, mut far) = welcomed().await;
+async fn a_request_read_byte_by_byte_times_out() {
+    let (mut connection, mut far) = connect().await;
     let start = Instant::now();
     let line = "7".repeat(100);
     let server = async {
@@ -96,44 +98,44 @@ async fn a_request_that_is_taken_in_drips_times_out() {
         }
     };
     let client = async {
-        let answer = connection.ask(&line).await;
+        let reply = connection.ask(&line).await;
         assert_eq!(start.elapsed(), TIMEOUT);
         drop(connection);
-        answer
+        reply
     };
-    let (answer, ()) = both(client, server).await;
-    assert!(matches!(answer, Err(Error::TimedOut { .. })), "{answer:?}");
+    let (reply, ()) = both(client, server).await;
+    assert!(matches!(reply, Err(Error::TimedOut { .. })), "{reply:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sum_that_drips_times_out_after_its_last_digit() {
-    let (mut connection, mut far) = welcomed().await;
+async fn a_sum_written_byte_by_byte_times_out_after_the_last_digit_sent() {
+    let (mut connection, mut far) = connect().await;
     let (mut writer, input) = duplex(64);
     let start = Instant::now();
     let server = async {
-        // A slow input is not the server's fault.
+        // A slow input does not count against the server.
         time::sleep(3 * TIMEOUT).await;
-        writer.write_all(b"99999").await.expect("room");
+        writer.write_all(b"99999").await.expect("buffer space");
         drop(writer);
         read_line(&mut far).await;
-        drip(&mut far, "45\n").await;
+        write_slowly(&mut far, "45\n").await;
     };
     let client = async {
-        let answer = connection.sum(input).await;
+        let reply = connection.sum(input).await;
         assert_eq!(start.elapsed(), 4 * TIMEOUT);
-        answer
+        reply
     };
     assert_timed_out_mid_line(both(client, server).await.0);
 }
 
-/// A pipe to a server that takes up to this many bytes ahead, and the server's side.
-async fn piped(ahead_bytes: usize) -> (Pipe<DuplexStream, DuplexStream>, Input, DuplexStream) {
-    let (near, mut far) = duplex(ahead_bytes);
+/// Returns a pipe whose stream buffers `buffer_bytes`, its input, and the stream of the server.
+async fn piped(buffer_bytes: usize) -> (Pipe<DuplexStream, DuplexStream>, Input, DuplexStream) {
+    let (near, mut far) = duplex(buffer_bytes);
     let (greeted, sent) = tokio::join!(
         Connection::greet(near, TIMEOUT),
         far.write_all(WELCOME.as_bytes())
     );
-    sent.expect("the client takes it");
+    sent.expect("the client reads");
     let (writer, input) = duplex(4096);
     (greeted.expect("the welcome").pipe(input), writer, far)
 }
@@ -142,33 +144,33 @@ async fn piped(ahead_bytes: usize) -> (Pipe<DuplexStream, DuplexStream>, Input, 
 type Input = DuplexStream;
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_of_a_pipe_that_drips_times_out() {
+async fn a_pipelined_reply_written_byte_by_byte_times_out() {
     let (mut pipe, mut input, mut far) = piped(64).await;
-    input.write_all(b"day\n").await.expect("room");
+    input.write_all(b"day\n").await.expect("buffer space");
     let start = Instant::now();
     let client = async {
         let next = pipe.next().await;
         assert_eq!(start.elapsed(), TIMEOUT);
         next
     };
-    assert_timed_out_mid_line(both(client, drip(&mut far, "Saturday\n")).await.0);
+    assert_timed_out_mid_line(both(client, write_slowly(&mut far, "Saturday\n")).await.0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_farewell_that_drips_times_out() {
+async fn a_farewell_written_byte_by_byte_times_out() {
     let (mut pipe, mut input, mut far) = piped(64).await;
-    input.write_all(b"quit\n").await.expect("room");
+    input.write_all(b"quit\n").await.expect("buffer space");
     let start = Instant::now();
     let client = async {
         let next = pipe.next().await;
         assert_eq!(start.elapsed(), TIMEOUT);
         next
     };
-    assert_timed_out_mid_line(both(client, drip(&mut far, "Thank You")).await.0);
+    assert_timed_out_mid_line(both(client, write_slowly(&mut far, "Thank You")).await.0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn input_that_keeps_coming_does_not_put_off_the_deadline_of_a_reply() {
+async fn further_input_does_not_extend_the_deadline_of_a_reply() {
     let (mut pipe, mut input, _far) = piped(4096).await;
     let start = Instant::now();
     let typed = async {
@@ -187,11 +189,11 @@ async fn input_that_keeps_coming_does_not_put_off_the_deadline_of_a_reply() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_line_that_is_taken_in_drips_does_not_put_off_the_reply_before_it() {
+async fn a_request_read_byte_by_byte_does_not_extend_the_deadline_of_the_reply_before_it() {
     let (mut pipe, mut input, mut far) = piped(4).await;
     let start = Instant::now();
-    input.write_all(b"day\n").await.expect("room");
-    input.write_all(&[b'7'; 100]).await.expect("room");
+    input.write_all(b"day\n").await.expect("buffer space");
+    input.write_all(&[b'7'; 100]).await.expect("buffer space");
     let server = async {
         read_line(&mut far).await;
         while far.read_u8().await.is_ok() {
@@ -209,14 +211,14 @@ async fn a_line_that_is_taken_in_drips_does_not_put_off_the_reply_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_reply_of_a_pipe_has_the_timeout() {
+async fn each_pipelined_reply_has_the_whole_timeout() {
     let (mut pipe, mut input, mut far) = piped(64).await;
-    input.write_all(b"1\n2\n3\n").await.expect("room");
+    input.write_all(b"1\n2\n3\n").await.expect("buffer space");
     drop(input);
     let server = async {
         for reply in [b"1\n", b"2\n", b"3\n"] {
             time::sleep(TIMEOUT * 9 / 10).await;
-            far.write_all(reply).await.expect("room");
+            far.write_all(reply).await.expect("buffer space");
         }
         time::sleep(TIMEOUT * 9 / 10).await;
         drop(far);
@@ -231,14 +233,14 @@ async fn each_reply_of_a_pipe_has_the_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_sent_late_has_the_whole_timeout() {
+async fn a_request_sent_late_has_the_whole_timeout() {
     let (mut pipe, mut input, mut far) = piped(64).await;
     for pause in [TIMEOUT * 5, TIMEOUT / 3] {
         let server = async {
             time::sleep(pause).await;
-            input.write_all(b"1\n").await.expect("room");
+            input.write_all(b"1\n").await.expect("buffer space");
             time::sleep(TIMEOUT * 9 / 10).await;
-            far.write_all(b"1\n").await.expect("room");
+            far.write_all(b"1\n").await.expect("buffer space");
         };
         let (next, ()) = both(pipe.next(), server).await;
         assert_eq!(next.expect("in time"), Some(Reply::Sum(1)));
@@ -246,51 +248,53 @@ async fn a_request_that_is_sent_late_has_the_whole_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_line_is_sent_for_as_long_as_bytes_move() {
+async fn the_timeout_of_a_long_line_restarts_with_each_write() {
     let (mut pipe, mut input, mut far) = piped(1).await;
-    input.write_all(b"12345\n").await.expect("room");
+    input.write_all(b"12345\n").await.expect("buffer space");
     let server = async {
         for _ in 0..6 {
             time::sleep(TIMEOUT * 9 / 10).await;
             far.read_u8().await.expect("a byte");
         }
-        far.write_all(b"15\n").await.expect("the client takes it");
+        far.write_all(b"15\n").await.expect("the client reads");
     };
     let (next, ()) = both(pipe.next(), server).await;
     assert_eq!(next.expect("in time"), Some(Reply::Sum(15)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_wait_does_not_begin_anew() {
+async fn dropping_next_does_not_restart_the_deadline() {
     let (mut pipe, mut input, _far) = piped(64).await;
-    input.write_all(b"day\n").await.expect("room");
+    input.write_all(b"day\n").await.expect("buffer space");
     let start = Instant::now();
     let failure = loop {
         if let Ok(next) = time::timeout(PAUSE * 2 / 3, pipe.next()).await {
             break next;
         }
-        assert!(start.elapsed() < 2 * TIMEOUT, "the wait began anew");
+        assert!(start.elapsed() < 2 * TIMEOUT, "the deadline restarted");
     };
     assert!(matches!(failure, Err(Error::TimedOut { .. })));
     assert_eq!(start.elapsed(), TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_may_be_longer_than_any_clock() {
+async fn a_timeout_may_exceed_the_range_of_the_clock() {
     let (near, mut far) = duplex(64);
-    far.write_all(WELCOME.as_bytes()).await.expect("room");
+    far.write_all(WELCOME.as_bytes())
+        .await
+        .expect("buffer space");
     let greeted = Connection::greet(near, Duration::MAX).await;
     let mut connection = greeted.expect("the welcome");
     let server = async {
         for _ in 0..2 {
             read_line(&mut far).await;
             time::sleep(TIMEOUT).await;
-            far.write_all(b"1\n").await.expect("room");
+            far.write_all(b"1\n").await.expect("buffer space");
         }
     };
     let client = async {
-        let answer = connection.ask("1").await;
-        assert_eq!(answer.expect("in time"), Some(Reply::Sum(1)));
+        let reply = connection.ask("1").await;
+        assert_eq!(reply.expect("in time"), Some(Reply::Sum(1)));
         let mut pipe = connection.pipe(&b"1\n"[..]);
         assert_eq!(pipe.next().await.expect("in time"), Some(Reply::Sum(1)));
     };

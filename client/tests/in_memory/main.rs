@@ -1,10 +1,10 @@
 //! The library over streams and datagrams in memory, in virtual time.
 
-mod conversations;
+mod connections;
 mod datagrams;
 mod deadlines;
 mod pipes;
-mod stand_in;
+mod servers;
 mod sums;
 
 use std::time::Duration;

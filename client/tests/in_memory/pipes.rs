@@ -1,4 +1,4 @@
-//! Requests sent ahead of their replies.
+//! Pipelined requests.
 
 use std::io;
 use std::pin::Pin;
@@ -13,10 +13,10 @@ use tokio::io::{
 use tokio::time::{self, Instant};
 
 use crate::TIMEOUT;
-use crate::stand_in::serve;
+use crate::servers::serve;
 
-/// A pipe to a server whose side is played by hand.
-async fn by_hand<R: AsyncRead + Unpin>(
+/// Returns a pipe, and the stream of a server scripted by the test.
+async fn scripted<R: AsyncRead + Unpin>(
     capacity: usize,
     input: R,
 ) -> (Pipe<DuplexStream, R>, DuplexStream) {
@@ -25,12 +25,12 @@ async fn by_hand<R: AsyncRead + Unpin>(
         Connection::greet(near, TIMEOUT),
         far.write_all(b"Welcome to the server\n")
     );
-    sent.expect("there is room");
+    sent.expect("buffer space");
     (greeted.expect("the welcome").pipe(input), far)
 }
 
-/// A pipe to a server of the real protocol.
-async fn served<R: AsyncRead + Unpin>(
+/// Returns a pipe to a server with the real protocol.
+async fn connect<R: AsyncRead + Unpin>(
     capacity: usize,
     service: Service,
     input: R,
@@ -41,7 +41,7 @@ async fn served<R: AsyncRead + Unpin>(
     connection.expect("the welcome").pipe(input)
 }
 
-/// All replies, a line each.
+/// Returns all replies, one per line.
 async fn drain<S, R>(mut pipe: Pipe<S, R>) -> Result<String, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -54,8 +54,8 @@ where
     Ok(text)
 }
 
-/// What comes of a wait that is to have a deadline of its own.
-async fn in_time<T>(wait: impl Future<Output = T>) -> T {
+/// Awaits `wait`, and panics if it does not complete in virtual time.
+async fn with_timeout<T>(wait: impl Future<Output = T>) -> T {
     let result = time::timeout(10 * TIMEOUT, wait).await;
     result.expect("the wait has a deadline")
 }
@@ -65,42 +65,42 @@ const REPLIES: &str =
     "Saturday\n15\nYou entered an invalid command\nYou entered an invalid command\n06:32:06\n18\n";
 
 #[tokio::test]
-async fn replies_come_in_order_however_the_bytes_are_cut() {
+async fn replies_arrive_in_order_however_the_bytes_are_split() {
     for capacity in [1, 2, 7, 4096] {
         let (mut writer, input) = duplex(capacity);
         let typed = async {
             writer.write_all(REQUESTS.as_bytes()).await.unwrap();
             drop(writer);
         };
-        let pipe = served(capacity, Service::Both, input).await;
+        let pipe = connect(capacity, Service::Both, input).await;
         let (replies, ()) = tokio::join!(drain(pipe), typed);
         assert_eq!(replies.unwrap(), REPLIES);
     }
 }
 
 #[tokio::test]
-async fn no_input_is_a_conversation_too() {
-    let pipe = served(64, Service::Both, tokio::io::empty()).await;
+async fn an_empty_input_is_not_an_error() {
+    let pipe = connect(64, Service::Both, tokio::io::empty()).await;
     assert_eq!(drain(pipe).await.unwrap(), "");
 }
 
 #[tokio::test]
-async fn many_requests_do_not_block_on_their_replies() {
+async fn many_requests_do_not_deadlock_with_their_replies() {
     let input = "1\n".repeat(50_000);
-    let pipe = served(16, Service::Both, input.as_bytes()).await;
+    let pipe = connect(16, Service::Both, input.as_bytes()).await;
     assert_eq!(drain(pipe).await.unwrap(), input);
 }
 
 #[tokio::test]
 async fn a_line_may_be_of_any_length() {
     let input = AsyncReadExt::chain(tokio::io::repeat(b'9').take(10_000_000), &b"\nday\n"[..]);
-    let pipe = served(65536, Service::Both, input).await;
+    let pipe = connect(65536, Service::Both, input).await;
     assert_eq!(drain(pipe).await.unwrap(), "90000000\nSaturday\n");
 }
 
 #[tokio::test]
-async fn nothing_is_lost_when_a_wait_is_given_up() {
-    let mut pipe = served(3, Service::Both, REQUESTS.as_bytes()).await;
+async fn next_is_cancel_safe() {
+    let mut pipe = connect(3, Service::Both, REQUESTS.as_bytes()).await;
     let mut text = String::new();
     loop {
         let next = tokio::select! {
@@ -120,7 +120,7 @@ async fn nothing_is_lost_when_a_wait_is_given_up() {
 async fn nothing_is_sent_after_quit() {
     let (mut writer, input) = duplex(64);
     writer.write_all(b"1\nquit\n2\n3").await.unwrap();
-    let (mut pipe, mut far) = by_hand(64, input).await;
+    let (mut pipe, mut far) = scripted(64, input).await;
     let server = async {
         let mut sent = String::new();
         far.read_to_string(&mut sent).await.unwrap();
@@ -140,7 +140,7 @@ async fn nothing_is_sent_after_quit() {
 }
 
 #[tokio::test]
-async fn quit_ends_the_conversation_with_or_without_a_farewell() {
+async fn quit_ends_the_pipe_with_or_without_a_farewell() {
     let farewell = "Thank You .. See You soon !! \n";
     for (service, input, replies) in [
         (Service::Both, "quit\nday\n", farewell.to_owned()),
@@ -153,14 +153,14 @@ async fn quit_ends_the_conversation_with_or_without_a_farewell() {
         (Service::DateTime, "quit", String::new()),
         (Service::DigitSum, "11\nquit\n", format!("2\n{farewell}")),
     ] {
-        let pipe = served(64, service, input.as_bytes()).await;
+        let pipe = connect(64, service, input.as_bytes()).await;
         assert_eq!(drain(pipe).await.unwrap(), replies, "{input}");
     }
 }
 
 #[tokio::test]
-async fn a_reply_that_is_not_due_is_refused() {
-    for (input, said) in [
+async fn a_reply_that_is_not_due_is_an_error() {
+    for (input, sent) in [
         ("", "15\n"),
         ("1\n", "1\n15\n"),
         ("1\n", "Welcome to the server\n"),
@@ -173,43 +173,43 @@ async fn a_reply_that_is_not_due_is_refused() {
             "Thank You .. See You soon !! \nThank You .. See You soon !! \n",
         ),
     ] {
-        let (mut pipe, mut far) = by_hand(256, input.as_bytes()).await;
+        let (mut pipe, mut far) = scripted(256, input.as_bytes()).await;
         let server = async {
             far.read_to_end(&mut Vec::new()).await.unwrap();
-            far.write_all(said.as_bytes()).await.unwrap();
+            far.write_all(sent.as_bytes()).await.unwrap();
         };
         let client = async {
             while pipe.next().await?.is_some() {}
             Ok::<_, Error>(())
         };
         let (result, ()) = tokio::join!(client, server);
-        let last = said.lines().last().unwrap();
+        let last = sent.lines().last().unwrap();
         assert!(
             matches!(&result, Err(Error::Unexpected(reply)) if reply.to_string() == last),
-            "{input}, {said}: {result:?}"
+            "{input}, {sent}: {result:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_line_of_another_protocol_is_refused() {
-    let (mut pipe, mut far) = by_hand(64, &b"day\n"[..]).await;
+async fn a_line_of_another_protocol_is_an_error() {
+    let (mut pipe, mut far) = scripted(64, &b"day\n"[..]).await;
     far.write_all(b"Caturday\n").await.unwrap();
     assert!(matches!(pipe.next().await, Err(Error::UnknownReply(line)) if line == b"Caturday"));
 }
 
 #[tokio::test]
-async fn a_server_that_closes_with_something_due_is_lost() {
-    for (input, said) in [
+async fn a_close_while_a_reply_is_due_is_an_error() {
+    for (input, sent) in [
         ("1\n", ""),
         ("1\n2\n", "1\n"),
         ("1\n2\nquit\n", "1\n"),
         ("quit\n", "Thank You"),
     ] {
-        let (pipe, mut far) = by_hand(64, input.as_bytes()).await;
+        let (pipe, mut far) = scripted(64, input.as_bytes()).await;
         let server = async {
             far.read_to_end(&mut Vec::new()).await.unwrap();
-            far.write_all(said.as_bytes()).await.unwrap();
+            far.write_all(sent.as_bytes()).await.unwrap();
             drop(far);
         };
         let (result, ()) = tokio::join!(drain(pipe), server);
@@ -218,16 +218,16 @@ async fn a_server_that_closes_with_something_due_is_lost() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_before_the_input_ends_is_lost() {
+async fn a_close_before_the_input_ends_is_an_error() {
     let (_writer, input) = duplex(64);
-    let (mut pipe, far) = by_hand(64, input).await;
+    let (mut pipe, far) = scripted(64, input).await;
     drop(far);
     assert!(matches!(pipe.next().await, Err(Error::Closed)));
 }
 
 #[tokio::test]
-async fn a_server_that_closes_with_requests_on_their_way_is_lost() {
-    let (mut pipe, mut far) = by_hand(4, &b"1234567"[..]).await;
+async fn a_close_with_unsent_requests_is_an_error() {
+    let (mut pipe, mut far) = scripted(4, &b"1234567"[..]).await;
     let server = async {
         far.read_exact(&mut [0; 2]).await.unwrap();
         far.shutdown().await.unwrap();
@@ -239,7 +239,7 @@ async fn a_server_that_closes_with_requests_on_their_way_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_input_never_times_out() {
     let (mut writer, input) = duplex(64);
-    let pipe = served(64, Service::Both, input).await;
+    let pipe = connect(64, Service::Both, input).await;
     let typed = async {
         for bytes in ["12", "3\n4", "5\n"] {
             time::sleep(Duration::from_secs(3600)).await;
@@ -260,9 +260,9 @@ async fn each_wait_for_the_server_ends_at_the_timeout() {
         ("the close", 64, ""),
         ("the close after quit", 64, "quit\n1\n"),
     ] {
-        let (mut pipe, _far) = by_hand(capacity, input.as_bytes()).await;
+        let (mut pipe, _far) = scripted(capacity, input.as_bytes()).await;
         let start = Instant::now();
-        let next = in_time(pipe.next()).await;
+        let next = with_timeout(pipe.next()).await;
         assert!(
             matches!(
                 next,
@@ -278,24 +278,24 @@ async fn each_wait_for_the_server_ends_at_the_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_due_reply_times_out_while_the_input_waits() {
+async fn a_due_reply_times_out_while_the_input_is_idle() {
     let (mut writer, input) = duplex(64);
     writer.write_all(b"1\n").await.unwrap();
-    let (mut pipe, _far) = by_hand(64, input).await;
+    let (mut pipe, _far) = scripted(64, input).await;
     let start = Instant::now();
     assert!(matches!(
-        in_time(pipe.next()).await,
+        with_timeout(pipe.next()).await,
         Err(Error::TimedOut { .. })
     ));
     assert_eq!(start.elapsed(), TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_that_stops_half_way_is_named_so() {
-    let (mut pipe, mut far) = by_hand(64, &b"day\n"[..]).await;
+async fn a_truncated_reply_times_out_mid_line() {
+    let (mut pipe, mut far) = scripted(64, &b"day\n"[..]).await;
     far.write_all(b"Satur").await.unwrap();
     assert!(matches!(
-        in_time(pipe.next()).await,
+        with_timeout(pipe.next()).await,
         Err(Error::TimedOut { mid_line: true, .. })
     ));
 }
@@ -314,8 +314,8 @@ impl AsyncRead for Broken {
 }
 
 #[tokio::test]
-async fn an_input_that_fails_is_told_from_a_stream_that_does() {
-    let (mut pipe, _far) = by_hand(64, Broken).await;
+async fn an_input_error_is_distinct_from_a_stream_error() {
+    let (mut pipe, _far) = scripted(64, Broken).await;
     assert!(matches!(
         pipe.next().await,
         Err(Error::Input(error)) if error.kind() == io::ErrorKind::IsADirectory

@@ -1,6 +1,6 @@
-//! The load generator: what it sends, what it counts, and what it calls a failure.
+//! The load generator: requests sent, counters, and failures.
 //!
-//! Bounds on time are lower ones that hold however slow the machine is.
+//! All time bounds are lower bounds, which hold on a machine of any speed.
 
 mod failures;
 mod fairness;
@@ -14,24 +14,24 @@ use std::time::Duration;
 use chime_protocol::{Framing, Service};
 use serde_json::Value;
 
-use crate::stand_in::{WELCOME, chime, chime_over_udp, tcp};
-use crate::{Ended, PATIENCE, client, run, run_with_input};
+use crate::servers::{WELCOME, chime, chime_udp, tcp};
+use crate::{Outcome, TEST_TIMEOUT, client, run, run_with_input};
 
-/// A load with the options, and its report.
+/// Runs `bench` with the options, and returns its outcome and report.
 #[track_caller]
-fn bench(server: SocketAddr, options: &str) -> (Ended, Value) {
-    let ended = run(&format!("bench --json --server {server} {options}"));
-    let report = serde_json::from_str(&ended.stdout);
-    let report = report.unwrap_or_else(|error| panic!("{error}: {ended:?}"));
-    (ended, report)
+fn bench(server: SocketAddr, options: &str) -> (Outcome, Value) {
+    let outcome = run(&format!("bench --json --server {server} {options}"));
+    let report = serde_json::from_str(&outcome.stdout);
+    let report = report.unwrap_or_else(|error| panic!("{error}: {outcome:?}"));
+    (outcome, report)
 }
 
-/// A load with the options that does not fail, and its report.
+/// Runs `bench` with the options, asserts that nothing failed, and returns its report.
 #[track_caller]
-fn bench_well(server: SocketAddr, options: &str) -> Value {
-    let (ended, report) = bench(server, options);
+fn bench_ok(server: SocketAddr, options: &str) -> Value {
+    let (outcome, report) = bench(server, options);
     assert_eq!(
-        (ended.exit_code, &*ended.stderr),
+        (outcome.exit_code, &*outcome.stderr),
         (Some(0), ""),
         "{report:#}"
     );
@@ -42,18 +42,18 @@ fn bench_well(server: SocketAddr, options: &str) -> Value {
     report
 }
 
-/// Reads lines and answers each, until the client has no more.
-fn answer_each(stream: TcpStream, mut answer: impl FnMut(&str, &TcpStream)) {
-    let mut lines = BufReader::new(stream.try_clone().expect("a copy"));
+/// Reads lines and calls `reply` for each, until EOF.
+fn reply_to_each(stream: TcpStream, mut reply: impl FnMut(&str, &TcpStream)) {
+    let mut lines = BufReader::new(stream.try_clone().expect("a clone"));
     let mut line = String::new();
     while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
-        answer(&line, &stream);
+        reply(&line, &stream);
         line.clear();
     }
 }
 
 #[test]
-fn a_count_of_requests_is_sent_and_answered_to_the_last() {
+fn every_reply_to_a_number_of_requests_is_counted() {
     for options in [
         "--connections 1",
         "--connections 10",
@@ -63,7 +63,7 @@ fn a_count_of_requests_is_sent_and_answered_to_the_last() {
         "--connections 3 --in-flight 100 --rate 1000000000",
     ] {
         let server = chime(Service::Both, Framing::Line);
-        let report = bench_well(server, &format!("--requests 1003 {options}"));
+        let report = bench_ok(server, &format!("--requests 1003 {options}"));
         assert_eq!(report["requests"], 1003, "{options}");
         assert_eq!(report["bytes_sent"], 1003 * 4, "{options}");
         assert_eq!(report["bytes_received"], 1003 * 9, "{options}");
@@ -72,59 +72,59 @@ fn a_count_of_requests_is_sent_and_answered_to_the_last() {
 }
 
 #[test]
-fn a_time_to_send_ends() {
+fn sending_stops_after_the_duration() {
     let server = chime(Service::Both, Framing::Line);
     let options = "--connections 2 --duration 100ms --warm-up 10ms";
-    let report = bench_well(server, options);
+    let report = bench_ok(server, options);
     assert!(report["requests"].as_u64() > Some(0), "{report:#}");
     assert!(report["seconds"].as_f64() >= Some(0.1), "{report:#}");
 }
 
 #[test]
-fn as_many_requests_as_asked_for_are_on_their_way() {
+fn the_number_of_requests_in_flight_is_as_configured() {
     let server = tcp(|mut stream| {
         stream.write_all(WELCOME).unwrap();
         let mut buffer = [0; 64];
-        // All at once, though none has been answered; then as many as have been.
+        // The limit at once, without a reply; then one request for each reply.
         let length = stream.read(&mut buffer).unwrap();
         assert_eq!(buffer[..length], *b"day\n".repeat(7));
-        for answered in [1, 2, 3, 7] {
-            stream.write_all(&b"Saturday\n".repeat(answered)).unwrap();
+        for replies in [1, 2, 3, 7] {
+            stream.write_all(&b"Saturday\n".repeat(replies)).unwrap();
             let length = stream.read(&mut buffer).unwrap();
-            assert_eq!(buffer[..length], *b"day\n".repeat(answered));
+            assert_eq!(buffer[..length], *b"day\n".repeat(replies));
         }
         stream.write_all(&b"Saturday\n".repeat(7)).unwrap();
         let _ = stream.read(&mut buffer);
     });
     let options = "--connections 1 --in-flight 7 --requests 20";
-    assert_eq!(bench_well(server, options)["requests"], 20);
+    assert_eq!(bench_ok(server, options)["requests"], 20);
 }
 
 #[test]
 fn an_open_loop_sends_no_request_before_it_is_due() {
     let server = chime(Service::Both, Framing::Line);
-    let report = bench_well(server, "--connections 3 --rate 1000 --requests 50");
+    let report = bench_ok(server, "--connections 3 --rate 1000 --requests 50");
     assert_eq!(report["requests"], 50);
     assert!(report["seconds"].as_f64() >= Some(0.05), "{report:#}");
 
-    // However slow the machine is, the rate and the time give the number.
+    // The number of requests is the rate times the duration, on a machine of any speed.
     let options = "--connections 3 --rate 500 --duration 200ms --warm-up 10ms";
-    assert_eq!(bench_well(server, options)["requests"], 100);
+    assert_eq!(bench_ok(server, options)["requests"], 100);
 }
 
 #[test]
-fn a_server_that_stalls_is_charged_for_all_who_had_to_wait() {
+fn a_stall_counts_against_every_request_due_meanwhile() {
     let server = tcp(|mut stream| {
         stream.write_all(WELCOME).unwrap();
         let mut stall = Duration::from_millis(300);
-        answer_each(stream, |_, mut stream| {
+        reply_to_each(stream, |_, mut stream| {
             thread::sleep(std::mem::take(&mut stall));
             stream.write_all(b"Saturday\n").unwrap();
         });
     });
-    // One is due each millisecond, so of a thousand 200 wait for 100 ms or more.
+    // A request is due each millisecond: of 1000 requests, 200 wait for 100 ms or more.
     let options = "--connections 1 --rate 1000 --requests 1000";
-    let report = bench_well(server, options);
+    let report = bench_ok(server, options);
     for (name, milliseconds) in [
         ("latency_p90_us", 195.0),
         ("latency_p99_us", 285.0),
@@ -137,10 +137,10 @@ fn a_server_that_stalls_is_charged_for_all_who_had_to_wait() {
 
 #[test]
 fn datagrams_are_counted() {
-    let server = chime_over_udp();
+    let server = chime_udp();
     for options in ["", "--in-flight 4", "--rate 10000"] {
         let options = format!("--udp --connections 3 --requests 500 {options}");
-        let report = bench_well(server, &options);
+        let report = bench_ok(server, &options);
         assert_eq!(report["transport"], "udp");
         assert_eq!(report["requests"], 500, "{options}");
         assert_eq!(report["lost"], 0, "{options}");
@@ -150,19 +150,19 @@ fn datagrams_are_counted() {
 }
 
 #[test]
-fn some_datagrams_may_be_lost() {
+fn lost_datagrams_are_counted() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let server = socket.local_addr().unwrap();
     thread::spawn(move || {
         loop {
             let (_, lost) = socket.recv_from(&mut [0; 64]).unwrap();
             let (_, client) = socket.recv_from(&mut [0; 64]).unwrap();
-            assert_ne!(lost, client, "a late reply would be taken for another");
+            assert_ne!(lost, client, "a late reply would count for another request");
             socket.send_to(b"Saturday", client).unwrap();
         }
     });
     let options = "--udp --connections 1 --requests 4 --timeout 500ms";
-    let report = bench_well(server, options);
+    let report = bench_ok(server, options);
     assert_eq!(
         (&report["requests"], &report["lost"]),
         (&2.into(), &2.into())
@@ -170,28 +170,28 @@ fn some_datagrams_may_be_lost() {
 }
 
 #[test]
-fn each_request_may_have_a_connection_of_its_own() {
+fn churn_opens_a_connection_for_each_request() {
     for greeting in [WELCOME, b""] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap();
-        let (sender, conversations) = mpsc::channel();
+        let (sender, request_logs) = mpsc::channel();
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                // The first asks nothing, and has gone.
+                // The first connection is the probe, which sends no request.
                 let _ = stream.write_all(greeting);
-                let mut conversation = String::new();
-                answer_each(stream, |line, mut stream| {
-                    conversation.push_str(line);
+                let mut requests = String::new();
+                reply_to_each(stream, |line, mut stream| {
+                    requests.push_str(line);
                     stream.write_all(b"Saturday\n").unwrap();
                 });
-                sender.send(conversation).unwrap();
+                sender.send(requests).unwrap();
             }
         });
         let lines = if greeting.is_empty() { 0 } else { 1 };
         let options = format!("--churn --connections 1 --requests 9 --greeting-lines {lines}");
-        assert_eq!(bench_well(server, &options)["requests"], 9);
-        let next = || conversations.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(bench_ok(server, &options)["requests"], 9);
+        let next = || request_logs.recv_timeout(TEST_TIMEOUT).unwrap();
         assert_eq!(next(), "");
         for _ in 0..9 {
             assert_eq!(next(), "day\n");
@@ -199,34 +199,34 @@ fn each_request_may_have_a_connection_of_its_own() {
     }
     let server = chime(Service::Both, Framing::Line);
     let options = "--churn --connections 4 --requests 200";
-    assert_eq!(bench_well(server, options)["requests"], 200);
+    assert_eq!(bench_ok(server, options)["requests"], 200);
 }
 
 #[test]
-fn a_server_that_answers_who_connects_and_closes_is_visited() {
+fn churn_accepts_a_reply_before_the_request() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            // The first asks nothing, and has gone.
+            // The first connection is the probe, which sends no request.
             let _ = stream.unwrap().write_all(b"Saturday\n");
         }
     });
     let options = "--churn --connections 2 --requests 100 --greeting-lines 0";
-    assert_eq!(bench_well(server, options)["requests"], 100);
+    assert_eq!(bench_ok(server, options)["requests"], 100);
 }
 
 #[test]
 fn a_slow_server_has_the_timeout_for_each_reply() {
     let server = tcp(|mut stream| {
         stream.write_all(WELCOME).unwrap();
-        answer_each(stream, |_, mut stream| {
+        reply_to_each(stream, |_, mut stream| {
             thread::sleep(Duration::from_millis(200));
             stream.write_all(b"Saturday\n").unwrap();
         });
     });
     let options = "--connections 1 --in-flight 3 --requests 12 --timeout 2s";
-    let report = bench_well(server, options);
+    let report = bench_ok(server, options);
     assert_eq!(report["requests"], 12);
     assert!(report["seconds"].as_f64() >= Some(2.4), "{report:#}");
 }
@@ -234,7 +234,7 @@ fn a_slow_server_has_the_timeout_for_each_reply() {
 #[test]
 fn any_line_protocol_can_be_loaded() {
     let server = tcp(|stream| {
-        answer_each(stream, |line, mut stream| {
+        reply_to_each(stream, |line, mut stream| {
             assert_eq!(line, "get x\n");
             for piece in ["VALUE x\n1", "\nEND", "\n"] {
                 stream.write_all(piece.as_bytes()).unwrap();
@@ -245,9 +245,9 @@ fn any_line_protocol_can_be_loaded() {
     let mut command = client(&format!(
         "bench --json --server {server} {options} --request"
     ));
-    let ended = run_with_input(command.arg("get x"), "");
-    assert_eq!(ended.exit_code, Some(0), "{ended:?}");
-    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let outcome = run_with_input(command.arg("get x"), "");
+    assert_eq!(outcome.exit_code, Some(0), "{outcome:?}");
+    let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(report["requests"], 100);
     assert_eq!(report["request"], "get x");
 }
@@ -258,21 +258,21 @@ fn a_long_request_is_written_whole() {
     let digits = "9".repeat(100_000);
     let options = "--connections 2 --in-flight 50 --requests 200 --request";
     let mut command = client(&format!("bench --json --server {server} {options}"));
-    let ended = run_with_input(command.arg(digits), "");
-    assert_eq!(ended.exit_code, Some(0), "{}", ended.stderr);
-    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let outcome = run_with_input(command.arg(digits), "");
+    assert_eq!(outcome.exit_code, Some(0), "{}", outcome.stderr);
+    let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(report["requests"], 200);
     assert_eq!(report["bytes_received"], 200 * "900000\n".len());
 }
 
 #[test]
-fn the_report_is_for_people_too() {
+fn the_default_report_is_text() {
     let server = chime(Service::Both, Framing::Line);
-    let ended = run(&format!(
+    let outcome = run(&format!(
         "bench --server {server} --connections 2 --in-flight 5 --requests 10"
     ));
-    assert_eq!((ended.exit_code, &*ended.stderr), (Some(0), ""));
-    let names: Vec<_> = ended
+    assert_eq!((outcome.exit_code, &*outcome.stderr), (Some(0), ""));
+    let names: Vec<_> = outcome
         .stdout
         .lines()
         .map(|line| line.split_whitespace())
@@ -284,28 +284,28 @@ fn the_report_is_for_people_too() {
     let expected = [
         "requests", "bytes", "latency", "p90", "p99", "p99.9", "max", "fairness", "errors",
     ];
-    assert_eq!(names, expected, "{}", ended.stdout);
+    assert_eq!(names, expected, "{}", outcome.stdout);
     assert!(
-        ended.stdout.starts_with("requests  10 in "),
+        outcome.stdout.starts_with("requests  10 in "),
         "{}",
-        ended.stdout
+        outcome.stdout
     );
     assert!(
-        ended
+        outcome
             .stdout
             .ends_with("\nfairness  1.000, 5 to 5 replies a connection\nerrors    none\n"),
         "{}",
-        ended.stdout
+        outcome.stdout
     );
 }
 
 #[test]
 fn help_documents_each_name_of_the_report_and_its_unit() {
     let server = chime(Service::Both, Framing::Line);
-    let report = bench_well(server, "--connections 1 --requests 1");
-    let ended = run("bench --help");
-    assert_eq!(ended.exit_code, Some(0));
-    let (_, documented) = ended.stdout.split_once("With --json").unwrap();
+    let report = bench_ok(server, "--connections 1 --requests 1");
+    let outcome = run("bench --help");
+    assert_eq!(outcome.exit_code, Some(0));
+    let (_, documented) = outcome.stdout.split_once("With --json").unwrap();
     for name in report.as_object().unwrap().keys() {
         assert!(documented.contains(name), "{name}");
     }

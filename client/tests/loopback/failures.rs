@@ -1,4 +1,4 @@
-//! Servers that fail, are not there, or are hostile.
+//! Servers that fail, are absent, or are hostile, and usage errors.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
@@ -7,34 +7,34 @@ use std::time::{Duration, Instant};
 
 use chime_protocol::{Framing, Service};
 
-use crate::stand_in::{
-    WELCOME, answering, chime, dripping, dripping_the_welcome, nobody, saying, tcp, udp,
+use crate::servers::{
+    WELCOME, chime, replying, replying_slowly, sending, tcp, udp, unused_address, welcoming_slowly,
 };
 #[cfg(unix)]
 use crate::terminal::{self, Terminal};
-use crate::{Ended, client, run, run_with_input, wait};
+use crate::{Outcome, client, run, run_with_input, wait};
 
-/// Asks the day, and sees it fail with one line that starts so.
+/// Runs `day`, and asserts that it fails with one line that starts with `start`.
 #[track_caller]
 fn assert_fails(server: SocketAddr, options: &str, exit_code: i32, start: &str) -> String {
-    let ended = run(&format!("day --server {server} {options}"));
-    assert_eq!(ended.exit_code, Some(exit_code), "{ended:?}");
-    assert_eq!(ended.stdout, "");
-    let line = ended.stderr.strip_suffix('\n').expect("an error is a line");
+    let outcome = run(&format!("day --server {server} {options}"));
+    assert_eq!(outcome.exit_code, Some(exit_code), "{outcome:?}");
+    assert_eq!(outcome.stdout, "");
+    let line = outcome.stderr.strip_suffix('\n').expect("a line");
     assert!(line.chars().all(|letter| !letter.is_control()), "{line:?}");
     assert!(line.starts_with(start), "{line}");
     line.to_owned()
 }
 
 #[test]
-fn a_full_server_says_so() {
-    let server = saying(b"The server is full, please try again later\n", true);
+fn a_full_server_is_reported() {
+    let server = sending(b"The server is full, please try again later\n", true);
     let start = format!("chime-client: {server}: the server is full; ");
     assert_fails(server, "", 1, &start);
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2() {
+fn a_usage_error_is_exit_code_2() {
     for arguments in [
         "sum",
         "sum 12a",
@@ -60,23 +60,23 @@ fn wrong_usage_is_exit_code_2() {
         "--server udp://localhost help",
         "--server udp://localhost sum 1",
     ] {
-        let ended = run(arguments);
-        assert_eq!(ended.exit_code, Some(2), "{arguments}");
-        assert_eq!(ended.stdout, "", "{arguments}");
-        assert!(ended.stderr.starts_with("error: "), "{arguments}");
+        let outcome = run(arguments);
+        assert_eq!(outcome.exit_code, Some(2), "{arguments}");
+        assert_eq!(outcome.stdout, "", "{arguments}");
+        assert!(outcome.stderr.starts_with("error: "), "{arguments}");
     }
     for [command, text] in [["send", "day\n"], ["sum", "1\n"], ["sum", ""], ["sum", "²"]] {
-        let ended = run_with_input(client("").args([command, text]), "");
-        assert_eq!(ended.exit_code, Some(2), "{command} {text:?}");
+        let outcome = run_with_input(client("").args([command, text]), "");
+        assert_eq!(outcome.exit_code, Some(2), "{command} {text:?}");
     }
 }
 
 #[test]
-fn what_is_wrong_with_an_option_is_told() {
+fn an_invalid_option_is_reported_with_a_reason() {
     for (arguments, reason) in [
         (
             "day --server http://localhost:9990",
-            "the scheme must be tcp:// or udp://, or left out",
+            "the scheme must be tcp:// or udp://",
         ),
         (
             "day --server tcp://localhost --udp",
@@ -104,10 +104,10 @@ fn what_is_wrong_with_an_option_is_told() {
             "must be at most 100 years",
         ),
     ] {
-        let ended = run(arguments);
-        assert_eq!(ended.exit_code, Some(2), "{arguments}");
-        assert!(ended.stderr.starts_with("error: "), "{arguments}");
-        assert!(ended.stderr.contains(reason), "{arguments}: {ended:?}");
+        let outcome = run(arguments);
+        assert_eq!(outcome.exit_code, Some(2), "{arguments}");
+        assert!(outcome.stderr.starts_with("error: "), "{arguments}");
+        assert!(outcome.stderr.contains(reason), "{arguments}: {outcome:?}");
     }
     let long = run_with_input(client("day").env("CHIME_TIMEOUT", "100years 1ns"), "");
     assert!(
@@ -117,7 +117,7 @@ fn what_is_wrong_with_an_option_is_told() {
 }
 
 #[test]
-fn a_name_that_is_mistyped_is_answered_with_the_nearest() {
+fn a_mistyped_name_gets_a_suggestion() {
     for (arguments, tip) in [
         ("dya", "a similar subcommand exists: 'day'"),
         ("DYA", "a similar subcommand exists: 'day'"),
@@ -128,21 +128,21 @@ fn a_name_that_is_mistyped_is_answered_with_the_nearest() {
         ("day --upd", "a similar argument exists: '--udp'"),
         ("day --josn", "a similar argument exists: '--json'"),
     ] {
-        let ended = run(arguments);
-        assert_eq!(ended.exit_code, Some(2), "{arguments}");
-        let tips: Vec<_> = ended
+        let outcome = run(arguments);
+        assert_eq!(outcome.exit_code, Some(2), "{arguments}");
+        let tips: Vec<_> = outcome
             .stderr
             .lines()
             .filter(|line| line.contains("tip:"))
             .collect();
-        assert_eq!(tips, [format!("  tip: {tip}")], "{arguments}: {ended:?}");
+        assert_eq!(tips, [format!("  tip: {tip}")], "{arguments}: {outcome:?}");
     }
     assert!(!run("foo").stderr.contains("similar"));
 }
 
 #[test]
-fn a_server_that_is_not_there_is_named() {
-    let server = nobody();
+fn a_refused_connection_names_the_server() {
+    let server = unused_address();
     let line = assert_fails(server, "", 3, "chime-client: cannot connect to ");
     assert_eq!(
         line,
@@ -154,37 +154,37 @@ fn a_server_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_udp_server_that_is_not_there_is_named() {
+fn a_refused_datagram_names_the_server() {
     let server = UdpSocket::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     let start = format!("chime-client: cannot connect to {server}: connection refused; ");
-    let asked = Instant::now();
+    let started_at = Instant::now();
     assert_fails(server, "--udp --timeout 300ms", 3, &start);
-    assert!(asked.elapsed() >= Duration::from_millis(300));
+    assert!(started_at.elapsed() >= Duration::from_millis(300));
 }
 
 #[test]
-fn the_port_of_the_service_is_the_default() {
-    // Nothing is asked: this address is not one of IPv6.
+fn the_default_port_depends_on_the_transport() {
+    // Nothing is sent: this is not an IPv6 address.
     for (options, server) in [("", "127.0.0.1:9990"), ("--udp", "127.0.0.1:8089")] {
-        let ended = run(&format!("day -6 {options}"));
+        let outcome = run(&format!("day -6 {options}"));
         let start = format!("chime-client: cannot find {server}: ");
-        assert!(ended.stderr.starts_with(&start), "{ended:?}");
+        assert!(outcome.stderr.starts_with(&start), "{outcome:?}");
     }
 }
 
 #[test]
-fn an_address_of_the_wrong_kind_is_not_used() {
+fn an_address_of_the_wrong_family_is_not_used() {
     let server = chime(Service::Both, Framing::Line);
     let start = format!("chime-client: cannot find {server}: ");
     assert_fails(server, "-6", 3, &start);
 }
 
 #[test]
-fn t19_a_server_that_closes_is_lost() {
-    for server in [saying(b"", true), saying(WELCOME, true), tcp(drop)] {
+fn t19_a_close_by_the_server_is_an_error() {
+    for server in [sending(b"", true), sending(WELCOME, true), tcp(drop)] {
         let start = format!("chime-client: {server}: the server closed the connection; ");
         assert_fails(server, "", 3, &start);
     }
@@ -192,36 +192,39 @@ fn t19_a_server_that_closes_is_lost() {
 
 #[test]
 fn t19_a_silent_server_times_out() {
-    for server in [saying(b"", false), saying(WELCOME, false)] {
-        let asked = Instant::now();
-        let start = format!("chime-client: {server}: no answer within 300ms; ");
+    for server in [sending(b"", false), sending(WELCOME, false)] {
+        let started_at = Instant::now();
+        let start = format!("chime-client: {server}: no reply within 300ms; ");
         assert_fails(server, "--timeout 300ms", 4, &start);
-        assert!(asked.elapsed() >= Duration::from_millis(300));
+        assert!(started_at.elapsed() >= Duration::from_millis(300));
     }
     let server = udp(&[]);
-    let start = format!("chime-client: {server}: no answer within 300ms; ");
+    let start = format!("chime-client: {server}: no reply within 300ms; ");
     assert_fails(server, "--udp --timeout 300ms", 4, &start);
 }
 
 #[test]
-fn t19_a_reply_that_drips_times_out() {
+fn t19_a_reply_written_byte_by_byte_times_out() {
     for (server, arguments) in [
-        (dripping_the_welcome(), "day"),
-        (dripping(b"Saturday\n"), "day"),
-        (dripping(b"1000000\n"), "sum 1"),
-        (dripping(b"1000000\n"), "sum -"),
-        (dripping(b"1000000\n"), ""),
-        (dripping_the_welcome(), "bench --connections 1"),
+        (welcoming_slowly(), "day"),
+        (replying_slowly(b"Saturday\n"), "day"),
+        (replying_slowly(b"1000000\n"), "sum 1"),
+        (replying_slowly(b"1000000\n"), "sum -"),
+        (replying_slowly(b"1000000\n"), ""),
+        (welcoming_slowly(), "bench --connections 1"),
         (
-            dripping(b"Saturday\n"),
+            replying_slowly(b"Saturday\n"),
             "bench --connections 1 --requests 1",
         ),
     ] {
         let mut command = client(&format!("--server {server} --timeout 300ms {arguments}"));
-        let ended = run_with_input(&mut command, "1\n");
-        assert_eq!(ended.exit_code, Some(4), "{arguments}: {ended:?}");
+        let outcome = run_with_input(&mut command, "1\n");
+        assert_eq!(outcome.exit_code, Some(4), "{arguments}: {outcome:?}");
         let start = format!("chime-client: {server}: ");
-        assert!(ended.stderr.starts_with(&start), "{arguments}: {ended:?}");
+        assert!(
+            outcome.stderr.starts_with(&start),
+            "{arguments}: {outcome:?}"
+        );
     }
 }
 
@@ -236,21 +239,21 @@ fn t19_a_server_with_the_framing_read_is_recognised() {
 fn t19_a_server_of_another_protocol_is_recognised() {
     static ENDLESS: [u8; 1 << 20] = [b'x'; 1 << 20];
     for server in [
-        saying(
+        sending(
             b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
             true,
         ),
-        saying(b"SSH-2.0-OpenSSH_10.0\r\n", false),
-        saying(b"15\n", false),
-        saying(b"\n", false),
-        saying(b"\xff\xfe\0\n", false),
-        saying(b"\x1b[2J\x1b]0;title\x07Welcome\x08\n", false),
-        answering(b"15\n"),
-        answering(b"\x1b[31mSaturday\n"),
-        answering(b"Saturday\r\n"),
-        answering(&ENDLESS),
+        sending(b"SSH-2.0-OpenSSH_10.0\r\n", false),
+        sending(b"15\n", false),
+        sending(b"\n", false),
+        sending(b"\xff\xfe\0\n", false),
+        sending(b"\x1b[2J\x1b]0;title\x07Welcome\x08\n", false),
+        replying(b"15\n"),
+        replying(b"\x1b[31mSaturday\n"),
+        replying(b"Saturday\r\n"),
+        replying(&ENDLESS),
     ] {
-        let line = assert_fails(server, "", 5, &format!("chime-client: {server}: '"));
+        let line = assert_fails(server, "", 5, &format!("chime-client: {server}: un"));
         assert!(line.len() < 500, "{line}");
     }
     for server in [
@@ -258,12 +261,12 @@ fn t19_a_server_of_another_protocol_is_recognised() {
         udp(&[&[b"\x1b[31m"]]),
         udp(&[&[b"06:32:06"]]),
     ] {
-        assert_fails(server, "--udp", 5, &format!("chime-client: {server}: '"));
+        assert_fails(server, "--udp", 5, &format!("chime-client: {server}: un"));
     }
 }
 
 #[test]
-fn an_output_that_nobody_reads_ends_it_quietly() {
+fn a_closed_output_ends_the_client_silently() {
     let (sender, receiver) = mpsc::channel::<()>();
     let server = tcp(move |mut stream| {
         stream.write_all(WELCOME).unwrap();
@@ -275,22 +278,22 @@ fn an_output_that_nobody_reads_ends_it_quietly() {
     let mut child = client(&format!("day --server {server}")).spawn().unwrap();
     drop(child.stdout.take());
     drop(sender);
-    assert_eq!(wait(child), Ended::answered(""));
+    assert_eq!(wait(child), Outcome::success(""));
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_output_that_fails_is_named() {
+fn a_failing_output_is_named() {
     let server = chime(Service::Both, Framing::Line);
     let full = std::fs::File::options()
         .write(true)
         .open("/dev/full")
         .unwrap();
     let mut command = client(&format!("day --server {server}"));
-    let ended = run_with_input(command.stdout(full), "");
-    assert_eq!(ended.exit_code, Some(2));
+    let outcome = run_with_input(command.stdout(full), "");
+    assert_eq!(outcome.exit_code, Some(2));
     let start = "chime-client: cannot write standard output: no space left on device; ";
-    assert!(ended.stderr.starts_with(start), "{ended:?}");
+    assert!(outcome.stderr.starts_with(start), "{outcome:?}");
 }
 
 #[cfg(unix)]

@@ -1,6 +1,6 @@
-//! What `--help` prints, which is kept in the folder `help`.
+//! The output of `--help`, compared with the snapshots in `help/`.
 //!
-//! `SNAPSHOTS=overwrite cargo test -p chime-client --test loopback help` writes it anew.
+//! `SNAPSHOTS=overwrite cargo test -p chime-client --test loopback help` updates them.
 
 use std::path::Path;
 
@@ -9,17 +9,17 @@ use snapbox::{Data, assert_data_eq};
 use crate::run;
 
 #[test]
-fn the_help_is_as_kept() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/loopback/help");
-    // Of the other commands it says nothing more.
+fn the_help_matches_its_snapshots() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/loopback/help");
+    // The other commands have no options of their own.
     for (arguments, file) in [
         ("--help", "chime-client.txt"),
         ("sum --help", "chime-client-sum.txt"),
         ("bench --help", "chime-client-bench.txt"),
     ] {
-        let ended = run(arguments);
-        let kept = Data::read_from(&folder.join(file), None);
-        assert_data_eq!(ended.stdout, kept.raw());
-        assert_eq!((ended.exit_code, &*ended.stderr), (Some(0), ""));
+        let outcome = run(arguments);
+        let snapshot = Data::read_from(&directory.join(file), None);
+        assert_data_eq!(outcome.stdout, snapshot.raw());
+        assert_eq!((outcome.exit_code, &*outcome.stderr), (Some(0), ""));
     }
 }

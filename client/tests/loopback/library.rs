@@ -1,4 +1,4 @@
-//! The library's own sockets, and the client that is not asynchronous.
+//! The sockets of the library, and the blocking client.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -10,16 +10,16 @@ use chime_client::blocking::{self, Connection};
 use chime_client::{Error, ask_udp};
 use chime_protocol::{Command, Framing, Reply, Service};
 
-use crate::PATIENCE;
-use crate::stand_in::{
-    WELCOME, chime, chime_over_udp, dripping, dripping_the_welcome, nobody, saying, tcp, udp,
+use crate::TEST_TIMEOUT;
+use crate::servers::{
+    WELCOME, chime, chime_udp, replying_slowly, sending, tcp, udp, unused_address, welcoming_slowly,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const BRIEF: Duration = Duration::from_millis(300);
 
 #[test]
-fn a_program_without_async_asks_and_sums() {
+fn the_blocking_client_sends_requests_and_sums() {
     let server = chime(Service::Both, Framing::Line);
     let mut connection = Connection::connect(server, TIMEOUT).unwrap();
     assert_eq!(connection.ask("12345").unwrap(), Some(Reply::Sum(15)));
@@ -32,7 +32,7 @@ fn a_program_without_async_asks_and_sums() {
     assert!(matches!(connection.ask("day"), Err(Error::Closed)));
 }
 
-/// Is interrupted before it gives anything, as reading may be by any signal.
+/// A reader whose reads are interrupted every other time, as by a signal.
 struct Interrupted<R>(R, bool);
 
 impl<R: Read> Read for Interrupted<R> {
@@ -46,14 +46,14 @@ impl<R: Read> Read for Interrupted<R> {
 }
 
 #[test]
-fn a_reader_may_be_interrupted() {
+fn an_interrupted_read_is_retried() {
     let server = chime(Service::Both, Framing::Line);
     let mut connection = Connection::connect(server, TIMEOUT).unwrap();
     let sum = connection.sum(Interrupted(&b"12345"[..], false));
     assert_eq!(sum.unwrap(), 15);
 }
 
-/// Fails, as a disk may.
+/// A reader that fails.
 struct Broken;
 
 impl Read for Broken {
@@ -63,64 +63,67 @@ impl Read for Broken {
 }
 
 #[test]
-fn a_reader_that_fails_is_told() {
+fn a_failing_reader_is_an_input_error() {
     let server = chime(Service::Both, Framing::Line);
     let mut connection = Connection::connect(server, TIMEOUT).unwrap();
     let sum = connection.sum(b"12".chain(Broken));
-    let is_told =
-        matches!(&sum, Err(Error::Input(error)) if error.kind() == io::ErrorKind::InvalidData);
-    assert!(is_told, "{sum:?}");
+    assert!(
+        matches!(&sum, Err(Error::Input(error)) if error.kind() == io::ErrorKind::InvalidData),
+        "{sum:?}"
+    );
 }
 
 #[test]
-fn a_server_that_is_not_there_is_an_error_of_the_socket() {
-    let refused = |error| matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused);
-    assert!(refused(Connection::connect(nobody(), TIMEOUT).unwrap_err()));
+fn a_refused_connection_is_an_io_error() {
+    let is_refused = |error| matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused);
+    assert!(is_refused(
+        Connection::connect(unused_address(), TIMEOUT).unwrap_err()
+    ));
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let server = socket.local_addr().unwrap();
     drop(socket);
-    assert!(refused(
+    assert!(is_refused(
         blocking::ask_udp(server, Command::Day, BRIEF).unwrap_err()
     ));
 }
 
 #[test]
 fn a_silent_server_times_out() {
-    let connection = Connection::connect(saying(b"", false), BRIEF);
+    let connection = Connection::connect(sending(b"", false), BRIEF);
     assert!(matches!(
         connection,
         Err(Error::TimedOut { after: BRIEF, .. })
     ));
-    let answer = blocking::ask_udp(udp(&[]), Command::Day, BRIEF);
-    assert!(matches!(answer, Err(Error::TimedOut { after: BRIEF, .. })));
+    let reply = blocking::ask_udp(udp(&[]), Command::Day, BRIEF);
+    assert!(matches!(reply, Err(Error::TimedOut { after: BRIEF, .. })));
 }
 
 #[tokio::test]
-async fn the_next_address_is_asked_when_one_has_no_server() {
-    let addresses = [nobody(), chime(Service::Both, Framing::Line)];
+async fn the_next_address_is_tried_if_one_has_no_server() {
+    let addresses = [unused_address(), chime(Service::Both, Framing::Line)];
     let connected = chime_client::Connection::connect(&addresses[..], TIMEOUT).await;
     assert_eq!(
         connected.unwrap().ask("1").await.unwrap(),
         Some(Reply::Sum(1))
     );
 
-    // A socket may not send to all of a network unless it has said so, so this fails at once.
+    // Sending to the broadcast address fails at once without SO_BROADCAST.
     let forbidden = (Ipv4Addr::BROADCAST, 9).into();
-    let addresses = [nobody(), forbidden, chime_over_udp()];
-    let answer = ask_udp(&addresses[..], Command::Day, BRIEF).await;
-    assert_eq!(answer.unwrap().to_string(), "Saturday");
+    let addresses = [unused_address(), forbidden, chime_udp()];
+    let reply = ask_udp(&addresses[..], Command::Day, BRIEF).await;
+    assert_eq!(reply.unwrap().to_string(), "Saturday");
 }
 
 #[tokio::test]
-async fn a_datagram_that_is_lost_is_sent_again() {
+async fn a_lost_datagram_is_retried() {
     let server = udp(&[&[], &[b"Saturday"]]);
-    let answer = ask_udp(server, Command::Day, TIMEOUT).await;
-    assert_eq!(answer.unwrap().to_string(), "Saturday");
+    let reply = ask_udp(server, Command::Day, TIMEOUT).await;
+    assert_eq!(reply.unwrap().to_string(), "Saturday");
 }
 
 #[test]
-fn a_reply_that_drips_times_out_for_a_program_without_async() {
-    let is_late = |error| {
+fn a_reply_written_byte_by_byte_times_out_in_the_blocking_client() {
+    let is_mid_line_timeout = |error| {
         matches!(
             error,
             Error::TimedOut {
@@ -129,42 +132,53 @@ fn a_reply_that_drips_times_out_for_a_program_without_async() {
             }
         )
     };
-    let connection = Connection::connect(dripping_the_welcome(), BRIEF);
-    assert!(is_late(connection.expect_err("too late")));
-    let mut connection = Connection::connect(dripping(b"Saturday\n"), BRIEF).expect("the welcome");
-    assert!(is_late(connection.ask("day").expect_err("too late")));
-    let mut connection = Connection::connect(dripping(b"1000000\n"), BRIEF).expect("the welcome");
-    assert!(is_late(connection.sum(&b"1"[..]).expect_err("too late")));
+    let connection = Connection::connect(welcoming_slowly(), BRIEF);
+    assert!(is_mid_line_timeout(connection.expect_err("a timeout")));
+    let mut connection =
+        Connection::connect(replying_slowly(b"Saturday\n"), BRIEF).expect("the welcome");
+    assert!(is_mid_line_timeout(
+        connection.ask("day").expect_err("a timeout")
+    ));
+    let mut connection =
+        Connection::connect(replying_slowly(b"1000000\n"), BRIEF).expect("the welcome");
+    assert!(is_mid_line_timeout(
+        connection.sum(&b"1"[..]).expect_err("a timeout")
+    ));
 }
 
 #[test]
-fn what_cannot_be_asked_is_refused_at_once() {
+fn an_invalid_request_is_rejected_before_it_is_sent() {
     let server = chime(Service::Both, Framing::Line);
     let mut connection = Connection::connect(server, TIMEOUT).expect("the welcome");
-    let refused = connection.ask("day\ndate");
-    assert!(matches!(refused, Err(Error::MultipleLines)), "{refused:?}");
+    let rejected = connection.ask("day\ndate");
+    assert!(
+        matches!(rejected, Err(Error::MultipleLines)),
+        "{rejected:?}"
+    );
     assert_eq!(connection.ask("1").expect("a reply"), Some(Reply::Sum(1)));
-    // The name of the server is not even resolved.
+    // The name of the server is not resolved.
     for command in [Command::Help, Command::Quit, Command::Exit] {
-        let refused = blocking::ask_udp("no port", command, TIMEOUT);
-        let is_refused = matches!(&refused, Err(Error::NotOverUdp(name)) if *name == command);
-        assert!(is_refused, "{refused:?}");
+        let rejected = blocking::ask_udp("no port", command, TIMEOUT);
+        assert!(
+            matches!(&rejected, Err(Error::NotOverUdp(name)) if *name == command),
+            "{rejected:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_pipe_whose_caller_was_busy_sees_what_has_come_meanwhile() {
+async fn a_reply_that_arrived_in_time_is_returned_after_its_deadline() {
     const TIMEOUT: Duration = Duration::from_secs(2);
-    let (tell_asked, asked) = mpsc::channel();
-    let (tell_busy, busy) = mpsc::channel();
-    let (tell_answered, answered) = mpsc::channel();
+    let (request_sender, request_received) = mpsc::channel();
+    let (busy_sender, client_busy) = mpsc::channel();
+    let (reply_sender, reply_sent) = mpsc::channel();
     let server = tcp(move |mut stream| {
-        stream.write_all(WELCOME).expect("the client takes it");
+        stream.write_all(WELCOME).expect("the client reads");
         stream.read_exact(&mut [0; 2]).expect("a request");
-        tell_asked.send(()).expect("it is waited for");
-        busy.recv().expect("it is told");
-        stream.write_all(b"1\n").expect("the client takes it");
-        tell_answered.send(()).expect("it is waited for");
+        request_sender.send(()).expect("a receiver");
+        client_busy.recv().expect("a busy client");
+        stream.write_all(b"1\n").expect("the client reads");
+        reply_sender.send(()).expect("a receiver");
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let connection = chime_client::Connection::connect(server, TIMEOUT).await;
@@ -172,14 +186,22 @@ async fn a_pipe_whose_caller_was_busy_sees_what_has_come_meanwhile() {
     let mut pipe = connection.expect("the welcome").pipe(input);
     tokio::io::AsyncWriteExt::write_all(&mut writer, b"1\n")
         .await
-        .expect("room");
-    while asked.try_recv().is_err() {
+        .expect("buffer space");
+    while request_received.try_recv().is_err() {
         let next = tokio::time::timeout(Duration::from_millis(1), pipe.next()).await;
         assert!(next.is_err(), "{next:?}");
     }
-    tell_busy.send(()).expect("the server is there");
-    answered.recv_timeout(PATIENCE).expect("an answer");
-    // The program does something else until the deadline has passed.
+    busy_sender.send(()).expect("a running server");
+    reply_sent.recv_timeout(TEST_TIMEOUT).expect("a reply");
+    // The caller blocks the thread until the deadline has passed.
     thread::sleep(TIMEOUT);
     assert_eq!(pipe.next().await.expect("in time"), Some(Reply::Sum(1)));
+}
+
+#[test]
+fn the_futures_of_the_sockets_are_send() {
+    fn assert_send(_: impl Send) {}
+
+    assert_send(chime_client::Connection::connect("localhost:9990", TIMEOUT));
+    assert_send(ask_udp("localhost:8089", Command::Day, TIMEOUT));
 }

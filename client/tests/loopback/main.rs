@@ -1,7 +1,8 @@
-//! The command `chime-client` against servers that stand in for the real one, over loopback.
+//! The command `chime-client` against real and fake servers, over loopback.
 
 mod bench;
 mod commands;
+mod completions;
 mod failures;
 mod help;
 mod library;
@@ -11,7 +12,7 @@ mod pipes;
 mod prompt;
 #[cfg(unix)]
 mod readme;
-mod stand_in;
+mod servers;
 mod sums;
 #[cfg(unix)]
 mod terminal;
@@ -22,11 +23,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Far longer than any run here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A timeout far longer than any test takes.
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The client with the arguments, each after a space, none of its environment, and pipes for its
-/// standard streams.
+/// Returns the client with the arguments, separated by spaces, without its environment variables, and with
+/// pipes as its standard streams.
 fn client(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chime-client"));
     command
@@ -39,18 +40,18 @@ fn client(arguments: &str) -> Command {
     command
 }
 
-/// How a client ended.
+/// The outcome of a client that has exited.
 #[derive(Debug, PartialEq, Eq)]
-struct Ended {
+struct Outcome {
     exit_code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-impl Ended {
-    /// Answered, with this on standard output.
-    fn answered(stdout: &str) -> Ended {
-        Ended {
+impl Outcome {
+    /// Exit code 0, with this standard output.
+    fn success(stdout: &str) -> Outcome {
+        Outcome {
             exit_code: Some(0),
             stdout: stdout.to_owned(),
             stderr: String::new(),
@@ -58,33 +59,35 @@ impl Ended {
     }
 }
 
-/// Runs the client, without input, until it ends.
-fn run(arguments: &str) -> Ended {
+/// Runs the client without input until it exits.
+fn run(arguments: &str) -> Outcome {
     run_with_input(&mut client(arguments), "")
 }
 
-/// Runs the client, which is given `input`, if it wants it, until it ends.
-fn run_with_input(command: &mut Command, input: impl Into<Vec<u8>>) -> Ended {
+/// Runs the client with `input` until it exits.
+fn run_with_input(command: &mut Command, input: impl Into<Vec<u8>>) -> Outcome {
     let mut child = command.spawn().expect("the client starts");
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.into();
-    // A client that has quit takes no more.
+    // A client that exits early does not read all of it: ignore the error.
     thread::spawn(move || stdin.write_all(&input));
     wait(child)
 }
 
-fn wait(child: Child) -> Ended {
+fn wait(child: Child) -> Outcome {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
-    let output = receiver.recv_timeout(PATIENCE).expect("the client ends");
+    let output = receiver
+        .recv_timeout(TEST_TIMEOUT)
+        .expect("the client exits");
     let Output {
         status,
         stdout,
         stderr,
     } = output.expect("pipes can be read");
-    Ended {
+    Outcome {
         exit_code: status.code(),
-        stdout: String::from_utf8(stdout).expect("output is text"),
-        stderr: String::from_utf8(stderr).expect("errors are text"),
+        stdout: String::from_utf8(stdout).expect("standard output is UTF-8"),
+        stderr: String::from_utf8(stderr).expect("standard error is UTF-8"),
     }
 }

@@ -1,47 +1,48 @@
-//! What the options make of the output: objects for scripts, and steps for those who look for a fault.
+//! The options of the output: JSON for scripts, and verbose steps for troubleshooting.
 
 use std::net::SocketAddr;
 
 use chime_protocol::{Framing, Service};
 use serde_json::{Value, json};
 
-use crate::stand_in::{answering, chime, chime_over_udp, saying};
-use crate::{Ended, client, run, run_with_input};
+use crate::servers::{chime, chime_udp, replying, sending};
+use crate::{Outcome, client, run, run_with_input};
 
-/// The object that answers what was asked.
+/// Returns the expected JSON object.
 fn object(request: Option<&str>, reply: &str, sum: Option<u64>, is_error: bool) -> Value {
     json!({ "request": request, "reply": reply, "sum": sum, "is_error": is_error })
 }
 
-/// The objects on standard output, which has one on each line.
+/// Parses standard output as one JSON object per line.
 #[track_caller]
-fn objects(ended: &Ended) -> Vec<Value> {
-    let lines = ended.stdout.lines();
+fn objects(outcome: &Outcome) -> Vec<Value> {
+    let lines = outcome.stdout.lines();
     lines
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect()
 }
 
-/// The lines of standard error, without their times, which come last.
+/// Returns the lines of standard error without the durations at their ends.
 #[track_caller]
-fn steps(ended: &Ended) -> Vec<&str> {
-    let lines = ended.stderr.lines();
+fn steps(outcome: &Outcome) -> Vec<&str> {
+    let lines = outcome.stderr.lines();
     lines
         .map(|line| {
-            let (step, time) = line.rsplit_once(" in ").expect("a time");
+            let (step, time) = line.rsplit_once(" in ").expect("a duration");
             assert!(time.ends_with('s') && time.starts_with(|digit: char| digit.is_ascii_digit()));
-            step.strip_prefix("chime-client: ").expect("a name")
+            step.strip_prefix("chime-client: ")
+                .expect("the program name")
         })
         .collect()
 }
 
-fn chime_over_tcp() -> SocketAddr {
+fn chime_tcp() -> SocketAddr {
     chime(Service::Both, Framing::Line)
 }
 
 #[test]
-fn an_answer_is_an_object_for_scripts() {
-    let server = chime_over_tcp();
+fn a_reply_is_a_json_object() {
+    let server = chime_tcp();
     let now = "2026-11-21 06:32:06.123456";
     for (arguments, request, reply, sum) in [
         ("day", Some("day"), "Saturday", None),
@@ -53,102 +54,105 @@ fn an_answer_is_an_object_for_scripts() {
         ("", None, "24", Some(24)),
     ] {
         let mut command = client(&format!("{arguments} --json --server {server}"));
-        let ended = run_with_input(&mut command, "789\n");
+        let outcome = run_with_input(&mut command, "789\n");
         let expected = object(request, reply, sum, false);
-        assert_eq!(objects(&ended), [expected], "{arguments}: {ended:?}");
-        assert_eq!((ended.exit_code, &*ended.stderr), (Some(0), ""));
+        assert_eq!(objects(&outcome), [expected], "{arguments}: {outcome:?}");
+        assert_eq!((outcome.exit_code, &*outcome.stderr), (Some(0), ""));
     }
-    let ended = run(&format!("--udp --json --server {} day", chime_over_udp()));
+    let outcome = run(&format!("--udp --json --server {} day", chime_udp()));
     let expected = object(Some("day"), "Saturday", None, false);
-    assert_eq!(objects(&ended), [expected]);
+    assert_eq!(objects(&outcome), [expected]);
 }
 
 #[test]
-fn each_line_of_a_pipe_is_an_object() {
-    let mut command = client(&format!("--json --server {}", chime_over_tcp()));
-    let ended = run_with_input(&mut command, "day\nwhat?\n18446744073709551615\n");
+fn each_reply_of_a_pipe_is_a_json_object() {
+    let mut command = client(&format!("--json --server {}", chime_tcp()));
+    let outcome = run_with_input(&mut command, "day\nwhat?\n18446744073709551615\n");
     let expected = [
         object(None, "Saturday", None, false),
         object(None, "You entered an invalid command", None, true),
         object(None, "87", Some(87), false),
     ];
-    assert_eq!(objects(&ended), expected);
-    assert_eq!((ended.exit_code, &*ended.stderr), (Some(1), ""));
+    assert_eq!(objects(&outcome), expected);
+    assert_eq!((outcome.exit_code, &*outcome.stderr), (Some(1), ""));
 }
 
 #[test]
-fn an_error_of_the_server_is_an_object_with_exit_code_1() {
-    let mut command = client(&format!("--json --server {} send", chime_over_tcp()));
-    let ended = run_with_input(command.arg("\"\x1b\""), "");
+fn an_error_reply_is_a_json_object_with_exit_code_1() {
+    let mut command = client(&format!("--json --server {} send", chime_tcp()));
+    let outcome = run_with_input(command.arg("\"\x1b\""), "");
     let request = Some("\"\x1b\"");
     let expected = object(request, "You entered an invalid command", None, true);
-    assert_eq!(objects(&ended), [expected]);
-    assert!(!ended.stdout.contains('\x1b'), "{ended:?}");
-    assert_eq!((ended.exit_code, &*ended.stderr), (Some(1), ""));
+    assert_eq!(objects(&outcome), [expected]);
+    assert!(!outcome.stdout.contains('\x1b'), "{outcome:?}");
+    assert_eq!((outcome.exit_code, &*outcome.stderr), (Some(1), ""));
 }
 
 #[test]
 fn no_reply_is_null() {
     let server = chime(Service::DateTime, Framing::Line);
-    let ended = run(&format!("--json --server {server} send quit"));
-    assert_eq!(ended.exit_code, Some(0));
-    assert_eq!(objects(&ended)[0]["reply"], Value::Null);
+    let outcome = run(&format!("--json --server {server} send quit"));
+    assert_eq!(outcome.exit_code, Some(0));
+    assert_eq!(objects(&outcome)[0]["reply"], Value::Null);
 }
 
 #[test]
-fn a_failure_is_no_object() {
+fn a_failure_prints_no_json() {
     for arguments in ["day", "sum 1", "sum -", ""] {
-        let server = answering(b"\x1b[31mSaturday\n");
+        let server = replying(b"\x1b[31mSaturday\n");
         let mut command = client(&format!("--json --server {server} {arguments}"));
-        let ended = run_with_input(&mut command, "1\n");
-        assert_eq!((ended.exit_code, &*ended.stdout), (Some(5), ""));
-        let start = format!("chime-client: {server}: '\\x1b[31mSaturday'");
-        assert!(ended.stderr.starts_with(&start), "{ended:?}");
+        let outcome = run_with_input(&mut command, "1\n");
+        assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(5), ""));
+        let start = format!("chime-client: {server}: unknown reply '\\x1b[31mSaturday'");
+        assert!(outcome.stderr.starts_with(&start), "{outcome:?}");
     }
 }
 
 #[test]
-fn each_step_is_told_on_request() {
-    let server = chime_over_tcp();
+fn verbose_prints_each_step() {
+    let server = chime_tcp();
     let connected = &*format!("connected to {server}");
     let welcomed = "welcomed with 'Welcome to the server'";
-    let piped = "answered, since the welcome,";
-    for (arguments, answers) in [
-        ("day", &["answered"][..]),
-        ("sum 12345", &["answered"]),
-        ("sum -", &["answered"]),
+    let piped = "replied, since the welcome,";
+    for (arguments, replies) in [
+        ("day", &["replied"][..]),
+        ("sum 12345", &["replied"]),
+        ("sum -", &["replied"]),
         ("", &[piped]),
     ] {
         let mut command = client(&format!("--verbose --server {server} {arguments}"));
-        let ended = run_with_input(&mut command, "789");
-        assert_eq!(steps(&ended), [&[connected, welcomed], answers].concat());
+        let outcome = run_with_input(&mut command, "789");
+        assert_eq!(steps(&outcome), [&[connected, welcomed], replies].concat());
         assert_eq!(
-            (ended.exit_code, ended.stdout.lines().count()),
+            (outcome.exit_code, outcome.stdout.lines().count()),
             (Some(0), 1)
         );
     }
-    let server = chime_over_udp();
-    let ended = run(&format!("-v --udp --server {server} day"));
-    assert_eq!(steps(&ended), [&*format!("answered by {server}")]);
-    assert_eq!(ended.stdout, "Saturday\n");
+    let server = chime_udp();
+    let outcome = run(&format!("-v --udp --server {server} day"));
+    assert_eq!(steps(&outcome), [&*format!("reply from {server}")]);
+    assert_eq!(outcome.stdout, "Saturday\n");
 }
 
 #[test]
-fn the_steps_before_a_failure_are_told() {
-    let server = saying(b"SSH-2.0-OpenSSH_10.0\r\n", false);
-    let ended = run(&format!("--verbose --server {server} day"));
-    assert_eq!(ended.exit_code, Some(5));
-    let lines: Vec<_> = ended.stderr.lines().collect();
+fn verbose_prints_the_steps_before_a_failure() {
+    let server = sending(b"SSH-2.0-OpenSSH_10.0\r\n", false);
+    let outcome = run(&format!("--verbose --server {server} day"));
+    assert_eq!(outcome.exit_code, Some(5));
+    let lines: Vec<_> = outcome.stderr.lines().collect();
     let connected = format!("chime-client: connected to {server} in ");
-    assert!(lines[0].starts_with(&connected), "{ended:?}");
-    let failure = format!("chime-client: {server}: 'SSH-2.0");
-    assert!(lines[1].starts_with(&failure), "{ended:?}");
-    assert_eq!(lines.len(), 2, "{ended:?}");
+    assert!(lines[0].starts_with(&connected), "{outcome:?}");
+    let failure = format!("chime-client: {server}: unknown reply 'SSH-2.0");
+    assert!(lines[1].starts_with(&failure), "{outcome:?}");
+    assert_eq!(lines.len(), 2, "{outcome:?}");
 }
 
 #[test]
-fn a_load_tells_no_steps() {
-    let ended = run("bench --verbose");
-    assert_eq!(ended.exit_code, Some(2));
-    assert!(ended.stderr.starts_with("error: --verbose "), "{ended:?}");
+fn bench_rejects_verbose() {
+    let outcome = run("bench --verbose");
+    assert_eq!(outcome.exit_code, Some(2));
+    assert!(
+        outcome.stderr.starts_with("error: --verbose "),
+        "{outcome:?}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Requests that come through standard input.
+//! Requests from standard input.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -9,31 +9,31 @@ use std::time::Duration;
 
 use chime_protocol::{Framing, Service};
 
-use crate::stand_in::{WELCOME, answering, chime, saying, tcp};
-use crate::{Ended, PATIENCE, client, run_with_input, wait};
+use crate::servers::{WELCOME, chime, replying, sending, tcp};
+use crate::{Outcome, TEST_TIMEOUT, client, run_with_input, wait};
 
-/// What comes of piping `input` to a server of the protocol.
-fn pipe(service: Service, input: impl Into<Vec<u8>>) -> Ended {
+/// Pipes `input` to a client of a real server, and returns the outcome.
+fn pipe(service: Service, input: impl Into<Vec<u8>>) -> Outcome {
     let server = chime(service, Framing::Line);
     run_with_input(&mut client(&format!("--server {server}")), input)
 }
 
 #[test]
-fn replies_come_in_order_and_the_last_line_needs_no_end() {
+fn replies_are_printed_in_order_and_the_last_line_needs_no_newline() {
     assert_eq!(
         pipe(Service::Both, "day\n12345\r\n \tDATE\nsend time\n99"),
-        Ended::answered("Saturday\n15\n26-11-21\n2026-11-21 06:32:06.123456\n18\n")
+        Outcome::success("Saturday\n15\n26-11-21\n2026-11-21 06:32:06.123456\n18\n")
     );
-    assert_eq!(pipe(Service::Both, ""), Ended::answered(""));
+    assert_eq!(pipe(Service::Both, ""), Outcome::success(""));
 }
 
 #[test]
-fn one_error_among_the_replies_is_exit_code_1() {
-    let replies = Ended::answered("1\nYou entered an invalid command\n2\n");
+fn an_error_reply_sets_exit_code_1() {
+    let replies = Outcome::success("1\nYou entered an invalid command\n2\n");
     let exit_code = Some(1);
     assert_eq!(
         pipe(Service::Both, "1\n\n2\n"),
-        Ended {
+        Outcome {
             exit_code,
             ..replies
         }
@@ -41,13 +41,13 @@ fn one_error_among_the_replies_is_exit_code_1() {
 }
 
 #[test]
-fn nothing_after_quit_is_answered() {
-    let replies = Ended::answered("1\nThank You .. See You soon !! \n");
+fn requests_after_quit_are_not_sent() {
+    let replies = Outcome::success("1\nThank You .. See You soon !! \n");
     let endless = "2\n".repeat(1 << 20);
     assert_eq!(pipe(Service::Both, format!("1\nquit\n{endless}")), replies);
     assert_eq!(
         pipe(Service::DateTime, "day\nquit\nday\n"),
-        Ended::answered("Saturday\n")
+        Outcome::success("Saturday\n")
     );
 }
 
@@ -57,18 +57,18 @@ fn a_line_of_many_megabytes_is_summed() {
     let sum = digits.len() * 7;
     assert_eq!(
         pipe(Service::Both, digits),
-        Ended::answered(&format!("{sum}\n"))
+        Outcome::success(&format!("{sum}\n"))
     );
 }
 
 #[test]
-fn many_requests_do_not_block_on_their_replies() {
+fn many_requests_do_not_deadlock_with_their_replies() {
     let requests = "1\n".repeat(1 << 20);
-    assert_eq!(pipe(Service::Both, &*requests), Ended::answered(&requests));
+    assert_eq!(pipe(Service::Both, &*requests), Outcome::success(&requests));
 }
 
 #[test]
-fn a_reply_is_shown_while_the_input_waits() {
+fn a_reply_is_printed_while_the_input_is_idle() {
     let server = chime(Service::Both, Framing::Line);
     let mut child = client(&format!("--server {server}")).spawn().unwrap();
     let (mut stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -80,20 +80,20 @@ fn a_reply_is_shown_while_the_input_waits() {
     });
     for _ in 0..3 {
         stdin.write_all(b"12345\n").unwrap();
-        assert_eq!(replies.recv_timeout(PATIENCE).unwrap(), "15");
+        assert_eq!(replies.recv_timeout(TEST_TIMEOUT).unwrap(), "15");
     }
     drop(stdin);
-    assert_eq!(wait(child), Ended::answered(""));
+    assert_eq!(wait(child), Outcome::success(""));
 }
 
 #[test]
-fn a_failure_ends_it_while_the_input_waits() {
-    let server = answering(b"1\n2\n");
+fn a_failure_ends_the_client_while_the_input_is_idle() {
+    let server = replying(b"1\n2\n");
     let mut child = client(&format!("--server {server}")).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"1\n").unwrap();
-    let ended = wait(child);
-    assert_eq!(ended.exit_code, Some(5), "{ended:?}");
+    let outcome = wait(child);
+    assert_eq!(outcome.exit_code, Some(5), "{outcome:?}");
     drop(stdin);
 }
 
@@ -101,15 +101,15 @@ fn a_failure_ends_it_while_the_input_waits() {
 fn a_server_that_does_not_read_times_out() {
     let (_client_may_end, receiver) = mpsc::channel::<()>();
     let server = tcp(move |mut stream| {
-        stream.write_all(WELCOME).expect("the client takes it");
+        stream.write_all(WELCOME).expect("the client reads");
         let _ = receiver.recv();
     });
     let mut command = client(&format!("--timeout 300ms --server {server}"));
-    let ended = run_with_input(&mut command, vec![b'7'; 32 << 20]);
+    let outcome = run_with_input(&mut command, vec![b'7'; 32 << 20]);
     assert_eq!(
-        (ended.exit_code, &*ended.stdout),
+        (outcome.exit_code, &*outcome.stdout),
         (Some(4), ""),
-        "{ended:?}"
+        "{outcome:?}"
     );
 }
 
@@ -118,15 +118,15 @@ fn now_is_an_alias_of_send_time() {
     let now = "2026-11-21 06:32:06.123456\n";
     assert_eq!(
         pipe(Service::Both, "now\n NOW\r\n1\nnow"),
-        Ended::answered(&format!("{now}{now}1\n{now}"))
+        Outcome::success(&format!("{now}{now}1\n{now}"))
     );
-    let ended = pipe(Service::Both, "nowhere\n");
-    assert_eq!(ended.exit_code, Some(1), "{ended:?}");
+    let outcome = pipe(Service::Both, "nowhere\n");
+    assert_eq!(outcome.exit_code, Some(1), "{outcome:?}");
 }
 
 #[test]
-fn a_server_that_hangs_times_out_while_input_keeps_coming() {
-    let server = saying(WELCOME, false);
+fn further_input_does_not_extend_the_timeout() {
+    let server = sending(WELCOME, false);
     let mut child = client(&format!("--timeout 500ms --server {server}"))
         .spawn()
         .expect("the client starts");
@@ -136,54 +136,54 @@ fn a_server_that_hangs_times_out_while_input_keeps_coming() {
             thread::sleep(Duration::from_millis(50));
         }
     });
-    let ended = wait(child);
-    assert_eq!(ended.exit_code, Some(4), "{ended:?}");
-    let start = format!("chime-client: {server}: no answer within 500ms; ");
-    assert!(ended.stderr.starts_with(&start), "{ended:?}");
+    let outcome = wait(child);
+    assert_eq!(outcome.exit_code, Some(4), "{outcome:?}");
+    let start = format!("chime-client: {server}: no reply within 500ms; ");
+    assert!(outcome.stderr.starts_with(&start), "{outcome:?}");
 }
 
 #[test]
-fn replies_before_a_failure_are_shown() {
+fn replies_before_a_failure_are_printed() {
     for (server, exit_code) in [
-        (answering(b"1\n"), 3),
-        (answering(b"1\n2\n3\n"), 5),
-        (answering(b"1\n\x1b[31m\n"), 5),
+        (replying(b"1\n"), 3),
+        (replying(b"1\n2\n3\n"), 5),
+        (replying(b"1\n\x1b[31m\n"), 5),
     ] {
         let mut command = client(&format!("--timeout 300ms --server {server}"));
-        let ended = run_with_input(&mut command, "1\n2");
-        assert_eq!(ended.exit_code, Some(exit_code), "{ended:?}");
-        assert!(ended.stdout.starts_with("1\n"), "{ended:?}");
-        assert!(ended.stderr.starts_with("chime-client: "), "{ended:?}");
-        assert!(!ended.stderr.contains('\x1b'), "{ended:?}");
+        let outcome = run_with_input(&mut command, "1\n2");
+        assert_eq!(outcome.exit_code, Some(exit_code), "{outcome:?}");
+        assert!(outcome.stdout.starts_with("1\n"), "{outcome:?}");
+        assert!(outcome.stderr.starts_with("chime-client: "), "{outcome:?}");
+        assert!(!outcome.stderr.contains('\x1b'), "{outcome:?}");
     }
 }
 
 #[test]
-fn replies_that_nobody_asked_for_are_refused() {
-    let server = saying(b"Welcome to the server\nSaturday\n", false);
-    let ended = run_with_input(
+fn an_unsolicited_reply_is_an_error() {
+    let server = sending(b"Welcome to the server\nSaturday\n", false);
+    let outcome = run_with_input(
         &mut client(&format!("--server {server}")),
         vec![b'7'; 32 << 20],
     );
     assert_eq!(
-        (ended.exit_code, &*ended.stdout),
+        (outcome.exit_code, &*outcome.stdout),
         (Some(5), ""),
-        "{ended:?}"
+        "{outcome:?}"
     );
 }
 
 #[test]
-fn an_input_that_fails_is_named() {
+fn a_failing_input_is_named() {
     let server = chime(Service::Both, Framing::Line);
     let folder = File::open(env!("CARGO_MANIFEST_DIR")).unwrap();
     let mut command = client(&format!("--server {server}"));
     let child = command.stdin(Stdio::from(folder)).spawn().unwrap();
-    let ended = wait(child);
-    assert_eq!(ended.exit_code, Some(2), "{ended:?}");
+    let outcome = wait(child);
+    assert_eq!(outcome.exit_code, Some(2), "{outcome:?}");
     assert!(
-        ended
+        outcome
             .stderr
             .starts_with("chime-client: cannot read standard input: "),
-        "{ended:?}"
+        "{outcome:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! The prompt at a terminal, typed at and read.
+//! The prompt at a terminal.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -6,24 +6,24 @@ use std::os::unix::fs::PermissionsExt;
 
 use chime_protocol::{Framing, Service};
 
-use crate::stand_in::{Chime, answering, chime};
+use crate::servers::{Chime, chime, replying};
 use crate::terminal::{
-    CTRL_C, CTRL_D, ENTER, HOME, LEFT, RIGHT, TAB, Terminal, UP, client, new_state_folder,
+    CTRL_C, CTRL_D, ENTER, HOME, LEFT, RIGHT, TAB, Terminal, UP, client, new_state_directory,
 };
 
 const WELCOME: &str = "Welcome to the server";
 
-/// A client of the server at its prompt, with what it remembers in a new folder of that name.
+/// Starts a client at its prompt, with a new state directory.
 #[track_caller]
-fn prompt(server: SocketAddr, folder: &str) -> Terminal {
-    new_state_folder(folder);
-    prompt_again(server, folder)
+fn prompt(server: SocketAddr, directory: &str) -> Terminal {
+    new_state_directory(directory);
+    prompt_again(server, directory)
 }
 
-/// The same with a folder that may hold what an earlier one has remembered.
+/// Starts a client at its prompt, with a state directory that may hold the history of an earlier client.
 #[track_caller]
-fn prompt_again(server: SocketAddr, folder: &str) -> Terminal {
-    let mut terminal = Terminal::start(client(&format!("--server {server}"), folder));
+fn prompt_again(server: SocketAddr, directory: &str) -> Terminal {
+    let mut terminal = Terminal::start(client(&format!("--server {server}"), directory));
     terminal.shows(&[WELCOME, "chime>"]);
     terminal
 }
@@ -33,12 +33,12 @@ fn server() -> SocketAddr {
 }
 
 #[test]
-fn requests_are_answered_until_quit() {
+fn requests_get_replies_until_quit() {
     let mut terminal = prompt(server(), "until_quit");
     terminal.press("day\r");
     terminal.shows(&[WELCOME, "chime> day", "Saturday", "chime>"]);
     terminal.press("\r12345\rquit\r");
-    let (exit_code, screen) = terminal.end();
+    let (exit_code, screen) = terminal.wait();
     let farewell = "Thank You .. See You soon !!";
     let lines = [
         WELCOME,
@@ -54,13 +54,13 @@ fn requests_are_answered_until_quit() {
 }
 
 #[test]
-fn a_line_is_edited_before_it_is_asked() {
+fn a_line_can_be_edited_before_it_is_sent() {
     let mut terminal = prompt(server(), "edited");
     terminal.press("xdy");
     terminal.shows(&[WELCOME, "chime> xdy"]);
     terminal.press(format!("{LEFT}a"));
     terminal.shows(&[WELCOME, "chime> xday"]);
-    // Delete, after the cursor has gone to the begin of the line.
+    // Home, then Delete.
     terminal.press(format!("{HOME}\x1b[3~"));
     terminal.shows(&[WELCOME, "chime> day"]);
     terminal.press(ENTER);
@@ -70,13 +70,13 @@ fn a_line_is_edited_before_it_is_asked() {
 #[test]
 fn a_command_is_completed() {
     let mut terminal = prompt(server(), "completed");
-    // The last letter tells it from a hint, which would go away.
+    // The last letter shows that this is not a hint, which would disappear.
     terminal.press(format!("sen{TAB}x"));
     terminal.shows(&[WELCOME, "chime> send timex"]);
     terminal.press(CTRL_C);
     terminal.shows_last(&["chime>"]);
     terminal.press(format!("da{TAB}{TAB}"));
-    terminal.wait_for("the names that begin so", |lines| {
+    terminal.wait_for("the matching names", |lines| {
         lines
             .iter()
             .any(|line| line.split_whitespace().eq(["day", "date"]))
@@ -84,25 +84,25 @@ fn a_command_is_completed() {
 }
 
 #[test]
-fn the_rest_of_a_command_is_shown_dimly_and_may_be_taken() {
+fn a_hint_is_dim_and_can_be_accepted() {
     let mut terminal = prompt(server(), "hinted");
     terminal.press("qu");
     terminal.shows(&[WELCOME, "chime> quit"]);
     assert!(!terminal.cell("quit").dim());
     assert!(terminal.cell("it").dim());
     terminal.press(format!("{RIGHT}{ENTER}"));
-    assert_eq!(terminal.end().0, Some(0));
+    assert_eq!(terminal.wait().0, Some(0));
 }
 
 #[test]
 fn no_color_is_respected() {
-    new_state_folder("no_color");
+    new_state_directory("no_color");
     let client = client(&format!("--server {}", server()), "no_color").env("NO_COLOR", "1");
     let mut terminal = Terminal::start(client);
     terminal.shows(&[WELCOME, "chime>"]);
     terminal.press("qu");
     terminal.shows(&[WELCOME, "chime> quit"]);
-    // It must not look typed.
+    // The hint must differ from typed text.
     let hint = terminal.cell("it");
     assert!(hint.dim());
     assert_eq!(hint.fgcolor(), vt100::Color::Default);
@@ -110,7 +110,7 @@ fn no_color_is_respected() {
 }
 
 #[test]
-fn the_names_are_those_of_the_command_line() {
+fn command_names_are_those_of_the_command_line() {
     let mut terminal = prompt(server(), "names");
     let now = "2026-11-21 06:32:06.123456";
     for line in ["now", " NOW", "Send Time"] {
@@ -125,18 +125,18 @@ fn the_names_are_those_of_the_command_line() {
 fn bytes_that_are_not_utf_8_are_an_invalid_command() {
     let mut terminal = prompt(server(), "not_utf_8");
     let error = "You entered an invalid command";
-    // Of what the line shows, the screen here leaves U+FFFD out.
+    // The emulated screen omits U+FFFD.
     for (keys, line) in [
         (&b"da\xff\r"[..], "chime> da"),
         (b"\xff", "chime>"),
-        // The first byte of a letter, and no more of it.
+        // The first byte of a letter alone.
         (b"123\xe9\r", "chime> 123"),
         (b"qu\xc3\r", "chime> qu"),
     ] {
         terminal.press(keys);
         terminal.wait_for(line, |lines| {
-            let is_answered = lines.windows(2).any(|shown| *shown == [line, error]);
-            is_answered && lines.last().is_some_and(|shown| shown == "chime>")
+            let has_error = lines.windows(2).any(|shown| *shown == [line, error]);
+            has_error && lines.last().is_some_and(|shown| shown == "chime>")
         });
     }
     terminal.press("day\r");
@@ -155,26 +155,26 @@ fn ctrl_c_clears_the_line() {
 }
 
 #[test]
-fn ctrl_d_ends_it_on_an_empty_line_only() {
+fn ctrl_d_exits_on_an_empty_line_only() {
     let mut terminal = prompt(server(), "ctrl_d");
     terminal.press(format!("day{CTRL_D}"));
     terminal.shows(&[WELCOME, "chime> day"]);
     terminal.press(ENTER);
     terminal.shows(&[WELCOME, "chime> day", "Saturday", "chime>"]);
     terminal.press(CTRL_D);
-    assert_eq!(terminal.end().0, Some(0));
+    assert_eq!(terminal.wait().0, Some(0));
 }
 
 #[test]
-fn lines_are_remembered_from_one_run_to_the_next() {
+fn the_history_persists_across_runs() {
     let server = server();
-    let folder = new_state_folder("remembered");
+    let directory = new_state_directory("remembered");
     let mut first = prompt_again(server, "remembered");
     first.press("12345\rday\r");
     first.shows_last(&["chime> day", "Saturday", "chime>"]);
     first.press(format!("{UP}{UP}"));
     first.shows_last(&["chime> 12345"]);
-    // However it ends, even like this.
+    // The history survives even SIGKILL.
     drop(first);
 
     let mut second = prompt_again(server, "remembered");
@@ -183,35 +183,35 @@ fn lines_are_remembered_from_one_run_to_the_next() {
     second.press(ENTER);
     second.shows(&[WELCOME, "chime> 12345", "15", "chime>"]);
 
-    let file = fs::metadata(folder.join("chime").join("history")).unwrap();
+    let file = fs::metadata(directory.join("chime").join("history")).unwrap();
     assert_eq!(file.permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
-fn an_output_that_is_no_terminal_gets_answers_and_no_prompt() {
-    let folder = new_state_folder("no_terminal");
-    fs::create_dir_all(&folder).unwrap();
-    let output = folder.join("output");
+fn an_output_that_is_not_a_terminal_gets_replies_and_no_prompt() {
+    let directory = new_state_directory("no_terminal");
+    fs::create_dir_all(&directory).unwrap();
+    let output = directory.join("output");
     let client = client(&format!("--server {}", server()), "no_terminal");
     let client = client.stdout(fs::File::create(&output).unwrap());
     let mut terminal = Terminal::start(client);
     terminal.press(format!("day{ENTER}12345{ENTER}{CTRL_D}"));
-    assert_eq!(terminal.end().0, Some(0));
+    assert_eq!(terminal.wait().0, Some(0));
     assert_eq!(fs::read_to_string(output).unwrap(), "Saturday\n15\n");
 }
 
 #[test]
-fn a_prompt_that_cannot_remember_is_a_prompt() {
-    let folder = new_state_folder("cannot_remember");
-    fs::write(&folder, "not a folder").unwrap();
+fn the_prompt_works_without_a_history_file() {
+    let directory = new_state_directory("cannot_remember");
+    fs::write(&directory, "not a directory").unwrap();
     let mut terminal = prompt_again(server(), "cannot_remember");
     terminal.press("day\r");
     terminal.shows(&[WELCOME, "chime> day", "Saturday", "chime>"]);
-    fs::remove_file(folder).unwrap();
+    fs::remove_file(directory).unwrap();
 }
 
 #[test]
-fn a_word_that_is_no_command_is_followed_by_advice() {
+fn a_mistyped_command_gets_a_suggestion() {
     let mut terminal = prompt(server(), "advice");
     let error = "You entered an invalid command";
     let meant = "chime-client: did you mean 'time'?";
@@ -220,7 +220,7 @@ fn a_word_that_is_no_command_is_followed_by_advice() {
 }
 
 #[test]
-fn what_is_pasted_is_asked_line_by_line() {
+fn pasted_lines_are_sent_one_by_one() {
     let mut terminal = prompt(server(), "pasted");
     terminal.press("\x1b[200~day\n12345\x1b[201~");
     terminal.wait_for("the pasted lines", |lines| {
@@ -231,7 +231,7 @@ fn what_is_pasted_is_asked_line_by_line() {
 }
 
 #[test]
-fn a_server_that_has_restarted_is_connected_to_again() {
+fn the_prompt_reconnects_after_a_restart() {
     let chime = Chime::start();
     let address = chime.address;
     let lost = &*format!("chime-client: the connection to {address} was lost");
@@ -239,7 +239,7 @@ fn a_server_that_has_restarted_is_connected_to_again() {
         "chime-client: cannot connect to {address}: connection refused; \
          is chime-server running there?"
     );
-    let again = &*format!("chime-client: connected to {address} again");
+    let again = &*format!("chime-client: reconnected to {address}");
     let mut terminal = prompt(address, "restarted");
 
     chime.stop();
@@ -249,23 +249,23 @@ fn a_server_that_has_restarted_is_connected_to_again() {
     terminal.press("date\r");
     terminal.shows_last(&["chime> date", again, "26-11-21", "chime>"]);
 
-    // A restart between two requests.
+    // The server restarts between two requests.
     chime.stop();
     let chime = Chime::start_at(address);
     terminal.press("12345\r");
     terminal.shows_last(&["chime> 12345", lost, again, "15", "chime>"]);
 
-    // To quit, no server is needed.
+    // quit needs no server.
     chime.stop();
     terminal.press("time\r");
     terminal.shows_last(&["chime> time", lost, refused, "chime>"]);
     terminal.press("quit\r");
-    assert_eq!(terminal.end().0, Some(0));
+    assert_eq!(terminal.wait().0, Some(0));
 }
 
 #[test]
-fn t19_what_a_hostile_server_sends_does_not_reach_the_terminal() {
-    let server = answering(b"\x1b[31mSaturday\x07\x1b[2J\n");
+fn t19_control_bytes_of_a_server_do_not_reach_the_terminal() {
+    let server = replying(b"\x1b[31mSaturday\x07\x1b[2J\n");
     let mut terminal = prompt(server, "hostile");
     terminal.press("day\r");
     terminal.wait_for("the error", |lines| {

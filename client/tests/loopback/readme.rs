@@ -1,4 +1,4 @@
-//! The README, whose transcripts are what happens.
+//! The transcripts of the README, compared with the actual output.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -6,28 +6,28 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
-use crate::stand_in::chime_over_both;
+use crate::servers::chime_tcp_and_udp;
 
 const README: &str = include_str!("../../../README.md");
 
-/// The blocks of this kind, without their fences.
+/// Returns the code blocks of a kind, without their fences.
 fn blocks(kind: &str) -> impl Iterator<Item = &'static str> {
     let fence = format!("```{kind}\n");
     let mut parts = Vec::new();
     for part in README.split(&*fence).skip(1) {
-        let (block, _) = part.split_once("```").expect("a block ends");
+        let (block, _) = part.split_once("```").expect("the end of the block");
         parts.push(block);
     }
-    assert!(!parts.is_empty(), "there are blocks of {kind}");
+    assert!(!parts.is_empty(), "the README has no block {kind}");
     parts.into_iter()
 }
 
 #[test]
-fn the_transcript_is_what_a_server_says() {
+fn the_transcript_matches_a_server() {
     let transcript = blocks("text").next().expect("a transcript");
     let (command, conversation) = transcript.split_once('\n').expect("lines");
     assert!(command.starts_with("$ nc "), "{command}");
-    let stream = TcpStream::connect(chime_over_both()).unwrap();
+    let stream = TcpStream::connect(chime_tcp_and_udp()).unwrap();
     let mut replies = BufReader::new(&stream).lines();
     let mut next = || replies.next().expect("a reply").expect("text");
     let mut lines = conversation.lines();
@@ -39,8 +39,8 @@ fn the_transcript_is_what_a_server_says() {
 }
 
 #[test]
-fn the_commands_print_what_is_shown() {
-    let server = chime_over_both();
+fn the_commands_print_the_output_shown() {
+    let server = chime_tcp_and_udp();
     for block in blocks("console") {
         for part in block.split("$ ").skip(1) {
             let (command, output) = part.split_once('\n').expect("a line");
@@ -49,7 +49,7 @@ fn the_commands_print_what_is_shown() {
     }
 }
 
-/// What a shell prints that runs the command, where the client is in the path.
+/// Runs the command in a shell that has the client in its PATH, and returns the output.
 fn printed(command: &str, server: SocketAddr) -> String {
     let client = Path::new(env!("CARGO_BIN_EXE_chime-client"));
     let folder = client.parent().expect("a folder").to_path_buf();
@@ -60,6 +60,6 @@ fn printed(command: &str, server: SocketAddr) -> String {
         .env("PATH", env::join_paths(folders).expect("a path"))
         .env("CHIME_SERVER", server.to_string())
         .output()
-        .expect("there is a shell");
+        .expect("sh is installed");
     String::from_utf8([output.stdout, output.stderr].concat()).expect("text")
 }

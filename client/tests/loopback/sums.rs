@@ -11,55 +11,55 @@ use std::time::Duration;
 
 use chime_protocol::{Framing, Service};
 
-use crate::stand_in::{WELCOME, answering, chime, nobody, tcp};
+use crate::servers::{WELCOME, chime, replying, tcp, unused_address};
 #[cfg(unix)]
 use crate::terminal::{self, Terminal};
-use crate::{Ended, client, run_with_input, wait};
+use crate::{Outcome, client, run_with_input, wait};
 
-/// Far more than is kept in memory, and no multiple of a block.
+/// Far more digits than the client buffers, and not a multiple of its block.
 const MANY: usize = (64 << 20) + 7;
-/// The most memory that a client may use, however many digits there are. Only Linux tells.
+/// The memory limit of a client, for any number of digits. It is measured on Linux only.
 #[cfg(target_os = "linux")]
 const PEAK_KIB_MAX: u64 = 32 << 10;
 
-/// A file that is written anew for the test of that name.
+/// Writes the file of the test `name`.
 fn file(name: &str, content: &[u8]) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    fs::write(&path, content).expect("there is room for it");
+    fs::write(&path, content).expect("disk space");
     path
 }
 
-/// Digits that differ from block to block, and their sum.
+/// Returns digits that differ between blocks, and their sum.
 fn many_digits() -> (Vec<u8>, u64) {
     let digits: Vec<u8> = b"1234567".iter().copied().cycle().take(MANY).collect();
     let sum = digits.iter().map(|digit| u64::from(digit - b'0')).sum();
     (digits, sum)
 }
 
-/// The client that is to sum the file.
+/// Returns the client that sums `file`.
 fn summing(server: SocketAddr, file: &PathBuf) -> Command {
     let mut command = client(&format!("--server {server} sum --file"));
     command.arg(file);
     command
 }
 
-/// Sums a file with the content, and then standard input with it, which must not differ but in name.
+/// Sums `content` from a file and from standard input, and asserts that the outcomes differ in the name only.
 #[track_caller]
-fn sum(server: SocketAddr, name: &str, content: &[u8]) -> Ended {
+fn sum(server: SocketAddr, name: &str, content: &[u8]) -> Outcome {
     let path = file(name, content);
-    let ended = run_with_input(&mut summing(server, &path), "");
+    let outcome = run_with_input(&mut summing(server, &path), "");
     let piped = run_with_input(&mut client(&format!("--server {server} sum -")), content);
-    let renamed = Ended {
-        stderr: ended
+    let renamed = Outcome {
+        stderr: outcome
             .stderr
             .replace(&path.display().to_string(), "standard input"),
-        ..ended
+        ..outcome
     };
     assert_eq!(renamed, piped);
     piped
 }
 
-/// The most memory in KiB that the process has used so far, if it is still there.
+/// Returns the peak memory of a process in KiB, if it still runs.
 #[cfg(target_os = "linux")]
 fn peak_kib(process: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
@@ -67,9 +67,9 @@ fn peak_kib(process: u32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Waits for the client and sees that it uses little memory until it ends.
+/// Waits for the client, and asserts that its peak memory is below the limit.
 #[track_caller]
-fn wait_for_a_small_one(child: Child) -> Ended {
+fn wait_and_check_memory(child: Child) -> Outcome {
     #[cfg(target_os = "linux")]
     {
         let process = child.id();
@@ -77,10 +77,10 @@ fn wait_for_a_small_one(child: Child) -> Ended {
         let mut peak = None;
         while let Some(now) = peak_kib(process) {
             peak = Some(now);
-            assert!(start.elapsed() < crate::PATIENCE, "the client ends");
+            assert!(start.elapsed() < crate::TEST_TIMEOUT, "the client exits");
             thread::sleep(Duration::from_millis(1));
         }
-        assert!(peak.is_some(), "it has been seen");
+        assert!(peak.is_some(), "the memory has been measured");
         assert!(peak < Some(PEAK_KIB_MAX), "{peak:?} KiB");
     }
     wait(child)
@@ -92,8 +92,8 @@ fn a_file_of_any_size_is_summed_in_constant_memory() {
     let (digits, sum) = many_digits();
     let path = file("a_file_of_any_size", &digits);
     let child = summing(server, &path).spawn().unwrap();
-    let ended = wait_for_a_small_one(child);
-    assert_eq!(ended, Ended::answered(&format!("{sum}\n")));
+    let outcome = wait_and_check_memory(child);
+    assert_eq!(outcome, Outcome::success(&format!("{sum}\n")));
     fs::remove_file(path).unwrap();
 }
 
@@ -105,21 +105,21 @@ fn standard_input_of_any_size_is_summed_in_constant_memory() {
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     thread::spawn(move || stdin.write_all(&digits));
-    let ended = wait_for_a_small_one(child);
-    assert_eq!(ended, Ended::answered(&format!("{sum}\n")));
+    let outcome = wait_and_check_memory(child);
+    assert_eq!(outcome, Outcome::success(&format!("{sum}\n")));
 }
 
 #[test]
-fn white_space_at_the_end_does_not_count() {
+fn white_space_at_the_end_is_ignored() {
     let server = chime(Service::Both, Framing::Line);
     for content in ["12345", "12345\n", "12345\r\n", "12345 \t\r\n\n"] {
-        let ended = sum(server, "white_space_at_the_end", content.as_bytes());
-        assert_eq!(ended, Ended::answered("15\n"), "{content:?}");
+        let outcome = sum(server, "white_space_at_the_end", content.as_bytes());
+        assert_eq!(outcome, Outcome::success("15\n"), "{content:?}");
     }
 }
 
 #[test]
-fn what_is_no_digit_is_told_with_its_place() {
+fn a_byte_that_is_not_a_digit_is_reported_with_its_offset() {
     let server = chime(Service::Both, Framing::Line);
     for (content, byte, offset) in [
         (&b"x"[..], "x", 0),
@@ -131,37 +131,37 @@ fn what_is_no_digit_is_told_with_its_place() {
         (b"1\x1b[31m", "\\x1b", 1),
         (b"1\n\0", "\\n", 1),
     ] {
-        let ended = sum(server, "what_is_no_digit", content);
+        let outcome = sum(server, "not_a_digit", content);
         let line = format!(
-            "chime-client: standard input: the byte '{byte}' at offset {offset} is no digit; \
-             there must be digits, 0 to 9, and nothing else but white space at the end\n"
+            "chime-client: standard input: byte '{byte}' at offset {offset} is not a digit; \
+             only the digits 0 to 9 are allowed, and white space at the end\n"
         );
-        assert_eq!((ended.exit_code, &*ended.stdout), (Some(2), ""));
-        assert_eq!(ended.stderr, line);
+        assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(2), ""));
+        assert_eq!(outcome.stderr, line);
     }
 }
 
 #[test]
-fn what_is_no_digit_is_told_however_far_in() {
+fn a_byte_that_is_not_a_digit_is_found_at_any_offset() {
     let server = chime(Service::Both, Framing::Line);
     let mut content = vec![b'7'; 1 << 20];
     content.extend(b"/7");
-    let ended = sum(server, "however_far_in", &content);
-    assert_eq!((ended.exit_code, &*ended.stdout), (Some(2), ""));
+    let outcome = sum(server, "at_any_offset", &content);
+    assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(2), ""));
     assert!(
-        ended.stderr.contains("the byte '/' at offset 1048576 "),
-        "{ended:?}"
+        outcome.stderr.contains("byte '/' at offset 1048576 "),
+        "{outcome:?}"
     );
 }
 
 #[test]
-fn no_digits_have_no_sum() {
+fn an_input_without_digits_is_an_error() {
     let server = chime(Service::Both, Framing::Line);
     for content in ["", "\r\n"] {
-        let ended = sum(server, "no_digits", content.as_bytes());
-        let start = "chime-client: standard input: there are no digits; ";
-        assert_eq!((ended.exit_code, &*ended.stdout), (Some(2), ""));
-        assert!(ended.stderr.starts_with(start), "{ended:?}");
+        let outcome = sum(server, "no_digits", content.as_bytes());
+        let start = "chime-client: standard input: no digits; ";
+        assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(2), ""));
+        assert!(outcome.stderr.starts_with(start), "{outcome:?}");
     }
 }
 
@@ -172,15 +172,18 @@ fn a_file_that_cannot_be_read_is_named() {
         (folder.join("missing"), "no such file or directory"),
         (folder, "is a directory"),
     ] {
-        let ended = run_with_input(&mut summing(nobody(), &path), "");
-        assert_eq!((ended.exit_code, &*ended.stdout), (Some(2), ""));
+        let outcome = run_with_input(&mut summing(unused_address(), &path), "");
+        assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(2), ""));
         let path = path.display();
         let line = format!("chime-client: cannot read {path}: {cause}; is it the right file?\n");
-        assert_eq!(ended.stderr, line);
+        assert_eq!(outcome.stderr, line);
     }
-    let ended = run_with_input(&mut summing(nobody(), &PathBuf::from("\x1b[31m\n")), "");
+    let outcome = run_with_input(
+        &mut summing(unused_address(), &PathBuf::from("\x1b[31m\n")),
+        "",
+    );
     assert!(
-        ended
+        outcome
             .stderr
             .starts_with("chime-client: cannot read \\u{1b}[31m\\n: ")
     );
@@ -189,14 +192,14 @@ fn a_file_that_cannot_be_read_is_named() {
 #[test]
 fn a_sum_has_one_source() {
     for arguments in ["sum 1 --file 1", "sum - --file 1", "sum - 1", "sum - --udp"] {
-        let ended = crate::run(arguments);
-        assert_eq!((ended.exit_code, &*ended.stdout), (Some(2), ""));
-        assert!(ended.stderr.starts_with("error: "), "{ended:?}");
+        let outcome = crate::run(arguments);
+        assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(2), ""));
+        assert!(outcome.stderr.starts_with("error: "), "{outcome:?}");
     }
 }
 
 #[test]
-fn a_server_does_not_wait_for_digits_that_have_not_come() {
+fn the_client_connects_once_its_input_is_buffered() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let server = listener.local_addr().unwrap();
@@ -205,7 +208,10 @@ fn a_server_does_not_wait_for_digits_that_have_not_come() {
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"12").unwrap();
     thread::sleep(Duration::from_millis(300));
-    assert!(listener.accept().is_err(), "nothing can be sent yet");
+    assert!(
+        listener.accept().is_err(),
+        "the client connected before its input was complete"
+    );
     listener.set_nonblocking(false).unwrap();
     stdin.write_all(b"345").unwrap();
     drop(stdin);
@@ -215,37 +221,37 @@ fn a_server_does_not_wait_for_digits_that_have_not_come() {
     stream.read_exact(&mut line).unwrap();
     assert_eq!(&line, b"12345\n");
     stream.write_all(b"15\n").unwrap();
-    assert_eq!(wait(child), Ended::answered("15\n"));
+    assert_eq!(wait(child), Outcome::success("15\n"));
 }
 
 #[test]
-fn a_line_that_is_cut_is_told() {
+fn a_close_within_the_line_is_reported() {
     let server = tcp(|mut stream| {
-        stream.write_all(WELCOME).expect("the client takes it");
+        stream.write_all(WELCOME).expect("the client reads");
         stream.read_exact(&mut [0; 1 << 17]).expect("digits");
     });
-    let path = file("a_line_that_is_cut", &[b'7'; 32 << 20]);
-    let ended = run_with_input(&mut summing(server, &path), "");
-    assert_eq!((ended.exit_code, &*ended.stdout), (Some(3), ""));
+    let path = file("a_close_within_the_line", &[b'7'; 32 << 20]);
+    let outcome = run_with_input(&mut summing(server, &path), "");
+    assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(3), ""));
     let start = format!("chime-client: {server}: the server closed the connection before ");
-    assert!(ended.stderr.starts_with(&start), "{ended:?}");
+    assert!(outcome.stderr.starts_with(&start), "{outcome:?}");
 }
 
 #[test]
-fn an_answer_that_is_no_sum_is_none() {
-    let path = file("an_answer_that_is_no_sum", b"12345");
+fn a_reply_that_is_not_a_sum_is_an_error() {
+    let path = file("a_reply_that_is_not_a_sum", b"12345");
     let server = chime(Service::DateTime, Framing::Line);
-    let ended = run_with_input(&mut summing(server, &path), "");
+    let outcome = run_with_input(&mut summing(server, &path), "");
     let reply = "You entered an invalid command\n";
-    assert_eq!((ended.exit_code, &*ended.stdout), (Some(1), reply));
-    let ended = run_with_input(&mut summing(answering(b"Saturday\n"), &path), "");
-    assert_eq!((ended.exit_code, &*ended.stdout), (Some(5), ""));
+    assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(1), reply));
+    let outcome = run_with_input(&mut summing(replying(b"Saturday\n"), &path), "");
+    assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(5), ""));
 }
 
-/// Takes digits slowly, for as long as it takes to see that the sender is alive, then answers.
-fn slow(is_seen: Receiver<()>) -> SocketAddr {
+/// A server that reads digits slowly until `is_seen` is closed, then replies.
+fn reading_slowly(is_seen: Receiver<()>) -> SocketAddr {
     tcp(move |mut stream| {
-        stream.write_all(WELCOME).expect("the client takes it");
+        stream.write_all(WELCOME).expect("the client reads");
         let mut block = [0; 1 << 16];
         loop {
             let length = stream.read(&mut block).expect("digits");
@@ -256,16 +262,16 @@ fn slow(is_seen: Receiver<()>) -> SocketAddr {
                 thread::sleep(Duration::from_millis(20));
             }
         }
-        stream.write_all(b"15\n").expect("the client takes it");
+        stream.write_all(b"15\n").expect("the client reads");
     })
 }
 
 #[cfg(unix)]
 #[test]
-fn a_bar_on_a_terminal_tells_how_far_it_is_and_goes_away() {
+fn a_progress_bar_is_shown_on_a_terminal_and_cleared() {
     let (seen, is_seen) = mpsc::channel();
     let path = file("a_bar", &[b'7'; 64 << 20]);
-    let arguments = format!("--server {} sum --file", slow(is_seen));
+    let arguments = format!("--server {} sum --file", reading_slowly(is_seen));
     let client = terminal::client(&arguments, "a_bar").arg(&path);
     let mut terminal = Terminal::start(client);
     terminal.wait_for("a bar", |lines| {
@@ -275,17 +281,17 @@ fn a_bar_on_a_terminal_tells_how_far_it_is_and_goes_away() {
                 .all(|part| lines[0].contains(part))
     });
     drop(seen);
-    assert_eq!(terminal.end(), (Some(0), "15".to_owned()));
+    assert_eq!(terminal.wait(), (Some(0), "15".to_owned()));
     fs::remove_file(path).unwrap();
 }
 
 #[test]
-fn there_is_no_bar_but_on_a_terminal() {
+fn no_progress_bar_is_shown_without_a_terminal() {
     let (seen, is_seen) = mpsc::channel();
     let path = file("no_bar", &[b'7'; 64 << 20]);
-    let child = summing(slow(is_seen), &path).spawn().unwrap();
+    let child = summing(reading_slowly(is_seen), &path).spawn().unwrap();
     thread::sleep(Duration::from_secs(1));
     drop(seen);
-    assert_eq!(wait(child), Ended::answered("15\n"));
+    assert_eq!(wait(child), Outcome::success("15\n"));
     fs::remove_file(path).unwrap();
 }

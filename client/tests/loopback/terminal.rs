@@ -1,4 +1,4 @@
-//! The client at a terminal, whose screen is read as a person would.
+//! The client at a pseudo-terminal with an emulated screen.
 
 use std::fmt;
 use std::fs;
@@ -15,7 +15,7 @@ use pty_process::Size;
 use pty_process::blocking::{Command, Pty, open};
 use vt100::{Cell, Parser};
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
 pub(crate) const UP: &str = "\x1b[A";
 pub(crate) const LEFT: &str = "\x1b[D";
@@ -29,11 +29,11 @@ pub(crate) const TAB: &str = "\t";
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 80;
 
-/// The client at a terminal of its own.
+/// A client at a pseudo-terminal.
 pub(crate) struct Terminal {
     client: Child,
     keyboard: Arc<Pty>,
-    /// What the client writes to the terminal.
+    /// The output of the client.
     written: Receiver<Vec<u8>>,
     screen: Parser,
 }
@@ -49,7 +49,7 @@ impl Terminal {
         let (sender, written) = mpsc::channel();
         thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // Reading fails once the client has gone.
+            // Reading fails once the client has exited.
             while let Ok(length @ 1..) = (&*terminal).read(&mut buffer) {
                 if sender.send(buffer[..length].to_vec()).is_err() {
                     return;
@@ -65,23 +65,25 @@ impl Terminal {
         }
     }
 
-    /// Types, without waiting for anything.
+    /// Sends keys without waiting.
     pub(crate) fn press(&mut self, keys: impl AsRef<[u8]>) {
         (&*self.keyboard)
             .write_all(keys.as_ref())
-            .expect("the terminal is there");
+            .expect("an open terminal");
     }
 
-    /// Waits until the screen is as it should be.
+    /// Waits until the screen satisfies `is_there`; `what` describes it in the panic message.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, what: &str, is_there: impl Fn(&[String]) -> bool) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TEST_TIMEOUT;
         while !is_there(&self.lines()) {
             let left = end.saturating_duration_since(Instant::now());
             match self.written.recv_timeout(left) {
                 Ok(bytes) => self.screen.process(&bytes),
-                Err(RecvTimeoutError::Timeout) => panic!("not within {PATIENCE:?}: {what}\n{self}"),
-                Err(RecvTimeoutError::Disconnected) => panic!("it ended without: {what}\n{self}"),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("not within {TEST_TIMEOUT:?}: {what}\n{self}")
+                }
+                Err(RecvTimeoutError::Disconnected) => panic!("exited without: {what}\n{self}"),
             }
         }
     }
@@ -101,23 +103,23 @@ impl Terminal {
         });
     }
 
-    /// Waits for the client to end, and returns its exit code and what is left on the screen.
+    /// Waits for the client to exit, and returns its exit code and the final screen.
     #[track_caller]
-    pub(crate) fn end(mut self) -> (Option<i32>, String) {
-        let end = Instant::now() + PATIENCE;
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
+        let end = Instant::now() + TEST_TIMEOUT;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             match self.written.recv_timeout(left) {
                 Ok(bytes) => self.screen.process(&bytes),
-                Err(RecvTimeoutError::Timeout) => panic!("it has not ended\n{self}"),
+                Err(RecvTimeoutError::Timeout) => panic!("still running\n{self}"),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        let status = self.client.wait().expect("it has ended");
+        let status = self.client.wait().expect("an exit status");
         (status.code(), self.to_string())
     }
 
-    /// The cell that holds the first letter of `text`.
+    /// Returns the cell of the first letter of `text`.
     #[track_caller]
     pub(crate) fn cell(&self, text: &str) -> &Cell {
         let lines = self.lines();
@@ -131,7 +133,7 @@ impl Terminal {
         cell.expect("it is on the screen")
     }
 
-    /// The lines of the screen, without the empty ones at the end and the blanks at the end of each.
+    /// Returns the lines of the screen, without trailing empty lines and trailing blanks.
     fn lines(&self) -> Vec<String> {
         let text = self.screen.screen().contents();
         let lines = text.lines().map(|line| line.trim_end().to_owned());
@@ -146,34 +148,34 @@ impl fmt::Display for Terminal {
 }
 
 impl Drop for Terminal {
-    /// A test that has failed leaves no client behind.
+    /// Kills the client, which may still run after a failed assertion.
     fn drop(&mut self) {
         let _ = self.client.kill();
         let _ = self.client.wait();
     }
 }
 
-/// The client with the arguments, each after a space, nothing of the environment but that it is at a
-/// terminal, and its state in a folder of that name.
-pub(crate) fn client(arguments: &str, folder: &str) -> Command {
+/// Returns the client with the arguments, separated by spaces, the environment of a terminal, and its state in
+/// the directory of that name.
+pub(crate) fn client(arguments: &str, directory: &str) -> Command {
     Command::new(env!("CARGO_BIN_EXE_chime-client"))
         .args(arguments.split_whitespace())
         .env_clear()
         .env("TERM", "xterm")
-        .env("HOME", state_folder(folder))
-        .env("XDG_STATE_HOME", state_folder(folder))
+        .env("HOME", state_directory(directory))
+        .env("XDG_STATE_HOME", state_directory(directory))
 }
 
-/// A folder of that name for state, which tests begin without.
-pub(crate) fn new_state_folder(name: &str) -> PathBuf {
-    let folder = state_folder(name);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).expect("it is ours");
+/// Removes the state directory of that name, and returns its path.
+pub(crate) fn new_state_directory(name: &str) -> PathBuf {
+    let directory = state_directory(name);
+    if directory.exists() {
+        fs::remove_dir_all(&directory).expect("a removable directory");
     }
-    folder
+    directory
 }
 
-fn state_folder(name: &str) -> PathBuf {
+fn state_directory(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .join("state")
         .join(name)

@@ -1,8 +1,7 @@
-//! The command `chime-client bench`: loads any server that answers lines with lines, and measures it.
+//! The command `chime-client bench`: a load generator for any request-reply protocol of lines.
 //!
-//! One thread drives all connections. It must never be what is measured, so it knows nothing of the
-//! protocol but line ends, and a wake-up of a connection costs one read, one write and one look at the
-//! clock, however many replies have come.
+//! One thread drives all connections. So that it is never the bottleneck, it parses nothing but newlines, and
+//! a wake-up of a connection costs one read, one write and one clock read, whatever the number of replies.
 
 mod fairness;
 mod flags;
@@ -11,9 +10,9 @@ mod link;
 mod pace;
 mod progress;
 mod report;
-mod tally;
 #[cfg(target_os = "linux")]
 mod timer;
+mod totals;
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,58 +20,58 @@ use std::time::Instant;
 
 use tokio::runtime::Runtime;
 
+use crate::cli_error::CliError;
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
 
 pub(crate) use flags::{Flags, Plan};
 
 use flags::Extent;
 use generator::Generator;
-use link::{Datagrams, Lines, Link, Target};
+use link::{Link, Target, TcpLink, UdpLink};
 use pace::{Limit, Pace};
 use progress::Progress;
 use report::Report;
-use tally::Tally;
+use totals::Totals;
 
-/// Loads the server, prints the report and returns the exit code.
-pub(crate) fn run(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<u8, Failure> {
-    let tally = match plan.is_udp {
-        true => load::<Datagrams>(runtime, plan, endpoint),
-        false => load::<Lines>(runtime, plan, endpoint),
+/// Runs the load, prints the report and returns the exit code.
+pub(crate) fn run(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<u8, CliError> {
+    let totals = match plan.is_udp {
+        true => load::<UdpLink>(runtime, plan, endpoint),
+        false => load::<TcpLink>(runtime, plan, endpoint),
     }?;
     let report = Report {
         plan,
         server: &endpoint.server,
-        tally: &tally,
+        totals: &totals,
     };
     let mut output = io::stdout().lock();
     match plan.json {
         true => writeln!(output, "{}", report.json()),
         false => write!(output, "{report}"),
     }
-    .map_err(Failure::Output)?;
-    match tally.failure(endpoint.timeout) {
-        Some(failure) => Err(failure),
+    .map_err(CliError::Output)?;
+    match totals.first_error(endpoint.timeout) {
+        Some(error) => Err(error),
         None => Ok(0),
     }
 }
 
-fn load<L: Link>(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<Tally, Failure> {
-    let open = endpoint.first(async |address| open::<L>(address, plan, endpoint));
+fn load<L: Link>(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<Totals, CliError> {
+    let open = endpoint.try_each_address(async |address| open::<L>(address, plan, endpoint));
     let mut generator = runtime.block_on(open)?;
     let mut run = |name, limit| {
         let progress = Progress::new(name, limit);
         let pace = Pace::new(limit, plan.rate, endpoint.timeout, Instant::now());
-        let tally = generator.run(pace, |requests| progress.tell(requests));
-        tally.map_err(Failure::Connect)
+        let totals = generator.run(pace, |requests| progress.set(requests));
+        totals.map_err(CliError::Connect)
     };
     let limit = match plan.extent {
         Extent::Requests(requests) => Limit::Requests(requests),
         Extent::Time { warm_up, measured } => {
             if !warm_up.is_zero() {
-                let tally = run("warm-up", Limit::Duration(warm_up))?;
-                if tally.errors.count() > 0 {
-                    return Ok(tally);
+                let totals = run("warm-up", Limit::Duration(warm_up))?;
+                if totals.errors.count() > 0 {
+                    return Ok(totals);
                 }
             }
             Limit::Duration(measured)
@@ -86,15 +85,15 @@ fn open<L: Link>(
     address: SocketAddr,
     plan: &Plan,
     endpoint: &Endpoint,
-) -> Result<Generator<L>, Failure> {
+) -> Result<Generator<L>, CliError> {
     if plan.churn {
-        // Whether this is the address to use is seen by a connection that asks nothing.
-        TcpStream::connect_timeout(&address, endpoint.timeout).map_err(Failure::Connect)?;
+        // A probe: a connection without a request shows whether the address accepts connections.
+        TcpStream::connect_timeout(&address, endpoint.timeout).map_err(CliError::Connect)?;
     }
     let target = Target::new(address, plan);
     match Generator::open(target, plan, endpoint.timeout) {
         Ok(Some(generator)) => Ok(generator),
-        Ok(None) => Err(Failure::NotGreeted(endpoint.timeout)),
-        Err(fault) => Err(fault.failure(endpoint.timeout)),
+        Ok(None) => Err(CliError::NoGreeting(endpoint.timeout)),
+        Err(error) => Err(error.into_cli_error(endpoint.timeout)),
     }
 }

@@ -1,253 +1,97 @@
-//! Where the server is, and the real sockets that lead there.
+//! The server to use, and connections to it.
 
-use std::fmt;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
-use std::str::FromStr;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpStream, lookup_host};
+use chime_client::Connection;
+use chime_client::addresses::{self, Family};
+use chime_protocol::Reply;
+use tokio::net::TcpStream;
 use tokio::time;
 
-use crate::failure::Failure;
+use crate::cli_error::CliError;
+use crate::diagnostics::eprint_line;
+use crate::server_address::ServerAddress;
 
-/// A server as the user names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Server {
-    transport: Option<Transport>,
-    host: String,
-    port: Option<u16>,
-}
-
-/// What a scheme such as `tcp://` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
-    Tcp,
-    Udp,
-}
-
-impl Server {
-    /// The transport, if the user named one.
-    pub(crate) fn transport(&self) -> Option<Transport> {
-        self.transport
-    }
-
-    /// The server with `port`, if the user named none.
-    pub(crate) fn or_port(self, port: u16) -> Server {
-        Server {
-            port: self.port.or(Some(port)),
-            ..self
-        }
-    }
-}
-
-impl FromStr for Server {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Server, &'static str> {
-        let (transport, text) = transport(text)?;
-        let (host, port) = match text.strip_prefix('[') {
-            Some(text) => {
-                let (host, rest) = text.split_once(']').ok_or("a ']' is missing")?;
-                let port = match rest {
-                    "" => None,
-                    rest => Some(rest.strip_prefix(':').ok_or("after ']' comes :PORT")?),
-                };
-                (ipv6(host)?, port)
-            }
-            None => match text.split_once(':') {
-                Some((_, rest)) if rest.contains(':') => (ipv6(text)?, None),
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            },
-        };
-        if host.is_empty() {
-            return Err("the host is missing");
-        }
-        let port = match port.map(u16::from_str) {
-            None => None,
-            Some(Ok(port)) if port > 0 => Some(port),
-            Some(_) => return Err("a port is a number from 1 to 65535"),
-        };
-        Ok(Server {
-            transport,
-            host: host.to_owned(),
-            port,
-        })
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]", self.host)?,
-            false => write!(f, "{}", self.host)?,
-        }
-        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
-    }
-}
-
-/// The transport that the text begins with, if any, and what follows, up to the slash that ends a URL.
-fn transport(text: &str) -> Result<(Option<Transport>, &str), &'static str> {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Ok((None, text));
-    };
-    let transport = match &*scheme.to_ascii_lowercase() {
-        "tcp" => Transport::Tcp,
-        "udp" => Transport::Udp,
-        _ => return Err("the scheme must be tcp:// or udp://, or left out"),
-    };
-    Ok((Some(transport), rest.strip_suffix('/').unwrap_or(rest)))
-}
-
-/// The host if it is an IPv6 address, which may name its zone (`fe80::1%eth0`).
-fn ipv6(host: &str) -> Result<&str, &'static str> {
-    let (address, _) = host.split_once('%').unwrap_or((host, ""));
-    match address.parse::<Ipv6Addr>() {
-        Ok(_) => Ok(host),
-        Err(_) => Err("this is neither HOST:PORT nor an IPv6 address"),
-    }
-}
-
-/// The kinds of addresses to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    Any,
-    Ipv4,
-    Ipv6,
-}
-
-/// How to reach the server.
+/// A server and how to connect to it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    pub(crate) server: Server,
-    pub(crate) family: Family,
-    /// The longest wait for each thing.
+    pub(crate) server: ServerAddress,
+    /// The address family to use; both if none.
+    pub(crate) family: Option<Family>,
+    /// The timeout of each step.
     pub(crate) timeout: Duration,
-    /// Whether standard error tells what happens and how long it takes.
+    /// Whether to print each step and its duration to standard error.
     pub(crate) is_verbose: bool,
 }
 
 impl Endpoint {
-    /// Connects to the first address that lets us.
-    pub(crate) async fn connect(&self) -> Result<TcpStream, Failure> {
+    /// Connects and waits for the welcome.
+    pub(crate) async fn greet(&self) -> Result<Connection<TcpStream>, CliError> {
+        let stream = self.connect().await?;
+        let step = format!("welcomed with '{}'", Reply::Welcome);
+        let greeted = Connection::greet(stream, self.timeout);
+        Ok(self.timed(&step, greeted).await?)
+    }
+
+    /// Connects to the first address that accepts a connection.
+    async fn connect(&self) -> Result<TcpStream, CliError> {
         let connect = async |address| {
-            let connected = self.in_time(TcpStream::connect(address));
-            let what = format!("connected to {address}");
-            let stream = self.timed(&what, connected).await?;
-            // A request is written whole: to hold it back would only make it late.
+            let connected = self.with_timeout(TcpStream::connect(address));
+            let step = format!("connected to {address}");
+            let stream = self.timed(&step, connected).await?;
+            // A request is written whole: Nagle's algorithm would only delay it.
             stream.set_nodelay(true)?;
             Ok(stream)
         };
-        self.first(async |address| connect(address).await.map_err(Failure::Connect))
+        self.try_each_address(async |address| connect(address).await.map_err(CliError::Connect))
             .await
     }
 
-    /// Tells how long `action` has taken, if it went well and that is to be told.
+    /// Awaits `action`, and prints its duration if it succeeds and `--verbose` is set.
     pub(crate) async fn timed<T, E>(
         &self,
-        what: &str,
+        step: &str,
         action: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let start = Instant::now();
         let result = action.await;
         if result.is_ok() {
-            self.tell(what, start.elapsed());
+            self.print_step(step, start.elapsed());
         }
         result
     }
 
-    /// Tells what has happened and how long it has taken, if that is to be told.
-    pub(crate) fn tell(&self, what: &str, time: Duration) {
+    /// Prints a step and its duration if `--verbose` is set.
+    pub(crate) fn print_step(&self, step: &str, time: Duration) {
         if self.is_verbose {
-            crate::eprint_line(&format!("{what} in {time:.1?}"));
+            eprint_line(&format!("{step} in {time:.1?}"));
         }
     }
 
-    /// Tries the addresses of the server in turn until one can be connected to.
-    pub(crate) async fn first<T>(
+    /// Calls `attempt` with each address of the server in turn until it does not fail to connect.
+    ///
+    /// Returns the last [`CliError::Connect`] if no address can be connected to.
+    pub(crate) async fn try_each_address<T>(
         &self,
-        attempt: impl AsyncFn(SocketAddr) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let error = io::Error::other("it has no address of the kind that -4 or -6 asks for");
-        let mut failure = Failure::Resolve(error);
-        for address in self.resolve().await.map_err(Failure::Resolve)? {
-            match attempt(address).await {
-                Err(error @ Failure::Connect(_)) => failure = error,
-                result => return result,
-            }
-        }
-        Err(failure)
+        attempt: impl AsyncFn(SocketAddr) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let server = self.server.host_and_port();
+        let addresses = self
+            .with_timeout(addresses::resolve(server, self.family))
+            .await;
+        let addresses = addresses.map_err(CliError::Resolve)?;
+        let attempt = async |address| match attempt(address).await {
+            Err(CliError::Connect(error)) => Err(error),
+            result => Ok(result),
+        };
+        let result = addresses::try_each(&addresses, attempt);
+        result.await.map_err(CliError::Connect)?
     }
 
-    /// The addresses of the server, those of IPv4 first: servers are more often found there, and over
-    /// UDP it takes seconds to see that one is not.
-    async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        let Server { host, port, .. } = &self.server;
-        let lookup = lookup_host((host.as_str(), port.unwrap_or_default()));
-        let mut addresses: Vec<_> = self
-            .in_time(lookup)
-            .await?
-            .filter(|address| match self.family {
-                Family::Any => true,
-                Family::Ipv4 => address.is_ipv4(),
-                Family::Ipv6 => address.is_ipv6(),
-            })
-            .collect();
-        addresses.sort_by_key(SocketAddr::is_ipv6);
-        Ok(addresses)
-    }
-
-    async fn in_time<T>(&self, action: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    async fn with_timeout<T>(&self, action: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let result = time::timeout(self.timeout, action).await;
         result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Server;
-
-    #[test]
-    fn a_server_may_be_named_with_or_without_its_port() {
-        for (text, server) in [
-            ("localhost", "localhost:9990"),
-            ("chime.example:1", "chime.example:1"),
-            ("127.0.0.1:65535", "127.0.0.1:65535"),
-            ("::1", "[::1]:9990"),
-            ("[::1]", "[::1]:9990"),
-            ("[::1]:80", "[::1]:80"),
-            ("[fe80::1%eth0]:80", "[fe80::1%eth0]:80"),
-            ("tcp://localhost", "localhost:9990"),
-            ("tcp://localhost:1/", "localhost:1"),
-            ("TCP://[::1]:80", "[::1]:80"),
-            ("udp://::1", "[::1]:9990"),
-        ] {
-            let parsed: Server = text.parse().expect("a server");
-            assert_eq!(parsed.or_port(9990).to_string(), server);
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_with_the_name_of_a_server_is_told() {
-        for (text, reason) in [
-            (
-                "http://localhost",
-                "the scheme must be tcp:// or udp://, or left out",
-            ),
-            (
-                "://localhost",
-                "the scheme must be tcp:// or udp://, or left out",
-            ),
-            ("tcp://", "the host is missing"),
-            ("udp://:8089", "the host is missing"),
-            ("tcp://localhost:x", "a port is a number from 1 to 65535"),
-            (
-                "tcp:localhost:9990",
-                "this is neither HOST:PORT nor an IPv6 address",
-            ),
-        ] {
-            assert_eq!(text.parse::<Server>(), Err(reason), "{text}");
-        }
     }
 }

@@ -1,100 +1,103 @@
-//! The command `chime-client`: asks a chime server from the command line, a prompt or a pipe, or loads it.
+//! The command `chime-client`: a client for the command line, the terminal and pipes, and a load generator.
 
+mod arguments;
 mod bench;
+mod cli_error;
+mod completions;
+mod diagnostics;
+mod digit_source;
 mod endpoint;
-mod failure;
 #[cfg(test)]
-mod generated;
+mod manual;
 mod names;
 mod options;
 mod output_format;
 mod prompt;
+mod server_address;
 mod sum;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use chime_client::{Connection, ask_udp};
-use chime_protocol::{Command, Reply};
-use tokio::net::TcpStream;
+use chime_client::ask_udp;
+use chime_protocol::Command;
+use clap::CommandFactory;
 use tokio::runtime;
 
+use crate::cli_error::CliError;
+use crate::diagnostics::eprint_line;
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
 use crate::names::ExpandAliases;
 use crate::options::{Options, Task};
 use crate::output_format::OutputFormat;
 
 fn main() -> ExitCode {
     let (task, format, endpoint) = Options::read();
-    let exit_code = run(task, format, &endpoint).unwrap_or_else(|failure| {
-        if !failure.is_quiet() {
-            eprint_line(&failure.describe(&endpoint.server));
+    let exit_code = run(task, format, &endpoint).unwrap_or_else(|error| {
+        if !error.is_quiet() {
+            eprint_line(&error.describe(&endpoint.server));
         }
-        failure.exit_code()
+        error.exit_code()
     });
     ExitCode::from(exit_code)
 }
 
-/// Says what happens, in one line on standard error. When nobody can be told, the exit code still tells.
-fn eprint_line(line: &str) {
-    let _ = writeln!(io::stderr(), "chime-client: {line}");
-}
-
-/// Does the task and returns the exit code.
-fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> {
+/// Runs the task and returns the exit code.
+fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(Failure::Connect)?;
+        .map_err(CliError::Connect)?;
     let result = match task {
-        Task::AskDatagram(command) => runtime.block_on(ask_by_datagram(command, format, endpoint)),
-        Task::Ask(line) => runtime.block_on(ask(&line, format, endpoint)),
+        Task::SendUdp(command) => runtime.block_on(send_udp(command, format, endpoint)),
+        Task::Send(line) => runtime.block_on(send(&line, format, endpoint)),
         Task::Sum(source) => runtime.block_on(sum::run(&source, format, endpoint)),
         Task::Bench(plan) => bench::run(&runtime, &plan, endpoint),
-        Task::Converse if format == OutputFormat::Text && is_at_terminal() => {
+        Task::PrintCompletions(shell) => completions::print(shell, Options::command()),
+        Task::ReadRequests if format == OutputFormat::Text && is_at_terminal() => {
             prompt::run(&runtime, endpoint)
         }
-        Task::Converse => runtime.block_on(pipe(format, endpoint)),
+        Task::ReadRequests => runtime.block_on(pipe(format, endpoint)),
     };
-    // The thread that reads standard input may wait for ever.
+    // A thread may still be blocked in a read of standard input.
     runtime.shutdown_background();
     result
 }
 
-/// Whether a person types, and sees what is answered.
+/// Whether standard input and output are both terminals.
 fn is_at_terminal() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// Asks one command over UDP.
-async fn ask_by_datagram(
+/// Sends one command over UDP and prints the reply.
+async fn send_udp(
     command: Command,
     format: OutputFormat,
     endpoint: &Endpoint,
-) -> Result<u8, Failure> {
+) -> Result<u8, CliError> {
     let reply = endpoint
-        .first(async |address| {
-            let answer = ask_udp(address, command, endpoint.timeout);
-            let what = format!("answered by {address}");
-            let answer = endpoint.timed(&what, answer).await;
-            answer.map_err(Failure::of_datagram)
+        .try_each_address(async |address| {
+            let reply = ask_udp(address, command, endpoint.timeout);
+            let step = format!("reply from {address}");
+            let reply = endpoint.timed(&step, reply).await;
+            reply.map_err(CliError::from_udp)
         })
         .await?;
     format.write(&mut io::stdout(), Some(command.name()), Some(reply))
 }
 
-/// Asks one request over TCP.
-async fn ask(line: &str, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> {
-    let mut connection = greet(endpoint).await?;
-    let reply = endpoint.timed("answered", connection.ask(line)).await?;
+/// Sends one request over TCP and prints the reply.
+async fn send(line: &str, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError> {
+    let mut connection = endpoint.greet().await?;
+    let reply = endpoint.timed("replied", connection.ask(line)).await?;
     format.write(&mut io::stdout(), Some(line), reply)
 }
 
-/// Asks what comes through standard input, a line a request.
-async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> {
-    let mut pipe = greet(endpoint)
+/// Sends each line of standard input as a request, ahead of the replies, and prints the replies.
+async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError> {
+    let mut pipe = endpoint
+        .greet()
         .await?
         .pipe(ExpandAliases::new(tokio::io::stdin()));
     let start = Instant::now();
@@ -104,31 +107,23 @@ async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, Failure> 
         let next = tokio::select! {
             biased;
             next = pipe.next() => next,
-            // There is a wait ahead, so what has been answered is shown first.
+            // The next reply is not there yet: show the replies so far before waiting.
             () = async {} => {
-                output.flush().map_err(Failure::Output)?;
+                output.flush().map_err(CliError::Output)?;
                 pipe.next().await
             }
         };
         match next {
             Ok(Some(reply)) => {
-                // Requests overlap, so no answer has a time of its own.
-                endpoint.tell("answered, since the welcome,", start.elapsed());
+                // Requests overlap, so a reply has no duration of its own.
+                endpoint.print_step("replied, since the welcome,", start.elapsed());
                 exit_code = exit_code.max(format.write(&mut output, None, Some(reply))?);
             }
             end => {
-                output.flush().map_err(Failure::Output)?;
+                output.flush().map_err(CliError::Output)?;
                 end?;
                 return Ok(exit_code);
             }
         }
     }
-}
-
-/// Connects and waits for the welcome.
-async fn greet(endpoint: &Endpoint) -> Result<Connection<TcpStream>, Failure> {
-    let stream = endpoint.connect().await?;
-    let what = format!("welcomed with '{}'", Reply::Welcome);
-    let greeted = Connection::greet(stream, endpoint.timeout);
-    Ok(endpoint.timed(&what, greeted).await?)
 }

@@ -11,8 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 pub(crate) use aliases::ExpandAliases;
 
-/// The alias of `send time`.
-pub(crate) const NOW: &str = "now";
+use aliases::NOW;
 
 /// The greatest Damerau-Levenshtein distance of a suggestion; half its length if that is less.
 const DISTANCE_MAX: usize = 2;
@@ -124,7 +123,7 @@ mod tests {
     use super::{expand, nearest, requests};
 
     #[test]
-    fn a_transposition_is_one_mistake() {
+    fn a_transposition_is_one_edit() {
         for (word, names) in [
             ("dya", &["day"][..]),
             ("DAT", &["day", "date"]),

@@ -5,45 +5,49 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chime_client::addresses::Family;
 use chime_protocol::Command;
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::arguments;
 use crate::bench;
-use crate::endpoint::{Endpoint, Family, Server, Transport};
+use crate::completions::Shell;
+use crate::digit_source::DigitSource;
+use crate::endpoint::Endpoint;
 use crate::names;
 use crate::output_format::OutputFormat;
-use crate::sum::Source;
+use crate::server_address::{ServerAddress, Transport};
 
 const TCP_PORT: u16 = 9990;
 const UDP_PORT: u16 = 8089;
 
 const AFTER_HELP: &str = "\
-With no command, requests are read from standard input, a line each: at a prompt if it is a terminal, \
-else as they come, and their replies are printed in order.
+Without a command, each line of standard input is a request: at a prompt if standard input and output \
+are terminals, else pipelined. Replies are printed in order.
 
-Command names ignore letter case. now is an alias of the request send time, at the prompt and in a pipe \
-too.
+Command names are case-insensitive. now is an alias of the request send time, also at the prompt and in \
+a pipe.
 
-At the prompt, Tab completes, Ctrl-C clears the line, and Ctrl-D ends. It connects again when a server \
-has been restarted, and keeps what is typed in the file chime/history of $XDG_STATE_HOME, or of \
-~/.local/state. There are colours on terminals only, and none if NO_COLOR is set.
+At the prompt, Tab completes, Ctrl-C clears the line, and Ctrl-D exits. The prompt reconnects after the \
+server restarts, and keeps its history in chime/history under $XDG_STATE_HOME, or under ~/.local/state. \
+Colours are used on terminals only, and never if NO_COLOR is set.
 
-With --json each answer is an object on a line of standard output. There is none for a failure, which \
-is told by standard error and the exit code. These are the names in it:
-  request   what was asked; null for what comes through a file or standard input, which is not kept
+With --json, each reply is an object on a line of standard output. A failure prints no object, only a \
+message on standard error. The members of the object:
+  request   the request; null if it comes from a file or standard input
   reply     the text of the reply; null if the server closed instead, as some do after quit
-  sum       the sum of digits, an integer of up to 64 bits; null if the reply is none
+  sum       the sum of digits, an integer of up to 64 bits; null if the reply is not a sum
   is_error  whether the reply is an error, which makes the exit code 1
 
 Exit codes:
-  0  answered
-  1  the server answered with an error, or is full
-  2  the command line or the digits are wrong, or a file, standard input or output failed
+  0  success
+  1  the server replied with an error, or is full
+  2  invalid arguments or digits, or a file, standard input or standard output failed
   3  cannot connect, or the connection was lost
-  4  no answer in time
-  5  what answered does not speak this protocol
+  4  timeout
+  5  the server does not speak this protocol
 
 Examples:
   chime-client day
@@ -53,43 +57,43 @@ Examples:
   chime-client now --json
   chime-client bench --connections 50 --in-flight 100 --duration 10s
   printf 'date\\ntime\\n' | chime-client
-  head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -";
-
-/// 100 years of 365.25 days, as humantime counts them. Such a duration can be added to any `Instant`.
-const DURATION_MAX: Duration = Duration::from_secs(100 * 31_557_600);
+  head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -
+  chime-client completions bash >~/.local/share/bash-completion/completions/chime-client";
 
 const NOT_FOR_UDP: &str =
-    "UDP is for the commands day, date, time and now, and bench without --churn";
+    "UDP supports only the commands day, date, time and now, and bench without --churn";
 const NOT_OVER_TCP: &str = "--udp contradicts the scheme tcp:// of the server";
-const NOT_FOR_BENCH: &str = "--verbose is not for bench, which reports what it measures";
+const NOT_FOR_BENCH: &str = "--verbose cannot be used with bench";
 
-/// What there is to do.
+/// What the program does.
 #[derive(Debug)]
 pub(crate) enum Task {
-    /// Ask one command over UDP.
-    AskDatagram(Command),
-    /// Ask one request over TCP.
-    Ask(String),
-    /// Ask for the sum of the digits of a file or of standard input.
-    Sum(Source),
-    /// Ask what comes through standard input.
-    Converse,
+    /// Send one command over UDP.
+    SendUdp(Command),
+    /// Send one request over TCP.
+    Send(String),
+    /// Sum the digits of a file or of standard input.
+    Sum(DigitSource),
+    /// Send the lines of standard input as requests.
+    ReadRequests,
     /// Load the server.
     Bench(bench::Plan),
+    /// Print the completion script of a shell.
+    PrintCompletions(Shell),
 }
 
-/// Asks a chime server for the day, the date, the time, or the sum of digits.
+/// A client for chime servers: prints the day, the date, the time, or the sum of digits.
 #[derive(Debug, Parser)]
 #[command(version, disable_help_subcommand = true, after_help = AFTER_HELP)]
 pub(crate) struct Options {
     #[command(subcommand)]
     action: Option<Action>,
 
-    /// Ask over UDP: day, date, time and now, in up to three tries, and bench
+    /// Use UDP: for day, date, time and now, with up to three attempts, and for bench
     #[arg(long, global = true)]
     udp: bool,
 
-    /// The server; the port is 9990, or 8089 with --udp, unless given; udp://HOST stands for --udp
+    /// The server; the default port is 9990, or 8089 with --udp; udp://HOST implies --udp
     #[arg(
         long,
         global = true,
@@ -97,24 +101,24 @@ pub(crate) struct Options {
         value_name = "HOST[:PORT]",
         default_value = "127.0.0.1"
     )]
-    server: Server,
+    server: ServerAddress,
 
-    /// The longest wait to connect, and for each whole reply, such as 500ms or 2s
+    /// Timeout for connecting and for each whole reply, such as 500ms or 2s
     #[arg(
         long,
         global = true,
         env = "CHIME_TIMEOUT",
         value_name = "DURATION",
         default_value = "10s",
-        value_parser = timeout
+        value_parser = arguments::timeout
     )]
     timeout: Duration,
 
-    /// Print answers as JSON, an object a line; of bench, the report
+    /// Print replies, or the report of bench, as JSON: one object a line
     #[arg(long, global = true)]
     json: bool,
 
-    /// Tell the address, the welcome, and how long each step takes
+    /// Print the address, the welcome, and the duration of each step
     #[arg(short, long, global = true)]
     verbose: bool,
 
@@ -135,31 +139,37 @@ enum Action {
     Date,
     /// Print the time of day, as 06:32:06
     Time,
-    /// Print date and time of day, with microseconds
+    /// Print the date and the time of day, with microseconds
     Now,
     /// Print the sum of the digits
     Sum {
-        /// A string of digits, or - for those of standard input, however many
+        /// A string of digits, or - to read any number of digits from standard input
         #[arg(value_parser = digits, required_unless_present = "file")]
         digits: Option<Digits>,
 
-        /// Read the digits from a file of any size; white space at its end does not count
+        /// Read the digits from a file of any size; white space at its end is ignored
         #[arg(long, value_name = "FILE", conflicts_with = "digits")]
         file: Option<PathBuf>,
     },
-    /// Print the commands of the protocol, as the server tells them
+    /// Print the commands of the protocol, as listed by the server
     Help,
-    /// Send one line as it is and print the reply; send time asks for date and time, as now does
+    /// Send one line unchanged and print the reply; send time is the same as now
     Send {
-        /// The line, without its end; a space joins several words
-        #[arg(value_name = "TEXT", required = true, value_parser = line)]
+        /// The line, without its newline; words are joined by a space
+        #[arg(value_name = "TEXT", required = true, value_parser = arguments::line)]
         words: Vec<String>,
     },
-    /// Load a server of any line protocol, and measure how it answers
+    /// Generate load for a server of any line protocol, and measure latency and throughput
     Bench(bench::Flags),
+    /// Print the completion script of a shell
+    Completions {
+        /// The shell: bash, zsh or fish
+        #[arg(hide_possible_values = true)]
+        shell: Shell,
+    },
 }
 
-/// Digits as the user names them.
+/// The argument of `sum`.
 #[derive(Clone, Debug)]
 enum Digits {
     Given(String),
@@ -167,7 +177,7 @@ enum Digits {
 }
 
 impl Options {
-    /// Reads the command line and the environment; ends the program if they are wrong.
+    /// Parses the command line and the environment; exits if they are invalid.
     pub(crate) fn read() -> (Task, OutputFormat, Endpoint) {
         let mut command = without_empty_variables(Options::command());
         let arguments = names::fold_case(env::args_os().collect(), &command);
@@ -178,14 +188,14 @@ impl Options {
             .unwrap_or_else(|error| command.error(ErrorKind::ArgumentConflict, error).exit());
         let endpoint = Endpoint {
             server: options.server.or_port(match task {
-                Task::AskDatagram(_) => UDP_PORT,
+                Task::SendUdp(_) => UDP_PORT,
                 Task::Bench(bench::Plan { is_udp: true, .. }) => UDP_PORT,
-                Task::Ask(_) | Task::Sum(_) | Task::Converse | Task::Bench(_) => TCP_PORT,
+                _ => TCP_PORT,
             }),
             family: match (options.ipv4, options.ipv6) {
-                (true, _) => Family::Ipv4,
-                (_, true) => Family::Ipv6,
-                _ => Family::Any,
+                (true, _) => Some(Family::Ipv4),
+                (_, true) => Some(Family::Ipv6),
+                _ => None,
             },
             timeout: options.timeout,
             is_verbose: options.verbose,
@@ -205,7 +215,7 @@ impl Options {
         Options::from_arg_matches(&matches)
     }
 
-    /// The task, or why these options make none.
+    /// Returns the task, or why the options contradict each other.
     fn task(&self) -> Result<Task, &'static str> {
         let is_udp = match (self.udp, self.server.transport()) {
             (true, Some(Transport::Tcp)) => return Err(NOT_OVER_TCP),
@@ -221,17 +231,18 @@ impl Options {
                 let plan = flags.plan(is_udp, self.json);
                 return plan.map(Task::Bench).ok_or(NOT_FOR_UDP);
             }
-            // `send time` names a request: it does not send the line `time`.
+            // `send time` is a request of the protocol, not the line `time`.
             Some(Action::Send { words }) if is_time(words) => Command::SendTime,
             _ if is_udp => return Err(NOT_FOR_UDP),
             Some(Action::Help) => Command::Help,
             Some(Action::Sum { digits, file }) => return Ok(sum(digits.as_ref(), file.as_ref())),
-            Some(Action::Send { words }) => return Ok(Task::Ask(words.join(" "))),
-            None => return Ok(Task::Converse),
+            Some(Action::Send { words }) => return Ok(Task::Send(words.join(" "))),
+            Some(Action::Completions { shell }) => return Ok(Task::PrintCompletions(*shell)),
+            None => return Ok(Task::ReadRequests),
         };
         Ok(match is_udp {
-            true => Task::AskDatagram(command),
-            false => Task::Ask(command.name().to_owned()),
+            true => Task::SendUdp(command),
+            false => Task::Send(command.name().to_owned()),
         })
     }
 }
@@ -244,33 +255,17 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     })
 }
 
-/// The task of the command `sum`, which has one of these.
+/// Returns the task of the command `sum`.
 fn sum(digits: Option<&Digits>, file: Option<&PathBuf>) -> Task {
     match (digits, file) {
-        (Some(Digits::Given(digits)), _) => Task::Ask(digits.clone()),
-        (None, Some(file)) => Task::Sum(Source::File(file.clone())),
-        (Some(Digits::StandardInput) | None, _) => Task::Sum(Source::StandardInput),
+        (Some(Digits::Given(digits)), _) => Task::Send(digits.clone()),
+        (None, Some(file)) => Task::Sum(DigitSource::File(file.clone())),
+        (Some(Digits::StandardInput) | None, _) => Task::Sum(DigitSource::StandardInput),
     }
 }
 
 fn is_time(words: &[String]) -> bool {
     matches!(words, [word] if word.eq_ignore_ascii_case(Command::Time.name()))
-}
-
-/// Parses a duration longer than zero.
-pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("must be longer than zero".to_owned()),
-        timeout => Ok(timeout),
-    }
-}
-
-/// Parses a duration that can be added to any time.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration > DURATION_MAX => Err("must be at most 100 years".to_owned()),
-        parsed => parsed.map_err(|error| error.to_string()),
-    }
 }
 
 fn digits(text: &str) -> Result<Digits, &'static str> {
@@ -279,14 +274,7 @@ fn digits(text: &str) -> Result<Digits, &'static str> {
         text if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
             Ok(Digits::Given(text.to_owned()))
         }
-        _ => Err("there must be digits, 0 to 9, and nothing else"),
-    }
-}
-
-pub(crate) fn line(text: &str) -> Result<String, &'static str> {
-    match text.contains('\n') {
-        true => Err("there is a line end in it; several lines go through standard input"),
-        false => Ok(text.to_owned()),
+        _ => Err("must consist of the digits 0 to 9"),
     }
 }
 
@@ -297,24 +285,23 @@ mod tests {
 
     use super::{Options, Task};
 
-    /// The line that a command of the client asks, without any argument.
+    /// Returns the line that a subcommand without arguments sends.
     fn line(name: &str) -> Option<String> {
         let options = Options::try_parse_from(["chime-client", name]).ok()?;
         match options.task() {
-            Ok(Task::Ask(line)) => Some(line),
+            Ok(Task::Send(line)) => Some(line),
             _ => None,
         }
     }
 
     #[test]
-    fn every_command_of_the_protocol_but_those_that_quit_is_one_of_the_client() {
+    fn every_protocol_command_except_quit_and_exit_is_a_subcommand() {
         let options = Options::command();
         let names = options.get_subcommands().map(clap::Command::get_name);
         let lines: Vec<_> = names.filter_map(line).collect();
         for command in Command::ALL {
-            let is_there = lines.iter().any(|line| line == command.name());
             assert_eq!(
-                is_there,
+                lines.iter().any(|line| line == command.name()),
                 !Request::Command(command).is_quit(),
                 "{command:?}"
             );

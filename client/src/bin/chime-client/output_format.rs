@@ -1,36 +1,36 @@
-//! What answers look like on standard output.
+//! The format of replies on standard output.
 
 use std::io::Write;
 
 use chime_protocol::Reply;
 use serde_json::json;
 
-use crate::failure::Failure;
+use crate::cli_error::CliError;
 
-/// The exit code when the server answered with an error.
+/// The exit code for an error reply.
 const ERROR_REPLY: u8 = 1;
 
-/// What answers look like on standard output.
+/// The format of replies on standard output.
 ///
-/// A [`Reply`] is one of few texts, so nothing that is written here can move the cursor of a terminal
-/// or colour it, whatever a server sends.
+/// A [`Reply`] has no control characters, so a hostile server cannot send escape sequences to the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OutputFormat {
-    /// The reply as it came.
+    /// The text of the reply.
     Text,
-    /// An object on a line, as documented by `--help`.
+    /// A JSON object on a line, as documented by `--help`.
     Json,
 }
 
 impl OutputFormat {
-    /// Writes the answer to a request, if that has been kept, and returns the exit code. There may be
-    /// no reply to a request to quit.
+    /// Writes a reply and returns the exit code.
+    ///
+    /// `request` is none if it was not kept. `reply` is none if the server closed after `quit` instead.
     pub(crate) fn write(
         self,
         output: &mut impl Write,
         request: Option<&str>,
         reply: Option<Reply>,
-    ) -> Result<u8, Failure> {
+    ) -> Result<u8, CliError> {
         let is_error = matches!(reply, Some(Reply::CommandError | Reply::DigitError));
         match (self, reply) {
             (OutputFormat::Text, None) => Ok(()),
@@ -49,7 +49,7 @@ impl OutputFormat {
                 writeln!(output, "{object}")
             }
         }
-        .map_err(Failure::Output)?;
+        .map_err(CliError::Output)?;
         Ok(if is_error { ERROR_REPLY } else { 0 })
     }
 }

@@ -1,4 +1,4 @@
-//! The prompt: a conversation with a person at a terminal.
+//! The interactive prompt.
 
 mod editor;
 
@@ -9,35 +9,36 @@ use chime_protocol::{Reply, Request};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
+use crate::cli_error::CliError;
+use crate::diagnostics::eprint_line;
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
 use crate::names;
 
 use editor::Editor;
 
-/// Shows the welcome, then asks what is typed, until the person or the server ends it.
-pub(crate) fn run(runtime: &Runtime, endpoint: &Endpoint) -> Result<u8, Failure> {
-    let mut conversation = Conversation {
+/// Shows the welcome, then sends each typed line, until the user or the server quits.
+pub(crate) fn run(runtime: &Runtime, endpoint: &Endpoint) -> Result<u8, CliError> {
+    let mut client = ReconnectingClient {
         runtime,
         endpoint,
-        connection: Some(runtime.block_on(crate::greet(endpoint))?),
+        connection: Some(runtime.block_on(endpoint.greet())?),
     };
     let mut editor = Editor::new(endpoint)?;
     show(Reply::Welcome)?;
     while let Some(text) = editor.read()? {
-        // What is pasted may be several lines; a bare Enter is no request.
+        // Pasted text may be several lines. Blank lines are not sent.
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            match conversation.ask(names::expand(line)) {
+            match client.ask(names::expand(line)) {
                 Ok(Some(Reply::Farewell)) => return show(Reply::Farewell).and(Ok(0)),
                 Ok(Some(reply)) => {
                     show(reply)?;
-                    if let Some(advice) = advice(line, reply) {
-                        crate::eprint_line(&advice);
+                    if let Some(suggestion) = suggestion(line, reply) {
+                        eprint_line(&suggestion);
                     }
                 }
                 Ok(None) => return Ok(0),
-                Err(failure) => {
-                    crate::eprint_line(&failure.describe(&endpoint.server));
+                Err(error) => {
+                    eprint_line(&error.describe(&endpoint.server));
                     break;
                 }
             }
@@ -46,50 +47,50 @@ pub(crate) fn run(runtime: &Runtime, endpoint: &Endpoint) -> Result<u8, Failure>
     Ok(0)
 }
 
-/// A conversation with a server that may go away and come back.
-struct Conversation<'a> {
+/// A client that reconnects when its connection is lost.
+struct ReconnectingClient<'a> {
     runtime: &'a Runtime,
     endpoint: &'a Endpoint,
-    /// None after a failure: the next request begins another.
+    /// None after a failure: the next request reconnects.
     connection: Option<Connection<TcpStream>>,
 }
 
-impl Conversation<'_> {
-    /// Asks one request, over another connection if the one there was is lost. No request does any harm
-    /// if it is asked twice.
-    fn ask(&mut self, line: &str) -> Result<Option<Reply>, Failure> {
+impl ReconnectingClient<'_> {
+    /// Sends one request, and again over a new connection if the connection is lost. All requests are
+    /// idempotent.
+    fn ask(&mut self, line: &str) -> Result<Option<Reply>, CliError> {
         let server = &self.endpoint.server;
         if let Some(connection) = self.connection.take() {
             match self.ask_over(connection, line) {
                 Err(Error::Closed | Error::Io(_)) => {
-                    crate::eprint_line(&format!("the connection to {server} was lost"));
+                    eprint_line(&format!("the connection to {server} was lost"));
                 }
-                answer => return Ok(answer?),
+                reply => return Ok(reply?),
             }
         }
         if Request::of_line(line).is_quit() {
             return Ok(None);
         }
-        let connection = self.runtime.block_on(crate::greet(self.endpoint))?;
-        crate::eprint_line(&format!("connected to {server} again"));
+        let connection = self.runtime.block_on(self.endpoint.greet())?;
+        eprint_line(&format!("reconnected to {server}"));
         Ok(self.ask_over(connection, line)?)
     }
 
-    /// Asks over this connection, which is kept for the next request if all goes well.
+    /// Sends a request over `connection`, and keeps the connection if that succeeds.
     fn ask_over(
         &mut self,
         mut connection: Connection<TcpStream>,
         line: &str,
     ) -> Result<Option<Reply>, Error> {
-        let answer = self.endpoint.timed("answered", connection.ask(line));
-        let answer = self.runtime.block_on(answer)?;
+        let reply = self.endpoint.timed("replied", connection.ask(line));
+        let reply = self.runtime.block_on(reply)?;
         self.connection = Some(connection);
-        Ok(answer)
+        Ok(reply)
     }
 }
 
-/// What to ask instead of a word that is no command.
-fn advice(line: &str, reply: Reply) -> Option<String> {
+/// Returns a suggestion after an invalid command.
+fn suggestion(line: &str, reply: Reply) -> Option<String> {
     if reply != Reply::CommandError || Request::of_line(line) != Request::Invalid {
         return None;
     }
@@ -100,18 +101,18 @@ fn advice(line: &str, reply: Reply) -> Option<String> {
     })
 }
 
-fn show(reply: Reply) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{reply}").map_err(Failure::Output)
+fn show(reply: Reply) -> Result<(), CliError> {
+    writeln!(io::stdout(), "{reply}").map_err(CliError::Output)
 }
 
 #[cfg(test)]
 mod tests {
     use chime_protocol::Reply;
 
-    use super::advice;
+    use super::suggestion;
 
     #[test]
-    fn a_word_that_is_no_command_may_be_near_one() {
+    fn a_mistyped_command_gets_a_suggestion() {
         for (line, name) in [
             ("dya", "day"),
             ("DAT", "day"),
@@ -121,20 +122,20 @@ mod tests {
             ("qiut", "quit"),
         ] {
             let expected = Some(format!("did you mean '{name}'?"));
-            assert_eq!(advice(line, Reply::CommandError), expected, "{line}");
+            assert_eq!(suggestion(line, Reply::CommandError), expected, "{line}");
         }
         for line in ["what?", "sum 12345", "12a45678"] {
             let expected = Some(Reply::Help.to_string());
-            assert_eq!(advice(line, Reply::CommandError), expected, "{line}");
+            assert_eq!(suggestion(line, Reply::CommandError), expected, "{line}");
         }
     }
 
     #[test]
-    fn there_is_no_advice_on_what_the_service_does_not_offer() {
+    fn a_valid_command_of_another_service_gets_no_suggestion() {
         for line in ["day", "12345", "help"] {
-            assert_eq!(advice(line, Reply::CommandError), None, "{line}");
+            assert_eq!(suggestion(line, Reply::CommandError), None, "{line}");
         }
-        assert_eq!(advice("what?", Reply::DigitError), None);
-        assert_eq!(advice("day", Reply::Sum(1)), None);
+        assert_eq!(suggestion("what?", Reply::DigitError), None);
+        assert_eq!(suggestion("day", Reply::Sum(1)), None);
     }
 }

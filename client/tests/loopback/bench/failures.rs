@@ -1,4 +1,4 @@
-//! Loads that fail: what is counted, what is said, and how they end.
+//! Loads that fail: counters, messages and exit codes.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, UdpSocket};
@@ -6,21 +6,21 @@ use std::thread;
 
 use chime_protocol::{Framing, Service};
 
-use super::{bench, bench_well};
+use super::{bench, bench_ok};
 use crate::run;
-use crate::stand_in::{WELCOME, answering, chime, drip, saying, tcp};
+use crate::servers::{WELCOME, chime, replying, sending, tcp, write_slowly};
 
 #[test]
-fn requests_that_find_no_room_in_time_are_unsent() {
-    let server = saying(WELCOME, false);
+fn requests_beyond_the_in_flight_limit_are_unsent() {
+    let server = sending(WELCOME, false);
     let options = "--connections 1 --in-flight 2 --rate 1000 --duration 50ms --warm-up 0s";
-    let (ended, report) = bench(server, &format!("{options} --timeout 200ms"));
-    assert_eq!(ended.exit_code, Some(4), "{ended:?}");
+    let (outcome, report) = bench(server, &format!("{options} --timeout 200ms"));
+    assert_eq!(outcome.exit_code, Some(4), "{outcome:?}");
     assert_eq!(report["requests"], 0);
     assert_eq!(report["errors"]["timed_out"], 1);
     assert_eq!(report["unanswered"], 2);
     assert_eq!(report["unsent"], 48);
-    // The age of those that were sent.
+    // The age of the two requests that were sent.
     assert!(
         report["latency_min_us"].as_f64() >= Some(198e3),
         "{report:#}"
@@ -32,18 +32,18 @@ fn datagrams_without_a_reply_are_lost() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let server = silent.local_addr().unwrap();
     let options = "--udp --connections 2 --in-flight 2 --requests 7 --timeout 50ms";
-    let (ended, report) = bench(server, options);
-    assert_eq!(ended.exit_code, Some(4), "{ended:?}");
+    let (outcome, report) = bench(server, options);
+    assert_eq!(outcome.exit_code, Some(4), "{outcome:?}");
     assert_eq!(
         (&report["requests"], &report["lost"]),
         (&0.into(), &7.into())
     );
-    let start = format!("chime-client: {server}: no answer within 50ms; ");
-    assert!(ended.stderr.starts_with(&start), "{ended:?}");
+    let start = format!("chime-client: {server}: no reply within 50ms; ");
+    assert!(outcome.stderr.starts_with(&start), "{outcome:?}");
 }
 
 #[test]
-fn a_connection_that_ends_too_early_is_an_error() {
+fn a_close_before_a_reply_is_an_error() {
     let server = tcp(|mut stream| {
         stream.write_all(WELCOME).unwrap();
         stream.read_exact(&mut [0; 5 * 4]).unwrap();
@@ -52,101 +52,101 @@ fn a_connection_that_ends_too_early_is_an_error() {
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let options = "--connections 1 --in-flight 5 --requests 10";
-    let (ended, report) = bench(server, options);
-    assert_eq!(ended.exit_code, Some(3), "{ended:?}");
+    let (outcome, report) = bench(server, options);
+    assert_eq!(outcome.exit_code, Some(3), "{outcome:?}");
     let start = format!("chime-client: {server}: the server closed the connection; ");
-    assert!(ended.stderr.starts_with(&start), "{ended:?}");
+    assert!(outcome.stderr.starts_with(&start), "{outcome:?}");
     assert_eq!(report["requests"], 2);
     assert_eq!(report["errors"]["closed"], 1);
-    // Whether the two replies had new requests sent depends on when the end was seen.
+    // Whether the two replies trigger new requests depends on when the client sees EOF.
     let [unanswered, unsent] = ["unanswered", "unsent"].map(|name| report[name].as_u64().unwrap());
     assert_eq!(unanswered + unsent, 8, "{report:#}");
     assert!((3..=5).contains(&unanswered), "{report:#}");
 }
 
 #[test]
-fn a_connection_may_end_after_its_last_reply() {
+fn a_close_after_the_last_reply_is_not_an_error() {
     let server = tcp(|mut stream| {
         stream.write_all(WELCOME).unwrap();
         stream.read_exact(&mut [0; 4]).unwrap();
         stream.write_all(b"Saturday\n").unwrap();
     });
-    let report = bench_well(server, "--connections 1 --requests 1");
+    let report = bench_ok(server, "--connections 1 --requests 1");
     assert_eq!(report["requests"], 1);
 }
 
 #[test]
 fn more_replies_than_requests_are_an_error() {
-    let more = answering(b"Saturday\nSaturday\n");
-    let (ended, report) = bench(more, "--connections 1 --requests 1");
-    assert_eq!(ended.exit_code, Some(5), "{ended:?}");
+    let more = replying(b"Saturday\nSaturday\n");
+    let (outcome, report) = bench(more, "--connections 1 --requests 1");
+    assert_eq!(outcome.exit_code, Some(5), "{outcome:?}");
     assert_eq!(report["requests"], 1);
     assert_eq!(report["errors"]["excess"], 1);
 
-    // A greeting that is not expected.
+    // An unexpected greeting.
     let server = chime(Service::Both, Framing::Line);
     let options = "--connections 1 --in-flight 2 --requests 2 --rate 10 --greeting-lines 0";
-    let ended = run(&format!("bench --server {server} {options}"));
-    assert_eq!(ended.exit_code, Some(5), "{ended:?}");
-    assert!(ended.stderr.contains("--greeting-lines"), "{ended:?}");
+    let outcome = run(&format!("bench --server {server} {options}"));
+    assert_eq!(outcome.exit_code, Some(5), "{outcome:?}");
+    assert!(outcome.stderr.contains("--greeting-lines"), "{outcome:?}");
 }
 
 #[test]
-fn a_reply_that_never_comes_is_an_error() {
-    let server = answering(b"Satur");
-    let (ended, report) = bench(server, "--connections 1 --requests 2 --timeout 200ms");
-    assert_eq!(ended.exit_code, Some(4), "{ended:?}");
+fn a_missing_reply_is_an_error() {
+    let server = replying(b"Satur");
+    let (outcome, report) = bench(server, "--connections 1 --requests 2 --timeout 200ms");
+    assert_eq!(outcome.exit_code, Some(4), "{outcome:?}");
     assert_eq!(report["errors"]["timed_out"], 1);
     assert_eq!(report["unanswered"], 1);
     assert_eq!(report["unsent"], 1);
 }
 
 #[test]
-fn a_welcome_that_drips_times_out_on_a_connection_of_its_own() {
+fn a_welcome_written_byte_by_byte_times_out_with_churn() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let server = listener.local_addr().expect("it is bound");
+    let server = listener.local_addr().expect("a bound socket");
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a client");
-            thread::spawn(move || drip(&mut stream, WELCOME));
+            thread::spawn(move || write_slowly(&mut stream, WELCOME));
         }
     });
     let options = "--churn --connections 2 --requests 2 --timeout 300ms";
-    let (ended, report) = bench(server, options);
-    assert_eq!(ended.exit_code, Some(4), "{ended:?}");
+    let (outcome, report) = bench(server, options);
+    assert_eq!(outcome.exit_code, Some(4), "{outcome:?}");
     assert_eq!(report["errors"]["timed_out"], 2, "{report:#}");
     assert_eq!(report["bytes_sent"], 0, "{report:#}");
 }
 
 #[test]
-fn a_server_that_does_not_greet_is_recognised() {
-    let server = saying(b"Welcome", false);
-    let ended = run(&format!(
+fn a_missing_greeting_is_reported() {
+    let server = sending(b"Welcome", false);
+    let outcome = run(&format!(
         "bench --server {server} --connections 1 --timeout 200ms"
     ));
     assert_eq!(
-        (ended.exit_code, &*ended.stdout),
+        (outcome.exit_code, &*outcome.stdout),
         (Some(4), ""),
-        "{ended:?}"
+        "{outcome:?}"
     );
-    assert!(ended.stderr.contains("--greeting-lines 0"), "{ended:?}");
+    assert!(outcome.stderr.contains("--greeting-lines 0"), "{outcome:?}");
 }
 
 #[test]
-fn a_server_that_is_not_there_fails_the_load() {
+fn a_refused_connection_fails_the_load() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = free.local_addr().unwrap();
     drop(free);
     let start = format!("chime-client: cannot connect to {server}: connection refused; ");
     for options in ["", "--greeting-lines 0", "--churn", "--udp"] {
-        let ended = run(&format!("bench --server {server} --requests 9 {options}"));
-        assert_eq!(ended.exit_code, Some(3), "{options}: {ended:?}");
-        assert!(ended.stderr.starts_with(&start), "{options}: {ended:?}");
+        let outcome = run(&format!("bench --server {server} --requests 9 {options}"));
+        assert_eq!(outcome.exit_code, Some(3), "{options}: {outcome:?}");
+        assert!(outcome.stderr.starts_with(&start), "{options}: {outcome:?}");
     }
 }
 
 #[test]
-fn a_load_that_makes_no_sense_is_wrong_usage() {
+fn contradictory_options_are_a_usage_error() {
     for options in [
         "--connections 0",
         "--in-flight 0",
@@ -162,9 +162,9 @@ fn a_load_that_makes_no_sense_is_wrong_usage() {
         "--churn --udp",
         "--udp --greeting-lines 0",
     ] {
-        let ended = run(&format!("bench {options}"));
-        assert_eq!(ended.exit_code, Some(2), "{options}");
-        assert!(ended.stderr.starts_with("error: "), "{options}");
+        let outcome = run(&format!("bench {options}"));
+        assert_eq!(outcome.exit_code, Some(2), "{options}");
+        assert!(outcome.stderr.starts_with("error: "), "{options}");
     }
     for arguments in ["--udp bench --churn", "day bench"] {
         assert_eq!(run(arguments).exit_code, Some(2), "{arguments}");

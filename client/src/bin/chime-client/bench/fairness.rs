@@ -1,4 +1,4 @@
-//! Fairness among the connections.
+//! Fairness between the connections.
 
 /// The spread of replies over the connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -7,13 +7,13 @@ pub(crate) struct Fairness {
     pub(crate) replies_min: u64,
     /// The most replies of a connection.
     pub(crate) replies_max: u64,
-    /// Jain's fairness index, (sum x)² / (n · sum x²): 1 if every connection has as many replies, 1/n
-    /// if one has all; none if there are no replies.
+    /// Jain's fairness index, (sum x)² / (n · sum x²): 1 if all connections have the same number of
+    /// replies, 1/n if one connection has all. None without replies.
     pub(crate) index: Option<f64>,
 }
 
 impl Fairness {
-    /// Computes it from the number of replies of each connection; none without connections.
+    /// Computes the fairness from the number of replies of each connection; none without connections.
     pub(crate) fn of(replies: impl IntoIterator<Item = u64>) -> Option<Fairness> {
         let mut replies = replies.into_iter().peekable();
         let first = *replies.peek()?;
@@ -40,7 +40,7 @@ mod tests {
     use super::Fairness;
 
     #[test]
-    fn the_index_is_that_of_jain() {
+    fn the_index_is_jains() {
         for (replies, replies_min, replies_max, index) in [
             (&[7][..], 7, 7, Some(1.0)),
             (&[5, 5, 5, 5], 5, 5, Some(1.0)),

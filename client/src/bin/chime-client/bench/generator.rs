@@ -1,4 +1,4 @@
-//! The loop that sends requests on all connections and counts the replies.
+//! The event loop that sends requests on all connections and counts the replies.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,186 +9,180 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use super::fairness::Fairness;
 use super::flags::Plan;
 use super::link::{Link, Target};
-use super::pace::{OnTheirWay, Pace};
-use super::tally::{Fault, Tally};
+use super::pace::{InFlight, Pace};
 #[cfg(target_os = "linux")]
 use super::timer::Timer;
+use super::totals::{LinkError, Totals};
 
-/// Events taken from the system at one time.
+/// The most events that one poll returns.
 const EVENTS_MAX: usize = 1024;
-/// Room for what one read returns.
+/// The most bytes that one read returns.
 const BUFFER_SIZE: usize = 1 << 18;
-/// How often it is looked for connections that time out, and progress is told.
+/// How often timeouts are checked and progress is reported.
 const TICK: Duration = Duration::from_millis(100);
-/// The token of the timer; those of connections are their places.
+/// The token of the timer; the token of a slot is its index.
 #[cfg(target_os = "linux")]
 const TIMER: Token = Token(usize::MAX);
 
-/// Connections of one kind to one server, and what drives them, on one thread.
+/// Drives all connections to one server on one thread.
 #[derive(Debug)]
 pub(crate) struct Generator<L> {
     target: Target,
-    /// Requests on their way at one time on each connection.
-    in_flight: u64,
+    /// The most requests in flight on each connection.
+    in_flight_max: u64,
     churn: bool,
     timeout: Duration,
-    connections: Vec<Connection<L>>,
-    /// Whose turn it is to take a request that is due.
-    turn: usize,
+    slots: Vec<Slot<L>>,
+    /// The index of the slot that receives the next due request.
+    next_slot: usize,
     poll: Poll,
     #[cfg(target_os = "linux")]
     timer: Timer,
     buffer: Vec<u8>,
 }
 
+/// One of the concurrent connections. With `--churn` it holds one connection after another.
 #[derive(Debug)]
-struct Connection<L> {
-    /// None before the first request of a connection of its own, and after a failure.
+struct Slot<L> {
+    /// None after a failure, and with `--churn` between two requests.
     link: Option<L>,
-    requests: OnTheirWay,
-    /// Those that came within the time to send.
+    requests: InFlight,
+    /// Replies received before the end of sending.
     replies: u64,
-    /// When the last reply came, or a request was sent after all had been answered.
-    moved_at: Instant,
-    /// Whether it sends no more.
+    /// The time of the last reply, or of the first request sent after an idle period.
+    progress_at: Instant,
+    /// Whether it is closed for the rest of the run.
     has_ended: bool,
 }
 
-/// What is going on while requests are sent.
+/// The state of one run.
 #[derive(Debug)]
 struct Measurement {
     pace: Pace,
-    tally: Tally,
-    /// Requests on their way on all connections.
-    on_their_way: u64,
-    replied_at: Instant,
+    totals: Totals,
+    /// Requests in flight on all connections.
+    in_flight: u64,
+    last_reply_at: Instant,
 }
 
 impl<L: Link> Generator<L> {
-    /// Opens all connections, unless each request will have one of its own, and waits until requests
-    /// can be sent on them; `None` says that the wait was longer than `timeout`.
+    /// Opens all connections, unless `--churn` opens one for each request, and waits until all are ready.
+    ///
+    /// Returns `None` if they are not ready within `timeout`.
     pub(crate) fn open(
         target: Target,
         plan: &Plan,
         timeout: Duration,
-    ) -> Result<Option<Generator<L>>, Fault> {
-        let poll = Poll::new().map_err(Fault::Connect)?;
+    ) -> Result<Option<Generator<L>>, LinkError> {
+        let poll = Poll::new().map_err(LinkError::Connect)?;
         let mut generator = Generator {
             target,
-            in_flight: plan.in_flight,
+            in_flight_max: plan.in_flight,
             churn: plan.churn,
             timeout,
-            connections: Vec::with_capacity(plan.connections),
-            turn: 0,
+            slots: Vec::with_capacity(plan.connections),
+            next_slot: 0,
             #[cfg(target_os = "linux")]
-            timer: Timer::new(poll.registry(), TIMER).map_err(Fault::Connect)?,
+            timer: Timer::new(poll.registry(), TIMER).map_err(LinkError::Connect)?,
             poll,
             buffer: vec![0; BUFFER_SIZE],
         };
         let now = Instant::now();
         for index in 0..plan.connections {
-            let mut connection = Connection {
+            let mut slot = Slot {
                 link: None,
-                requests: OnTheirWay::default(),
+                requests: InFlight::default(),
                 replies: 0,
-                moved_at: now,
+                progress_at: now,
                 has_ended: false,
             };
             if !plan.churn {
-                connection
-                    .open(index, &generator.target, generator.poll.registry())
-                    .map_err(Fault::Connect)?;
+                slot.open(index, &generator.target, generator.poll.registry())
+                    .map_err(LinkError::Connect)?;
             }
-            generator.connections.push(connection);
+            generator.slots.push(slot);
         }
         let is_ready = generator.wait_until_ready(now + timeout)?;
         Ok(is_ready.then_some(generator))
     }
 
-    /// Sends what is due, until all of it was and all replies have come or are overdue.
+    /// Sends requests as they become due, and returns once all replies have arrived or timed out.
     ///
-    /// `tell` is called every [`TICK`] with the requests that have been answered so far.
-    pub(crate) fn run(&mut self, pace: Pace, mut tell: impl FnMut(u64)) -> io::Result<Tally> {
+    /// Calls `on_tick` every [`TICK`] with the number of replies so far.
+    pub(crate) fn run(&mut self, pace: Pace, mut on_tick: impl FnMut(u64)) -> io::Result<Totals> {
         let start = Instant::now();
         let mut run = Measurement {
             pace,
-            tally: Tally::default(),
-            on_their_way: 0,
-            replied_at: start,
+            totals: Totals::default(),
+            in_flight: 0,
+            last_reply_at: start,
         };
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut next_tick = start + TICK;
         let mut over_at = None;
-        self.connections
-            .iter_mut()
-            .for_each(|each| each.replies = 0);
-        self.hand_out(&mut run, start);
+        self.slots.iter_mut().for_each(|each| each.replies = 0);
+        self.dispatch(&mut run, start);
         loop {
             let now = Instant::now();
             if run.pace.is_over(now) {
                 over_at.get_or_insert(now);
             }
-            let has_room = self
-                .connections
-                .iter()
-                .any(|connection| !connection.has_ended);
-            if !has_room || (over_at.is_some() && run.on_their_way == 0) {
-                let end = over_at.unwrap_or(now).max(run.replied_at);
-                run.tally.elapsed = end - start;
-                run.tally.unsent = run.pace.unsent();
-                let replies = self.connections.iter().map(|each| each.replies);
+            let is_any_open = self.slots.iter().any(|slot| !slot.has_ended);
+            if !is_any_open || (over_at.is_some() && run.in_flight == 0) {
+                let end = over_at.unwrap_or(now).max(run.last_reply_at);
+                run.totals.elapsed = end - start;
+                run.totals.unsent = run.pace.unsent();
+                let replies = self.slots.iter().map(|each| each.replies);
                 let is_closed_loop = run.pace.is_closed_loop();
-                run.tally.fairness = is_closed_loop.then(|| Fairness::of(replies)).flatten();
-                return Ok(run.tally);
+                run.totals.fairness = is_closed_loop.then(|| Fairness::of(replies)).flatten();
+                return Ok(run.totals);
             }
             if now >= next_tick {
                 next_tick = now + TICK;
-                tell(run.tally.requests);
-                self.give_up_waiting(&mut run, now);
+                on_tick(run.totals.requests);
+                self.expire(&mut run, now);
             }
             if run.pace.next().is_some() {
-                self.hand_out(&mut run, now);
+                self.dispatch(&mut run, now);
             }
             self.wait(&run.pace, next_tick, now, &mut events)?;
             for event in &events {
-                self.attend(event, &mut run);
+                self.handle_event(event, &mut run);
             }
         }
     }
 
-    /// Waits until `deadline` for the connections to be ready, and says whether they are.
-    fn wait_until_ready(&mut self, deadline: Instant) -> Result<bool, Fault> {
+    /// Waits until `deadline` for all connections to be ready, and returns whether they are.
+    fn wait_until_ready(&mut self, deadline: Instant) -> Result<bool, LinkError> {
         let mut events = Events::with_capacity(EVENTS_MAX);
-        let is_ready =
-            |connection: &Connection<L>| connection.link.as_ref().is_none_or(L::is_ready);
-        while !self.connections.iter().all(is_ready) {
+        let is_ready = |slot: &Slot<L>| slot.link.as_ref().is_none_or(L::is_ready);
+        while !self.slots.iter().all(is_ready) {
             let now = Instant::now();
             if now >= deadline {
                 return Ok(false);
             }
-            poll(&mut self.poll, &mut events, deadline - now).map_err(Fault::Connect)?;
+            poll(&mut self.poll, &mut events, deadline - now).map_err(LinkError::Connect)?;
             for event in &events {
-                let Some(connection) = self.connections.get_mut(event.token().0) else {
+                let Some(slot) = self.slots.get_mut(event.token().0) else {
                     continue;
                 };
-                let Some(link) = &mut connection.link else {
+                let Some(link) = &mut slot.link else {
                     continue;
                 };
                 let received = link.receive(event.is_read_closed(), &mut self.buffer, &self.target);
-                if let Some(fault) = received.end {
-                    return Err(fault);
+                if let Some(error) = received.end {
+                    return Err(error);
                 }
                 if received.has_more {
-                    connection
-                        .look_again(event.token(), self.poll.registry())
-                        .map_err(Fault::Connect)?;
+                    slot.rearm(event.token(), self.poll.registry())
+                        .map_err(LinkError::Connect)?;
                 }
             }
         }
         Ok(true)
     }
 
-    /// Waits for an event, the next request that is due, the next tick, or the end.
+    /// Waits for an event, the next due request, the next tick, or the end of sending.
     fn wait(
         &mut self,
         pace: &Pace,
@@ -198,7 +192,7 @@ impl<L: Link> Generator<L> {
     ) -> io::Result<()> {
         let end = pace.end().filter(|end| *end > now);
         let mut until = end.map_or(next_tick, |end| end.min(next_tick));
-        // If one is due already, it waits for a connection to have room.
+        // A request that is already due waits for a connection below its limit, not for the timer.
         if let Some(next) = pace.next().filter(|next| *next > now) {
             until = until.min(next);
             #[cfg(target_os = "linux")]
@@ -207,184 +201,184 @@ impl<L: Link> Generator<L> {
         poll(&mut self.poll, events, until.saturating_duration_since(now))
     }
 
-    /// Gives the requests that are due to connections with room for them, in turn.
-    fn hand_out(&mut self, run: &mut Measurement, now: Instant) {
-        let connections = self.connections.len();
+    /// Distributes the due requests evenly over the connections below their limit, round robin.
+    fn dispatch(&mut self, run: &mut Measurement, now: Instant) {
+        let slots = self.slots.len();
         let mut due = run.pace.due(now);
-        for connections_left in (1..=connections as u64).rev() {
+        for slots_left in (1..=slots as u64).rev() {
             if due == 0 {
                 return;
             }
-            due -= self.give(self.turn, due.div_ceil(connections_left), run, now);
-            self.turn = (self.turn + 1) % connections;
+            due -= self.dispatch_to(self.next_slot, due.div_ceil(slots_left), run, now);
+            self.next_slot = (self.next_slot + 1) % slots;
         }
     }
 
-    /// Has a connection send up to so many requests that are due, as far as it has room, and returns
-    /// how many it took.
-    fn give(
+    /// Sends up to `requests_max` due requests on one connection, within its limit, and returns their number.
+    fn dispatch_to(
         &mut self,
         index: usize,
         requests_max: u64,
         run: &mut Measurement,
         now: Instant,
     ) -> u64 {
-        let connection = &mut self.connections[index];
-        if connection.has_ended {
+        let slot = &mut self.slots[index];
+        if slot.has_ended {
             return 0;
         }
-        let room = self.in_flight - connection.requests.count();
-        let Some(batch) = run.pace.take(room.min(requests_max), now) else {
+        let capacity = self.in_flight_max - slot.requests.count();
+        let Some(batch) = run.pace.take(capacity.min(requests_max), now) else {
             return 0;
         };
-        if connection.requests.count() == 0 {
-            connection.moved_at = now;
+        if slot.requests.count() == 0 {
+            slot.progress_at = now;
         }
-        run.on_their_way += batch.count;
-        connection.requests.push(batch);
-        if connection.link.is_none()
-            && let Err(error) = connection.open(index, &self.target, self.poll.registry())
+        run.in_flight += batch.count;
+        slot.requests.push(batch);
+        if slot.link.is_none()
+            && let Err(error) = slot.open(index, &self.target, self.poll.registry())
         {
-            run.fail(connection, error.into());
+            run.fail(slot, error.into());
             return batch.count;
         }
-        if let Some(link) = &mut connection.link {
-            link.ask(batch.count, &self.target);
+        if let Some(link) = &mut slot.link {
+            link.queue(batch.count, &self.target);
         }
-        run.flush(connection, &self.target);
+        run.flush(slot, &self.target);
         batch.count
     }
 
-    /// Does what an event is about.
-    fn attend(&mut self, event: &Event, run: &mut Measurement) {
+    /// Reads and writes what an event has made possible.
+    fn handle_event(&mut self, event: &Event, run: &mut Measurement) {
         let index = event.token().0;
-        let Some(connection) = self.connections.get_mut(index) else {
+        let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
-        let Some(link) = &mut connection.link else {
+        let Some(link) = &mut slot.link else {
             return;
         };
         if event.is_readable() || event.is_error() || !link.is_ready() {
             let received = link.receive(event.is_read_closed(), &mut self.buffer, &self.target);
             let now = Instant::now();
-            run.tally.bytes_received += received.bytes;
-            run.answer(connection, received.replies, now);
+            run.totals.bytes_received += received.bytes;
+            run.count_replies(slot, received.replies, now);
             let is_done = self.churn && received.replies > 0;
             match received.end {
-                // The server may close it as well.
-                None | Some(Fault::Broken(_)) if is_done => connection.link = None,
-                Some(fault) => {
-                    run.end(connection, fault, now);
+                // With --churn the server may close first.
+                None | Some(LinkError::Broken(_)) if is_done => slot.link = None,
+                Some(error) => {
+                    run.end(slot, error, now);
                     return;
                 }
                 None if received.has_more => {
-                    if let Err(error) = connection.look_again(event.token(), self.poll.registry()) {
-                        run.fail(connection, error.into());
+                    if let Err(error) = slot.rearm(event.token(), self.poll.registry()) {
+                        run.fail(slot, error.into());
                         return;
                     }
                 }
                 None => {}
             }
             if received.replies > 0 {
-                self.give(index, u64::MAX, run, now);
+                self.dispatch_to(index, u64::MAX, run, now);
             }
         }
-        run.flush(&mut self.connections[index], &self.target);
+        run.flush(&mut self.slots[index], &self.target);
     }
 
-    /// Ends the connections on which no reply came for too long. Of datagrams, which may be lost, that
-    /// is no failure.
-    fn give_up_waiting(&mut self, run: &mut Measurement, now: Instant) {
-        for index in 0..self.connections.len() {
-            let connection = &mut self.connections[index];
-            let is_waiting = connection.requests.count() > 0;
-            if !is_waiting || now.saturating_duration_since(connection.moved_at) < self.timeout {
+    /// Gives up the requests of the connections that made no progress within the timeout.
+    ///
+    /// Over TCP this fails the connection. Over UDP the datagrams count as lost.
+    fn expire(&mut self, run: &mut Measurement, now: Instant) {
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let is_waiting = slot.requests.count() > 0;
+            if !is_waiting || now.saturating_duration_since(slot.progress_at) < self.timeout {
                 continue;
             }
-            let given_up = run.give_up(connection, now);
+            let given_up = run.expire(slot, now);
             if !L::MAY_LOSE {
-                run.tally.unanswered += given_up;
-                run.fail(connection, Fault::TimedOut);
+                run.totals.unanswered += given_up;
+                run.fail(slot, LinkError::TimedOut);
                 continue;
             }
-            run.tally.lost += given_up;
-            // A late reply must not be taken for that to another request.
-            connection.link = None;
-            self.give(index, u64::MAX, run, now);
+            run.totals.lost += given_up;
+            // A new socket: a late reply must not count for a later request.
+            slot.link = None;
+            self.dispatch_to(index, u64::MAX, run, now);
         }
     }
 }
 
 impl Measurement {
     /// Counts replies to the oldest requests of a connection.
-    fn answer<L>(&mut self, connection: &mut Connection<L>, replies: u64, now: Instant) {
+    fn count_replies<L>(&mut self, slot: &mut Slot<L>, replies: u64, now: Instant) {
         if replies == 0 {
             return;
         }
-        let requests = &mut connection.requests;
-        requests.settle(replies, now, &mut self.tally.latencies);
-        connection.moved_at = now;
+        let requests = &mut slot.requests;
+        requests.complete(replies, now, &mut self.totals.latencies);
+        slot.progress_at = now;
         if !self.pace.has_ended(now) {
-            connection.replies += replies;
+            slot.replies += replies;
         }
-        self.tally.requests += replies;
-        self.replied_at = now;
-        self.on_their_way -= replies;
+        self.totals.requests += replies;
+        self.last_reply_at = now;
+        self.in_flight -= replies;
     }
 
-    /// Gives up all requests of a connection, records their age, and returns how many they were.
-    fn give_up<L>(&mut self, connection: &mut Connection<L>, now: Instant) -> u64 {
-        let given_up = connection.requests.count();
-        let requests = &mut connection.requests;
-        requests.settle(given_up, now, &mut self.tally.latencies);
-        self.on_their_way -= given_up;
+    /// Gives up all requests of a connection, records their age as latency, and returns their number.
+    fn expire<L>(&mut self, slot: &mut Slot<L>, now: Instant) -> u64 {
+        let given_up = slot.requests.count();
+        let requests = &mut slot.requests;
+        requests.complete(given_up, now, &mut self.totals.latencies);
+        self.in_flight -= given_up;
         given_up
     }
 
-    fn flush<L: Link>(&mut self, connection: &mut Connection<L>, target: &Target) {
-        let Some(link) = &mut connection.link else {
+    fn flush<L: Link>(&mut self, slot: &mut Slot<L>, target: &Target) {
+        let Some(link) = &mut slot.link else {
             return;
         };
         match link.flush(target) {
-            Ok(bytes) => self.tally.bytes_sent += bytes,
-            Err(error) => self.fail(connection, error.into()),
+            Ok(bytes) => self.totals.bytes_sent += bytes,
+            Err(error) => self.fail(slot, error.into()),
         }
     }
 
-    /// Ends a connection that the server has ended, which is no failure once there is nothing to do.
-    fn end<L>(&mut self, connection: &mut Connection<L>, fault: Fault, now: Instant) {
-        let is_idle = connection.requests.count() == 0 && self.pace.is_over(now);
-        match fault {
-            Fault::Broken(_) if is_idle => connection.end(),
-            fault => self.fail(connection, fault),
+    /// Handles the end of a connection, which is a failure unless it is idle and nothing more will be sent.
+    fn end<L>(&mut self, slot: &mut Slot<L>, error: LinkError, now: Instant) {
+        let is_idle = slot.requests.count() == 0 && self.pace.is_over(now);
+        match error {
+            LinkError::Broken(_) if is_idle => slot.end(),
+            error => self.fail(slot, error),
         }
     }
 
-    fn fail<L>(&mut self, connection: &mut Connection<L>, fault: Fault) {
-        let unanswered = connection.requests.abandon();
-        self.on_their_way -= unanswered;
-        self.tally.unanswered += unanswered;
-        self.tally.errors.add(fault);
-        connection.end();
+    fn fail<L>(&mut self, slot: &mut Slot<L>, error: LinkError) {
+        let unanswered = slot.requests.abandon();
+        self.in_flight -= unanswered;
+        self.totals.unanswered += unanswered;
+        self.totals.errors.add(error);
+        slot.end();
     }
 }
 
-impl<L> Connection<L> {
+impl<L> Slot<L> {
     fn end(&mut self) {
         self.link = None;
         self.has_ended = true;
     }
 }
 
-impl<L: Link> Connection<L> {
+impl<L: Link> Slot<L> {
     fn open(&mut self, index: usize, target: &Target, registry: &Registry) -> io::Result<()> {
         let link = self.link.insert(L::open(target)?);
         let interest = Interest::READABLE | Interest::WRITABLE;
         registry.register(link.source(), Token(index), interest)
     }
 
-    /// Asks for an event about what is there already.
-    fn look_again(&mut self, token: Token, registry: &Registry) -> io::Result<()> {
+    /// Reregisters the connection: a level that is already there causes a new event.
+    fn rearm(&mut self, token: Token, registry: &Registry) -> io::Result<()> {
         let Some(link) = &mut self.link else {
             return Ok(());
         };
@@ -393,7 +387,7 @@ impl<L: Link> Connection<L> {
     }
 }
 
-/// Waits for events; a signal ends the wait too.
+/// Waits for events; a signal ends the wait early, without events.
 fn poll(poll: &mut Poll, events: &mut Events, wait: Duration) -> io::Result<()> {
     match poll.poll(events, Some(wait)) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {

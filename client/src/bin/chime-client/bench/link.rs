@@ -1,7 +1,7 @@
-//! What carries requests to the server and replies back.
+//! The transports: TCP connections and UDP sockets.
 
-mod datagrams;
-mod lines;
+mod tcp;
+mod udp;
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,57 +9,57 @@ use std::net::SocketAddr;
 use mio::event::Source;
 
 use super::flags::Plan;
-use super::tally::Fault;
+use super::totals::LinkError;
 
-pub(crate) use datagrams::Datagrams;
-pub(crate) use lines::Lines;
+pub(crate) use tcp::TcpLink;
+pub(crate) use udp::UdpLink;
 
-/// As many requests as fit this are written at once, and no less than one.
+/// The most bytes of requests in one write, if that is at least one request.
 const BLOCK_SIZE: usize = 1 << 16;
 
-/// One connection, or one socket for datagrams. None of its methods waits.
+/// A TCP connection or a UDP socket. No method blocks.
 pub(crate) trait Link: Sized {
-    /// Whether requests and replies may get lost.
+    /// Whether the transport may lose requests and replies.
     const MAY_LOSE: bool;
 
-    /// Starts to open it.
+    /// Starts connecting.
     fn open(target: &Target) -> io::Result<Self>;
 
-    /// What tells when there is something to do; edges are enough.
+    /// Returns the event source to register; edge-triggered events suffice.
     fn source(&mut self) -> &mut impl Source;
 
     /// Whether requests can be sent.
     fn is_ready(&self) -> bool;
 
-    /// Reads what has come, after an event, through a buffer whose content does not matter.
+    /// Reads after an event, using `buffer` as scratch space.
     ///
-    /// With `until_end` it reads on to where the server has closed.
+    /// With `until_end` it reads until EOF.
     fn receive(&mut self, until_end: bool, buffer: &mut [u8], target: &Target) -> Received;
 
-    /// Adds so many requests to those to send.
-    fn ask(&mut self, requests: u64, target: &Target);
+    /// Adds `requests` to the requests to send.
+    fn queue(&mut self, requests: u64, target: &Target);
 
-    /// Sends as much as there is room for, if it is ready, and returns how many bytes that was.
+    /// Writes queued requests until the socket would block, if it is ready, and returns the bytes written.
     fn flush(&mut self, target: &Target) -> io::Result<u64>;
 }
 
-/// What has come.
+/// The result of [`Link::receive`].
 #[derive(Debug, Default)]
 pub(crate) struct Received {
-    /// Replies that have become complete, no more than there are requests on their way.
+    /// Completed replies, at most the number of requests in flight.
     pub(crate) replies: u64,
     pub(crate) bytes: u64,
-    /// Whether there is more, for which there will be no event.
+    /// Whether unread bytes may remain that cause no new event.
     pub(crate) has_more: bool,
-    /// Why no more will come.
-    pub(crate) end: Option<Fault>,
+    /// Why no more will arrive.
+    pub(crate) end: Option<LinkError>,
 }
 
-/// Where requests go, and what they look like there.
+/// The server address, and the bytes of requests.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
-    /// Whole requests one after the other, as they are written.
+    /// Whole requests, concatenated.
     block: Vec<u8>,
     request_length: usize,
     greeting_lines: u64,

@@ -1,28 +1,28 @@
-//! When requests are due, and how long they have been on their way.
+//! The times at which requests are due, and the latency of requests in flight.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-const NANOSECONDS_A_SECOND: u128 = 1_000_000_000;
+const NANOSECONDS_PER_SECOND: u128 = 1_000_000_000;
 
-/// Says when requests are due.
+/// Determines when requests are due.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// Requests that may still be taken.
+    /// Requests not yet taken.
     requests_left: u64,
-    /// From then on nothing is due.
+    /// No request is due from then on.
     end: Option<Instant>,
-    /// As much as there is room for, if there is none.
+    /// The schedule of an open loop; none in a closed loop, where all requests are due at once.
     schedule: Option<Schedule>,
 }
 
 impl Pace {
-    /// A pace that ends after so many requests, or so much time.
+    /// Creates a pace that ends at `limit`.
     ///
-    /// In an open loop that time is when requests are due. What was not taken by then may be taken for
-    /// as long as `grace`.
+    /// In an open loop, a limit in time bounds the due times; late requests may be taken during a further
+    /// `grace`.
     pub(crate) fn new(limit: Limit, rate: Option<u64>, grace: Duration, start: Instant) -> Pace {
         let schedule = rate.map(|rate| Schedule {
             start,
@@ -41,13 +41,13 @@ impl Pace {
         };
         Pace {
             requests_left,
-            // What does not fit an instant is for ever.
+            // An end beyond the range of the clock never comes.
             end: duration.and_then(|duration| start.checked_add(duration)),
             schedule,
         }
     }
 
-    /// How many requests are due by `now` and not taken, which is as many as are left in a closed loop.
+    /// Returns the number of requests due by `now` and not taken; in a closed loop all that are left.
     pub(crate) fn due(&self, now: Instant) -> u64 {
         if self.has_ended(now) {
             return 0;
@@ -58,46 +58,46 @@ impl Pace {
         }
     }
 
-    /// Takes up to so many requests that are due.
+    /// Takes up to `requests_max` due requests.
     pub(crate) fn take(&mut self, requests_max: u64, now: Instant) -> Option<Batch> {
         let count = self.due(now).min(requests_max);
         if count == 0 {
             return None;
         }
         self.requests_left -= count;
-        let (first, apart) = match &mut self.schedule {
+        let (first, interval) = match &mut self.schedule {
             None => (now, Duration::ZERO),
             Some(schedule) => schedule.take(count),
         };
         Some(Batch {
             count,
             first,
-            apart,
+            interval,
         })
     }
 
-    /// When the next request is due in an open loop, after the last of which it is over.
+    /// Returns when the next request is due in an open loop; after the last request, when the pace is over.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.schedule.as_ref().map(Schedule::next)
     }
 
-    /// When it is over, whatever is left.
+    /// Returns the time at which the pace is over, even if requests are left.
     pub(crate) fn end(&self) -> Option<Instant> {
         self.end
     }
 
-    /// Whether nothing will be due any more.
+    /// Whether no further request will be due.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
         let all_taken = self.requests_left == 0 && self.next().is_none_or(|next| now >= next);
         all_taken || self.has_ended(now)
     }
 
-    /// Whether requests are due as soon as there is room for them.
+    /// Whether a request is due as soon as a connection is below its limit.
     pub(crate) fn is_closed_loop(&self) -> bool {
         self.schedule.is_none()
     }
 
-    /// How many requests were to be taken and never were, now that it is over.
+    /// Returns the number of requests that were never taken. Call this once the pace is over.
     pub(crate) fn unsent(&self) -> u64 {
         match (&self.schedule, self.end) {
             (None, Some(_)) => 0,
@@ -105,23 +105,23 @@ impl Pace {
         }
     }
 
-    /// Whether the time to send has passed, if there is one.
+    /// Whether the time limit has passed, if there is one.
     pub(crate) fn has_ended(&self, now: Instant) -> bool {
         self.end.is_some_and(|end| now >= end)
     }
 }
 
-/// How much to send.
+/// The length of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
     Requests(u64),
     Duration(Duration),
 }
 
-/// Requests that are due one after the other, at a steady rate.
+/// The due times of an open loop: a steady rate.
 #[derive(Debug)]
 struct Schedule {
-    /// When the first is due.
+    /// When the first request is due.
     start: Instant,
     /// Requests a second.
     rate: u128,
@@ -129,56 +129,56 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// How many are due within so much time.
+    /// Returns the number of requests due within `duration`.
     fn requests(&self, duration: Duration) -> u64 {
-        let requests = (duration.as_nanos() * self.rate).div_ceil(NANOSECONDS_A_SECOND);
+        let requests = (duration.as_nanos() * self.rate).div_ceil(NANOSECONDS_PER_SECOND);
         u64::try_from(requests).unwrap_or(u64::MAX)
     }
 
     fn due(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.start).as_nanos();
-        let due = elapsed * self.rate / NANOSECONDS_A_SECOND + 1;
+        let due = elapsed * self.rate / NANOSECONDS_PER_SECOND + 1;
         u64::try_from(due)
             .unwrap_or(u64::MAX)
             .saturating_sub(self.taken)
     }
 
-    /// Takes requests that are due: when the first was, and how far apart they are.
+    /// Takes `count` due requests, and returns when the first was due and the interval between them.
     fn take(&mut self, count: u64) -> (Instant, Duration) {
         let first = self.next();
         self.taken += count;
-        let apart = NANOSECONDS_A_SECOND / self.rate;
-        (first, Duration::from_nanos(apart as u64))
+        let interval = NANOSECONDS_PER_SECOND / self.rate;
+        (first, Duration::from_nanos(interval as u64))
     }
 
-    /// When the first that was not taken is due.
+    /// Returns when the first request not yet taken is due.
     fn next(&self) -> Instant {
-        let nanoseconds = (u128::from(self.taken) * NANOSECONDS_A_SECOND).div_ceil(self.rate);
+        let nanoseconds = (u128::from(self.taken) * NANOSECONDS_PER_SECOND).div_ceil(self.rate);
         self.start + Duration::from_nanos(nanoseconds as u64)
     }
 }
 
-/// Requests that are sent together.
+/// Requests sent together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
     /// At least one.
     pub(crate) count: u64,
     /// When the first was due.
     first: Instant,
-    /// How long after the one before each other was due.
-    apart: Duration,
+    /// The interval between the due times.
+    interval: Duration,
 }
 
-/// The requests on their way on one connection, in order.
+/// The requests in flight on one connection, in order.
 ///
-/// There are never more batches than requests, of which the caller lets only so many be on their way.
+/// The caller limits the number of requests; each batch holds at least one.
 #[derive(Debug, Default)]
-pub(crate) struct OnTheirWay {
+pub(crate) struct InFlight {
     batches: VecDeque<Batch>,
     count: u64,
 }
 
-impl OnTheirWay {
+impl InFlight {
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
@@ -188,24 +188,25 @@ impl OnTheirWay {
         self.batches.push_back(batch);
     }
 
-    /// Takes so many of the oldest requests, of which there are as many, and records in nanoseconds how
-    /// long ago they were due.
-    pub(crate) fn settle(&mut self, replies: u64, now: Instant, latencies: &mut Histogram<u64>) {
+    /// Removes the oldest `replies` requests and records their latencies since the due time, in nanoseconds.
+    ///
+    /// Panics if fewer requests are in flight.
+    pub(crate) fn complete(&mut self, replies: u64, now: Instant, latencies: &mut Histogram<u64>) {
         self.count -= replies;
         let mut replies_left = replies;
         while replies_left > 0 {
             let batch = self.batches.front_mut();
-            let batch = batch.expect("the count is that of the batches");
+            let batch = batch.expect("the batches add up to the count");
             let count = batch.count.min(replies_left);
             replies_left -= count;
-            batch.settle(count, now, latencies);
+            batch.complete(count, now, latencies);
             if batch.count == 0 {
                 self.batches.pop_front();
             }
         }
     }
 
-    /// Takes all, and says how many.
+    /// Removes all requests and returns their number.
     pub(crate) fn abandon(&mut self) -> u64 {
         self.batches.clear();
         std::mem::take(&mut self.count)
@@ -213,15 +214,15 @@ impl OnTheirWay {
 }
 
 impl Batch {
-    fn settle(&mut self, count: u64, now: Instant, latencies: &mut Histogram<u64>) {
+    fn complete(&mut self, count: u64, now: Instant, latencies: &mut Histogram<u64>) {
         self.count -= count;
-        if self.apart.is_zero() {
+        if self.interval.is_zero() {
             latencies.saturating_record_n(nanoseconds(self.first, now), count);
             return;
         }
         for _ in 0..count {
             latencies.saturating_record(nanoseconds(self.first, now));
-            self.first += self.apart;
+            self.first += self.interval;
         }
     }
 }
@@ -237,12 +238,12 @@ mod tests {
 
     use hdrhistogram::Histogram;
 
-    use super::{Limit, OnTheirWay, Pace};
+    use super::{InFlight, Limit, Pace};
 
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_closed_loop_lets_all_be_taken_until_its_end() {
+    fn in_a_closed_loop_all_requests_are_due_until_the_end() {
         let start = Instant::now();
         let mut pace = Pace::new(Limit::Requests(5), None, MS, start);
         assert_eq!(pace.take(3, start).unwrap().count, 3);
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_loop_is_due_at_its_rate() {
+    fn in_an_open_loop_requests_are_due_at_the_rate() {
         let start = Instant::now();
         for rate in [1, 3, 7, 1000, 999_999_937, 1_000_000_000] {
             let limit = Limit::Duration(Duration::from_secs(3600));
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_loop_is_over_when_one_more_would_be_due() {
+    fn an_open_loop_is_over_when_the_next_request_would_be_due() {
         let start = Instant::now();
         let mut pace = Pace::new(Limit::Duration(10 * MS), Some(1000), MS, start);
         assert_eq!(pace.take(100, start + 9 * MS).unwrap().count, 10);
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_late_has_a_time_of_grace() {
+    fn late_requests_may_be_taken_during_the_grace_period() {
         let start = Instant::now();
         let mut pace = Pace::new(Limit::Duration(10 * MS), Some(1000), 5 * MS, start);
         assert_eq!(pace.take(4, start + 14 * MS).unwrap().count, 4);
@@ -297,15 +298,15 @@ mod tests {
     }
 
     #[test]
-    fn a_latency_counts_from_when_its_request_was_due() {
+    fn latency_is_measured_from_the_due_time() {
         let start = Instant::now();
         let mut latencies = Histogram::new_with_bounds(1, 1_000_000_000, 3).unwrap();
         let mut pace = Pace::new(Limit::Requests(4), Some(1000), MS, start);
-        let mut requests = OnTheirWay::default();
-        // Due at 0, 1, 2 and 3 ms, sent at 9 ms, answered at 10 and 20 ms.
+        let mut requests = InFlight::default();
+        // Due at 0, 1, 2 and 3 ms, sent at 9 ms, replied to at 10 and 20 ms.
         requests.push(pace.take(9, start + 9 * MS).unwrap());
-        requests.settle(3, start + 10 * MS, &mut latencies);
-        requests.settle(1, start + 20 * MS, &mut latencies);
+        requests.complete(3, start + 10 * MS, &mut latencies);
+        requests.complete(1, start + 20 * MS, &mut latencies);
         for ms in [8, 9, 10, 17] {
             assert_eq!(latencies.count_at(ms * 1_000_000), 1, "{ms}");
         }

@@ -1,4 +1,4 @@
-//! The bar that shows how far a run is.
+//! The progress bar of a run.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::pace::Limit;
 
-/// What the bar looks like: so far, in all, and what it is about.
+/// The template: the name of the phase, the bar, the position and the length.
 const TEMPLATE: &str = "{msg:>9} [{bar:40}] {pos}/{len}";
 
-/// A bar on standard error, shown only if that is a terminal. It goes away when it is dropped.
+/// A progress bar on standard error, shown on a terminal only. It is cleared on drop.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -18,7 +18,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A bar for what is called `name`.
+    /// Creates the bar of the phase `name`.
     pub(crate) fn new(name: &'static str, limit: Limit) -> Progress {
         let (length, unit) = match limit {
             Limit::Requests(requests) => (requests, ""),
@@ -26,7 +26,7 @@ impl Progress {
         };
         let style = ProgressStyle::with_template(&format!("{TEMPLATE}{unit}"));
         let bar = ProgressBar::new(length)
-            .with_style(style.expect("the template is right"))
+            .with_style(style.expect("the template is valid"))
             .with_message(name);
         Progress {
             bar,
@@ -35,8 +35,8 @@ impl Progress {
         }
     }
 
-    /// Shows that so many requests have been answered.
-    pub(crate) fn tell(&self, requests: u64) {
+    /// Shows the progress: `requests` have been replied to.
+    pub(crate) fn set(&self, requests: u64) {
         self.bar.set_position(match self.limit {
             Limit::Requests(requests_max) => requests.min(requests_max),
             Limit::Duration(duration) => milliseconds(self.start.elapsed().min(duration)),

@@ -1,4 +1,4 @@
-//! What a run came to, as text and as JSON.
+//! The report of a run, as text and as JSON.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,26 +7,26 @@ use serde_json::{Value, json};
 
 use super::fairness::Fairness;
 use super::flags::Plan;
-use super::tally::Tally;
-use crate::endpoint::Server;
+use super::totals::Totals;
+use crate::server_address::ServerAddress;
 
-/// What a run came to. [`Display`](fmt::Display) is for people.
+/// The report of a run. [`Display`](fmt::Display) writes text for people.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) server: &'a Server,
-    pub(crate) tally: &'a Tally,
+    pub(crate) server: &'a ServerAddress,
+    pub(crate) totals: &'a Totals,
 }
 
 impl Report<'_> {
-    /// The report as one object, whose names `bench --help` documents.
+    /// Returns the report as one object, whose names `bench --help` documents.
     pub(crate) fn json(&self) -> Value {
         let Report {
             plan,
             server,
-            tally,
+            totals,
         } = self;
-        let errors = &tally.errors;
+        let errors = &totals.errors;
         json!({
             "server": server.to_string(),
             "transport": if plan.is_udp { "udp" } else { "tcp" },
@@ -35,23 +35,23 @@ impl Report<'_> {
             "in_flight": plan.in_flight,
             "churn": plan.churn,
             "rate": plan.rate,
-            "requests": tally.requests,
-            "seconds": tally.elapsed.as_secs_f64(),
+            "requests": totals.requests,
+            "seconds": totals.elapsed.as_secs_f64(),
             "requests_per_second": self.requests_per_second(),
-            "bytes_sent": tally.bytes_sent,
-            "bytes_received": tally.bytes_received,
-            "unsent": tally.unsent,
-            "unanswered": tally.unanswered,
-            "lost": tally.lost,
+            "bytes_sent": totals.bytes_sent,
+            "bytes_received": totals.bytes_received,
+            "unsent": totals.unsent,
+            "unanswered": totals.unanswered,
+            "lost": totals.lost,
             "errors": {
                 "connect": errors.connect,
                 "closed": errors.closed,
                 "timed_out": errors.timed_out,
                 "excess": errors.excess,
             },
-            "replies_per_connection_min": tally.fairness.map(|fairness| fairness.replies_min),
-            "replies_per_connection_max": tally.fairness.map(|fairness| fairness.replies_max),
-            "fairness": tally.fairness.and_then(|fairness| fairness.index),
+            "replies_per_connection_min": totals.fairness.map(|fairness| fairness.replies_min),
+            "replies_per_connection_max": totals.fairness.map(|fairness| fairness.replies_max),
+            "fairness": totals.fairness.and_then(|fairness| fairness.index),
             "latency_min_us": self.latency(0.0).map(microseconds),
             "latency_mean_us": self.mean().map(microseconds),
             "latency_p50_us": self.latency(0.5).map(microseconds),
@@ -62,21 +62,21 @@ impl Report<'_> {
         })
     }
 
-    /// None if no time has passed.
+    /// Returns the throughput; none if no time has passed.
     fn requests_per_second(&self) -> Option<f64> {
-        let seconds = self.tally.elapsed.as_secs_f64();
-        (seconds > 0.0).then(|| self.tally.requests as f64 / seconds)
+        let seconds = self.totals.elapsed.as_secs_f64();
+        (seconds > 0.0).then(|| self.totals.requests as f64 / seconds)
     }
 
-    /// The latency that this share of the requests did not exceed, if there are any.
-    fn latency(&self, share: f64) -> Option<Duration> {
-        let latencies = &self.tally.latencies;
-        let nanoseconds = latencies.value_at_quantile(share);
+    /// Returns a quantile of the latency, from 0 to 1; none without requests.
+    fn latency(&self, quantile: f64) -> Option<Duration> {
+        let latencies = &self.totals.latencies;
+        let nanoseconds = latencies.value_at_quantile(quantile);
         (!latencies.is_empty()).then(|| Duration::from_nanos(nanoseconds))
     }
 
     fn mean(&self) -> Option<Duration> {
-        let latencies = &self.tally.latencies;
+        let latencies = &self.totals.latencies;
         let nanoseconds = latencies.mean() as u64;
         (!latencies.is_empty()).then(|| Duration::from_nanos(nanoseconds))
     }
@@ -84,22 +84,22 @@ impl Report<'_> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tally = self.tally;
-        let seconds = tally.elapsed.as_secs_f64();
+        let totals = self.totals;
+        let seconds = totals.elapsed.as_secs_f64();
         let per_second = self.requests_per_second().unwrap_or_default();
-        write!(f, "requests  {}", tally.requests)?;
+        write!(f, "requests  {}", totals.requests)?;
         writeln!(f, " in {seconds:.3} s, {per_second:.0} a second")?;
-        let (sent, received) = (tally.bytes_sent, tally.bytes_received);
+        let (sent, received) = (totals.bytes_sent, totals.bytes_received);
         writeln!(f, "bytes     {sent} sent, {received} received")?;
-        for (share, name) in [
+        for (quantile, name) in [
             (0.5, "p50  "),
             (0.9, "p90  "),
             (0.99, "p99  "),
             (0.999, "p99.9"),
             (1.0, "max  "),
         ] {
-            let label = if share == 0.5 { "latency" } else { "" };
-            match self.latency(share) {
+            let label = if quantile == 0.5 { "latency" } else { "" };
+            match self.latency(quantile) {
                 Some(latency) => writeln!(f, "{label:<10}{name} {}", Rounded(latency))?,
                 None => writeln!(f, "{label:<10}{name} unknown")?,
             }
@@ -108,7 +108,7 @@ impl fmt::Display for Report<'_> {
             replies_min,
             replies_max,
             index,
-        }) = tally.fairness
+        }) = totals.fairness
         {
             let index = index.map_or("unknown".to_owned(), |index| format!("{index:.3}"));
             writeln!(
@@ -116,38 +116,41 @@ impl fmt::Display for Report<'_> {
                 "fairness  {index}, {replies_min} to {replies_max} replies a connection"
             )?;
         }
-        let errors = &tally.errors;
-        for (count, what) in [
+        let errors = &totals.errors;
+        for (count, description) in [
             (errors.connect, "connections that could not be opened"),
-            (errors.closed, "connections that ended before their replies"),
+            (
+                errors.closed,
+                "connections that closed before their replies",
+            ),
             (errors.timed_out, "connections without a reply in time"),
             (errors.excess, "connections with more replies than requests"),
         ] {
             if count > 0 {
-                writeln!(f, "errors    {what}: {count}")?;
+                writeln!(f, "errors    {description}: {count}")?;
             }
         }
         if errors.count() == 0 {
             writeln!(f, "errors    none")?;
         }
-        for (name, count, what) in [
+        for (name, count, description) in [
             (
                 "unanswered",
-                tally.unanswered,
+                totals.unanswered,
                 "requests on those connections",
             ),
             (
                 "unsent",
-                tally.unsent,
-                "requests, as no connection had room for them in time",
+                totals.unsent,
+                "requests, because every connection was at its limit",
             ),
         ] {
             if count > 0 {
-                writeln!(f, "{name:<9} {count} {what}")?;
+                writeln!(f, "{name:<9} {count} {description}")?;
             }
         }
         if self.plan.is_udp {
-            writeln!(f, "lost      {} datagrams without a reply", tally.lost)?;
+            writeln!(f, "lost      {} datagrams without a reply", totals.lost)?;
         }
         Ok(())
     }
@@ -157,7 +160,7 @@ fn microseconds(latency: Duration) -> f64 {
     latency.as_nanos() as f64 / 1e3
 }
 
-/// A duration in its unit, with a tenth of a microsecond or three digits after the point.
+/// A duration in µs with one decimal, or in ms or s with three.
 struct Rounded(Duration);
 
 impl fmt::Display for Rounded {

@@ -1,4 +1,4 @@
-//! A timer that is finer than the milliseconds of a poll.
+//! A timer with a finer resolution than the milliseconds of a poll.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -8,19 +8,19 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-/// The shortest wait: zero would stop the timer.
+/// The shortest wait: zero would disarm the timer.
 const WAIT_MIN: Duration = Duration::from_nanos(1);
 
-/// Wakes a poll at one instant.
+/// A timer that wakes a poll at an instant.
 #[derive(Debug)]
 pub(crate) struct Timer {
     timer: TimerFd,
-    /// What it is set to.
+    /// The instant for which it is armed.
     instant: Option<Instant>,
 }
 
 impl Timer {
-    /// A timer whose events have this token.
+    /// Creates a timer and registers it with `token`.
     pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Timer> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
         let descriptor = timer.as_fd().as_raw_fd();
@@ -31,7 +31,7 @@ impl Timer {
         })
     }
 
-    /// Sets it to wake a poll at `instant`, and no more at what it was set to before.
+    /// Arms the timer for `instant`, in place of the instant before.
     pub(crate) fn set(&mut self, instant: Instant, now: Instant) -> io::Result<()> {
         if self.instant == Some(instant) {
             return Ok(());

@@ -8,7 +8,8 @@ use chime_protocol::Command;
 use memchr::memchr;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::NOW;
+/// The alias of `send time`.
+pub(crate) const NOW: &str = "now";
 
 /// The most bytes taken from the input at once.
 const BLOCK_BYTES: usize = 65_536;
@@ -124,7 +125,7 @@ impl Expander {
 mod tests {
     use super::Expander;
 
-    /// What comes of an input that is cut into pieces of such a size.
+    /// Expands an input that arrives in pieces of `piece_bytes`.
     fn expand(input: &str, piece_bytes: usize) -> String {
         let mut expander = Expander::default();
         let mut output = Vec::new();
@@ -132,7 +133,7 @@ mod tests {
             expander.take(piece, &mut output);
         }
         expander.finish(&mut output);
-        String::from_utf8(output).expect("text remains text")
+        String::from_utf8(output).expect("the output is UTF-8")
     }
 
     #[test]

@@ -1,16 +1,52 @@
-//! The manual page, made of what `--help` says.
+//! The manual page `deploy/chime-client.1`, generated from the command line's help.
+//!
+//! `SNAPSHOTS=overwrite cargo test -p chime-client --bins` regenerates it.
 
-use clap::{Arg, Command};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use clap::{Arg, Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
+use snapbox::{Data, assert_data_eq};
 
-/// The paragraphs of the help that have sections of their own begin with these lines.
+use crate::options::Options;
+
+/// The first lines of the help paragraphs that become sections.
 const EXIT_CODES: &str = "Exit codes:";
 const EXAMPLES: &str = "Examples:";
 
-/// The page of a command and its subcommands.
-pub(super) fn page(mut command: Command) -> String {
-    // From here on it has --help, and its subcommands have the options of all.
+#[test]
+fn the_manual_is_generated_from_the_options() {
+    let page = page(Options::command());
+    assert_data_eq!(page, Data::read_from(&manual_file(), None).raw());
+}
+
+#[test]
+fn the_manual_is_well_formed() {
+    let mut groff = process::Command::new("groff");
+    groff
+        .args(["-man", "-Tutf8", "-ww", "-z"])
+        .arg(manual_file());
+    match groff.output() {
+        Ok(output) => assert!(output.stderr.is_empty(), "{output:?}"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let line = "SKIPPED: the_manual_is_well_formed needs groff, which is not installed";
+            // Bypasses the test harness, which captures the macros' output of a test that passes.
+            writeln!(io::stderr(), "{line}").expect("standard error is writable");
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn manual_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/chime-client.1")
+}
+
+/// Returns the page of a command and its subcommands.
+fn page(mut command: Command) -> String {
+    // Adds --help, and the global options to the subcommands.
     command.build();
     let command = &command;
     let mut sections = vec![
@@ -26,23 +62,23 @@ pub(super) fn page(mut command: Command) -> String {
     sections.push(exit_status(command).render());
     sections.push(examples(command).render());
     sections.push(see_also().render());
-    // Each section begins with the same definition; once is enough.
+    // Each section begins with the same preamble: keep one.
     let preamble = Roff::new().render();
     preamble.clone() + &sections.concat().replace(&preamble, "")
 }
 
-/// The title, the name, the synopsis and the description.
+/// Returns the title, the name, the synopsis and the description.
 fn head(command: &Command) -> Roff {
     let name = command.get_name();
     let about = command
         .get_about()
-        .expect("it tells what it is")
+        .expect("the command has a description")
         .to_string();
     let usage = command.clone().render_usage().to_string();
-    let (_, usage) = usage.split_once(name).expect("it names the command");
+    let (_, usage) = usage.split_once(name).expect("the usage contains the name");
     let mut roff = Roff::new();
     let title = name.to_uppercase();
-    // The date is left out: a page that is made anew must not change with the day.
+    // No date: the generated page must be reproducible.
     roff.control("TH", [&title, "1", "\"\"", "chime", "User Commands"]);
     roff.control("SH", ["NAME"]);
     roff.text([roman(format!("{name} - {}", about.trim_end_matches('.')))]);
@@ -54,15 +90,16 @@ fn head(command: &Command) -> Roff {
     roff
 }
 
-/// The options of a command.
+/// Returns the options section of a command.
 fn options(command: &Command) -> String {
     let mut section = Vec::new();
     let man = Man::new(command.clone());
-    man.render_options_section(&mut section).expect("memory");
-    String::from_utf8(section).expect("text")
+    man.render_options_section(&mut section)
+        .expect("writing to memory succeeds");
+    String::from_utf8(section).expect("the section is UTF-8")
 }
 
-/// The options that a subcommand has beside those of all.
+/// Returns the section of the options that are not global.
 fn own_options(command: &Command) -> String {
     let hide = |option: Arg| match is_own(&option) {
         true => option,
@@ -72,21 +109,25 @@ fn own_options(command: &Command) -> String {
     options(&command.clone().mut_args(hide)).replacen("OPTIONS", &heading, 1)
 }
 
-/// Whether it is for this subcommand alone, and not told of with the commands.
+/// Whether the argument is an option of this subcommand alone.
 fn is_own(option: &Arg) -> bool {
     !option.is_global_set() && !option.is_positional() && option.get_id() != "help"
 }
 
-/// What each subcommand does.
+/// Returns the section of subcommands.
 fn commands(command: &Command) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["COMMANDS"]);
     for command in command.get_subcommands() {
-        let about = command.get_about().expect("it tells what it does");
+        let about = command
+            .get_about()
+            .expect("the subcommand has a description");
         let arguments = || command.get_positionals();
         let mut line = vec![bold(command.get_name())];
         for argument in arguments() {
-            let names = argument.get_value_names().expect("it has a name");
+            let names = argument
+                .get_value_names()
+                .expect("the argument has a value name");
             line.extend([roman(" "), italic(names.join(" "))]);
         }
         roff.control("TP", []);
@@ -99,17 +140,17 @@ fn commands(command: &Command) -> Roff {
     roff
 }
 
-/// The subcommands that have options of their own.
+/// Returns the subcommands that have options of their own.
 fn with_options(command: &Command) -> impl Iterator<Item = &Command> {
     let has_options = |command: &&Command| command.get_opts().any(is_own);
     command.get_subcommands().filter(has_options)
 }
 
-/// What the help says after the options, but for what has a section of its own.
+/// Returns the paragraphs of the help after the options, except those with a section of their own.
 fn notes(command: &Command) -> Roff {
     let mut roff = Roff::new();
     let help = help_after(command);
-    // No help is one empty paragraph.
+    // An absent help is one empty paragraph.
     let is_elsewhere =
         |paragraph: &&str| ["", EXIT_CODES, EXAMPLES].contains(&first_line(paragraph));
     for paragraph in help
@@ -122,7 +163,7 @@ fn notes(command: &Command) -> Roff {
     roff
 }
 
-/// Lines as they are; those with wide spaces in them tell of what is on the left.
+/// Formats the lines of a paragraph; a line with two spaces in a row is a term and its description.
 fn lines(paragraph: &str) -> Roff {
     let mut roff = Roff::new();
     let mut is_after_term = false;
@@ -146,7 +187,7 @@ fn lines(paragraph: &str) -> Roff {
     roff
 }
 
-/// The variables, each with the option that it is in place of.
+/// Returns the section of environment variables.
 fn environment(command: &Command) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["ENVIRONMENT"]);
@@ -157,21 +198,21 @@ fn environment(command: &Command) -> Roff {
         roff.control("TP", []);
         roff.text([bold(variable.to_string_lossy())]);
         let option = bold(format!("--{name}"));
-        roff.text([roman("What "), option, roman(" is, unless it is given.")]);
+        roff.text([roman("The default of "), option, roman(".")]);
     }
     roff
 }
 
 fn exit_status(command: &Command) -> Roff {
     let help = help_after(command);
-    let codes = section(&help, EXIT_CODES).expect("the help tells of them");
+    let codes = section(&help, EXIT_CODES).expect("the help lists the exit codes");
     let mut roff = Roff::new();
     roff.control("SH", ["EXIT STATUS"]);
     roff.extend([lines(codes)]);
     roff
 }
 
-/// The examples of the command, then those of its subcommands.
+/// Returns the examples of the command, then those of its subcommands.
 fn examples(command: &Command) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["EXAMPLES"]);
@@ -197,13 +238,13 @@ fn see_also() -> Roff {
     roff
 }
 
-/// What the help says after the options.
+/// Returns the help text after the options.
 fn help_after(command: &Command) -> String {
     let help = command.get_after_help();
     help.map(ToString::to_string).unwrap_or_default()
 }
 
-/// The lines of the paragraph that begins with this line.
+/// Returns the paragraph with the first line `title`, without that line.
 fn section<'a>(help: &'a str, title: &str) -> Option<&'a str> {
     let mut paragraphs = help.split("\n\n");
     let paragraph = paragraphs.find(|paragraph| first_line(paragraph) == title)?;

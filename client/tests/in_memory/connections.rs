@@ -1,4 +1,4 @@
-//! One request at a time.
+//! Connections with one request at a time.
 
 use std::error::Error as _;
 use std::io;
@@ -9,28 +9,28 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream, DuplexStream, duplex};
 use tokio::time::Instant;
 
 use crate::TIMEOUT;
-use crate::stand_in::{now, repeat, serve};
+use crate::servers::{now, repeat, serve};
 
 const WELCOME: &str = "Welcome to the server\n";
 
-/// A client of a server that sends `greeting` at once and `answer` after each line.
-async fn greeted(
+/// Connects to a server that sends `greeting` at once and `reply` for each line.
+async fn connect(
     greeting: &'static str,
-    answer: &'static str,
+    reply: &'static str,
 ) -> Result<Connection<DuplexStream>, Error> {
     let (near, far) = duplex(4096);
-    tokio::spawn(repeat(far, greeting, answer));
+    tokio::spawn(repeat(far, greeting, reply));
     Connection::greet(near, TIMEOUT).await
 }
 
-/// What a client gets that asks `line` of a server that answers `answer`.
-async fn answer_to(line: &str, answer: &'static str) -> Result<Option<Reply>, Error> {
-    let mut connection = greeted(WELCOME, answer).await.expect("the welcome");
+/// Sends `line` to a server that replies with `reply`, and returns the result.
+async fn reply_to(line: &str, reply: &'static str) -> Result<Option<Reply>, Error> {
+    let mut connection = connect(WELCOME, reply).await.expect("the welcome");
     connection.ask(line).await
 }
 
 #[tokio::test]
-async fn every_request_gets_its_reply_however_the_bytes_are_cut() {
+async fn every_request_gets_its_reply_however_the_bytes_are_split() {
     for capacity in [1, 2, 7, 4096] {
         let (near, far) = duplex(capacity);
         tokio::spawn(serve(far, Service::Both, Framing::Line));
@@ -53,7 +53,7 @@ async fn every_request_gets_its_reply_however_the_bytes_are_cut() {
 }
 
 #[tokio::test]
-async fn a_stream_that_buffers_is_flushed() {
+async fn a_buffered_stream_is_flushed() {
     let (near, far) = duplex(4096);
     tokio::spawn(serve(far, Service::Both, Framing::Line));
     let mut connection = Connection::greet(BufStream::new(near), TIMEOUT)
@@ -69,22 +69,22 @@ async fn a_stream_that_buffers_is_flushed() {
 }
 
 #[tokio::test]
-async fn only_the_welcome_is_a_welcome() {
-    assert!(greeted(WELCOME, "").await.is_ok());
+async fn only_the_welcome_is_accepted_as_a_greeting() {
+    assert!(connect(WELCOME, "").await.is_ok());
     let full = "The server is full, please try again later\n";
-    assert!(matches!(greeted(full, "").await, Err(Error::Full)));
+    assert!(matches!(connect(full, "").await, Err(Error::Full)));
     assert!(matches!(
-        greeted("15\n", "").await,
+        connect("15\n", "").await,
         Err(Error::Unexpected(Reply::Sum(15)))
     ));
     assert!(matches!(
-        greeted("HTTP/1.1 400 Bad Request\r\n", "").await,
+        connect("HTTP/1.1 400 Bad Request\r\n", "").await,
         Err(Error::UnknownReply(line)) if line == b"HTTP/1.1 400 Bad Request\r"
     ));
 }
 
 #[tokio::test]
-async fn a_line_without_end_is_given_up_at_the_length_of_a_reply() {
+async fn an_endless_line_is_an_error_at_the_length_of_a_reply() {
     let (near, mut far) = duplex(4096);
     tokio::spawn(async move { while far.write_all(&[b'7'; 4096]).await.is_ok() {} });
     match Connection::greet(near, TIMEOUT).await {
@@ -93,10 +93,10 @@ async fn a_line_without_end_is_given_up_at_the_length_of_a_reply() {
     }
 }
 
-/// Each kind of reply is sent in answer to each kind of request.
+/// Sends each kind of reply to each kind of request.
 #[tokio::test]
-async fn only_a_fitting_reply_is_an_answer() {
-    let answers = [
+async fn only_a_matching_reply_is_accepted() {
+    let replies = [
         ("day", "Saturday\n"),
         ("date", "26-11-21\n"),
         ("time", "06:32:06\n"),
@@ -116,37 +116,37 @@ async fn only_a_fitting_reply_is_an_answer() {
         ("none", WELCOME),
         ("none", "The server is full, please try again later\n"),
     ];
-    for (request, _) in answers {
-        for (fitting_request, answer) in answers {
+    for (request, _) in replies {
+        for (matching_request, text) in replies {
             let is_quit = ["quit", "exit"].contains(&request);
-            let fits = match fitting_request {
+            let is_match = match matching_request {
                 "what?" => !is_quit,
                 "quit" | "exit" => is_quit,
-                _ => fitting_request == request && request != "none",
+                _ => matching_request == request && request != "none",
             };
-            match answer_to(request, answer).await {
-                Ok(Some(reply)) if fits => assert_eq!(format!("{reply}\n"), answer),
-                Err(Error::Unexpected(reply)) if !fits => {
-                    assert_eq!(format!("{reply}\n"), answer);
+            match reply_to(request, text).await {
+                Ok(Some(reply)) if is_match => assert_eq!(format!("{reply}\n"), text),
+                Err(Error::Unexpected(reply)) if !is_match => {
+                    assert_eq!(format!("{reply}\n"), text);
                 }
-                other => panic!("{request}, {answer}: {other:?}"),
+                other => panic!("{request}, {text}: {other:?}"),
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_reply_to_nothing_does_not_answer_the_next_request() {
-    let mut connection = greeted(WELCOME, "Saturday\nSunday\n").await.unwrap();
+async fn an_unsolicited_reply_is_not_the_reply_to_the_next_request() {
+    let mut connection = connect(WELCOME, "Saturday\nSunday\n").await.unwrap();
     assert!(connection.ask("day").await.is_ok());
     let Err(Error::Unexpected(reply)) = connection.ask("day").await else {
-        panic!("the second reply was taken");
+        panic!("the second reply was accepted");
     };
     assert_eq!(reply.to_string(), "Sunday");
 }
 
 #[tokio::test]
-async fn only_quit_may_be_answered_by_the_close_alone() {
+async fn only_quit_may_be_followed_by_a_close_without_a_reply() {
     for command in Command::ALL {
         let (near, mut far) = duplex(64);
         let server = async {
@@ -168,13 +168,13 @@ async fn only_quit_may_be_answered_by_the_close_alone() {
 }
 
 #[tokio::test]
-async fn a_close_is_told_from_a_reply_cut_short() {
-    for said in ["", "Welcome", "Welcome to the server"] {
+async fn a_truncated_reply_is_a_closed_connection() {
+    for sent in ["", "Welcome", "Welcome to the server"] {
         let (near, mut far) = duplex(64);
-        far.write_all(said.as_bytes()).await.unwrap();
+        far.write_all(sent.as_bytes()).await.unwrap();
         drop(far);
         let greeted = Connection::greet(near, TIMEOUT).await;
-        assert!(matches!(greeted, Err(Error::Closed)), "{said}");
+        assert!(matches!(greeted, Err(Error::Closed)), "{sent}");
     }
     let (near, mut far) = duplex(64);
     far.write_all(WELCOME.as_bytes()).await.unwrap();
@@ -188,7 +188,7 @@ async fn a_close_is_told_from_a_reply_cut_short() {
 async fn each_wait_ends_at_the_timeout() {
     let start = Instant::now();
     assert!(matches!(
-        greeted("", "").await,
+        connect("", "").await,
         Err(Error::TimedOut {
             after: TIMEOUT,
             mid_line: false
@@ -197,7 +197,7 @@ async fn each_wait_ends_at_the_timeout() {
     assert_eq!(start.elapsed(), TIMEOUT);
 
     assert!(matches!(
-        answer_to("day", "").await,
+        reply_to("day", "").await,
         Err(Error::TimedOut {
             after: TIMEOUT,
             mid_line: false
@@ -207,16 +207,16 @@ async fn each_wait_ends_at_the_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_takes_no_bytes_times_out() {
+async fn a_server_that_does_not_read_times_out() {
     let (near, mut far) = duplex(64);
     far.write_all(WELCOME.as_bytes()).await.unwrap();
     let mut connection = Connection::greet(near, TIMEOUT).await.unwrap();
-    let answer = connection.ask(&"7".repeat(65)).await;
-    assert!(matches!(answer, Err(Error::TimedOut { .. })));
+    let reply = connection.ask(&"7".repeat(65)).await;
+    assert!(matches!(reply, Err(Error::TimedOut { .. })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_framing_read_shows_as_a_line_that_does_not_end() {
+async fn the_framing_read_times_out_mid_line() {
     let (near, far) = duplex(64);
     tokio::spawn(serve(far, Service::Both, Framing::Read));
     let greeted = Connection::greet(near, TIMEOUT).await;
@@ -227,32 +227,29 @@ async fn the_framing_read_shows_as_a_line_that_does_not_end() {
 }
 
 #[tokio::test]
-async fn two_lines_are_not_one_request() {
-    let mut connection = greeted(WELCOME, "Saturday\n").await.expect("the welcome");
+async fn a_request_with_a_newline_is_rejected_before_it_is_sent() {
+    let mut connection = connect(WELCOME, "Saturday\n").await.expect("the welcome");
     for lines in ["day\ndate", "day\n", "\n"] {
-        let refused = connection.ask(lines).await;
-        assert!(matches!(refused, Err(Error::MultipleLines)), "{lines:?}");
+        let rejected = connection.ask(lines).await;
+        assert!(matches!(rejected, Err(Error::MultipleLines)), "{lines:?}");
     }
-    // Nothing was sent, so the conversation goes on.
-    let answer = connection.ask("day").await.expect("one reply");
-    assert_eq!(answer, Some(Reply::Weekday(chrono::Weekday::Sat)));
+    // Nothing was sent, so the connection is still usable.
+    let reply = connection.ask("day").await.expect("one reply");
+    assert_eq!(reply, Some(Reply::Weekday(chrono::Weekday::Sat)));
 }
 
 #[test]
 fn t19_an_error_is_one_line_without_control_bytes() {
     let text = Error::UnknownReply(b"\x1b[31mred\r\x00\xff".to_vec()).to_string();
-    assert_eq!(
-        text,
-        r"'\x1b[31mred\r\x00\xff' is no reply of this protocol"
-    );
+    assert_eq!(text, r"unknown reply '\x1b[31mred\r\x00\xff'");
     assert_eq!(
         Error::Unexpected(Reply::Sum(3)).to_string(),
-        "'3' does not answer what was asked"
+        "unexpected reply '3'"
     );
 }
 
 #[test]
-fn however_the_other_end_goes_the_connection_is_closed() {
+fn every_error_of_a_closed_peer_is_closed() {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable};
 
     for kind in [BrokenPipe, ConnectionAborted, ConnectionReset] {

@@ -1,4 +1,4 @@
-//! A TCP connection with a line a request, whose replies are counted by their line ends.
+//! A TCP connection: each request is a line, and replies are counted by their newlines.
 
 use std::io::{self, Read, Write};
 
@@ -7,31 +7,31 @@ use mio::event::Source;
 use mio::net::TcpStream;
 
 use super::{Link, Received, Target};
-use crate::bench::tally::Fault;
+use crate::bench::totals::LinkError;
 
-/// Reads in a row before other connections have their turn.
+/// The most reads in a row before other connections are served.
 const READS_MAX: usize = 16;
 
-/// A TCP connection with a line a request.
+/// A TCP connection: each request is a line.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub(crate) struct TcpLink {
     stream: TcpStream,
     is_connected: bool,
     greeting_lines_due: u64,
     reply_lines_due: u64,
     /// Bytes of requests to write.
     bytes_left: u64,
-    /// How far into a request the next byte to write is.
+    /// The offset within its request of the next byte to write.
     offset: usize,
 }
 
-impl Link for Lines {
+impl Link for TcpLink {
     const MAY_LOSE: bool = false;
 
-    fn open(target: &Target) -> io::Result<Lines> {
+    fn open(target: &Target) -> io::Result<TcpLink> {
         let stream = TcpStream::connect(target.address)?;
         stream.set_nodelay(true)?;
-        Ok(Lines {
+        Ok(TcpLink {
             stream,
             is_connected: false,
             greeting_lines_due: target.greeting_lines,
@@ -55,33 +55,33 @@ impl Link for Lines {
         for _ in 0..READS_MAX {
             match self.stream.read(buffer) {
                 Ok(0) => {
-                    received.end = Some(Fault::Broken(chime_client::Error::Closed));
+                    received.end = Some(LinkError::Broken(chime_client::Error::Closed));
                     break;
                 }
                 Ok(length) => {
                     self.is_connected = true;
                     received.bytes += length as u64;
                     lines += memchr_iter(b'\n', &buffer[..length]).count() as u64;
-                    // What arrives after a read that was not filled is a new event.
+                    // After a short read, new bytes cause a new event.
                     received.has_more = until_end || length == buffer.len();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     received.has_more = true
                 }
-                Err(error) if is_not_yet(&error) => received.has_more = false,
+                Err(error) if is_not_ready(&error) => received.has_more = false,
                 Err(error) => received.end = Some(error.into()),
             }
             if !received.has_more || received.end.is_some() {
                 break;
             }
         }
-        // A server that says nothing first is known to be there when the stream has its other end.
+        // Without a greeting, a peer address shows that the connection is established.
         self.is_connected = self.is_connected || self.stream.peer_addr().is_ok();
         self.count(lines, target, &mut received);
         received
     }
 
-    fn ask(&mut self, requests: u64, target: &Target) {
+    fn queue(&mut self, requests: u64, target: &Target) {
         self.reply_lines_due += requests * target.reply_lines;
         self.bytes_left += requests * target.request_length as u64;
     }
@@ -107,14 +107,14 @@ impl Link for Lines {
     }
 }
 
-impl Lines {
-    /// Counts lines for the greeting, then for replies.
+impl TcpLink {
+    /// Counts lines towards the greeting first, then towards replies.
     fn count(&mut self, lines: u64, target: &Target, received: &mut Received) {
         let greeting_lines = self.greeting_lines_due.min(lines);
         self.greeting_lines_due -= greeting_lines;
         let lines = lines - greeting_lines;
         if lines > self.reply_lines_due {
-            received.end = Some(Fault::Excess);
+            received.end = Some(LinkError::ExcessReplies);
         }
         let replies_due = self.reply_lines_due.div_ceil(target.reply_lines);
         self.reply_lines_due = self.reply_lines_due.saturating_sub(lines);
@@ -122,8 +122,8 @@ impl Lines {
     }
 }
 
-/// Whether this is no failure, but there is nothing to read yet.
-fn is_not_yet(error: &io::Error) -> bool {
+/// Whether the connection is merely not established, or has nothing to read.
+fn is_not_ready(error: &io::Error) -> bool {
     use io::ErrorKind::{NotConnected, WouldBlock};
 
     matches!(error.kind(), NotConnected | WouldBlock)

@@ -1,4 +1,4 @@
-//! A real server, and others that stand in for one and live until their client has gone.
+//! Real servers, and fake servers that run until their client closes.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -13,64 +13,62 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) const WELCOME: &[u8] = b"Welcome to the server\n";
 
-/// Gives one client that connects to the address to `serve`.
+/// Accepts one client at the returned address, and passes it to `serve`.
 pub(crate) fn tcp(serve: impl FnOnce(TcpStream) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
+    let address = listener.local_addr().expect("a bound socket");
     thread::spawn(move || serve(listener.accept().expect("a client connects").0));
     address
 }
 
-/// Sends the same whatever the client does, and stops sending if `is_last`.
-pub(crate) fn saying(text: &'static [u8], is_last: bool) -> SocketAddr {
+/// A server that sends `text` at once, and half-closes if `half_closes`.
+pub(crate) fn sending(text: &'static [u8], half_closes: bool) -> SocketAddr {
     tcp(move |mut stream| {
-        stream.write_all(text).expect("the client takes it");
-        if is_last {
+        stream.write_all(text).expect("the client reads");
+        if half_closes {
             stream
                 .shutdown(std::net::Shutdown::Write)
-                .expect("it is open");
+                .expect("an open stream");
         }
         let _ = stream.read_to_end(&mut Vec::new());
     })
 }
 
-/// Welcomes, and sends the same in answer to the first line.
-pub(crate) fn answering(text: &'static [u8]) -> SocketAddr {
+/// A server that sends the welcome, and `text` as the reply to the first line.
+pub(crate) fn replying(text: &'static [u8]) -> SocketAddr {
     tcp(move |mut stream| {
-        stream.write_all(WELCOME).expect("the client takes it");
+        stream.write_all(WELCOME).expect("the client reads");
         let mut byte = [0];
         while byte != *b"\n" {
-            stream
-                .read_exact(&mut byte)
-                .expect("the client asks a line");
+            stream.read_exact(&mut byte).expect("a request");
         }
         let _ = stream.write_all(text);
         let _ = stream.read_to_end(&mut Vec::new());
     })
 }
 
-/// How long a server waits before each byte that it drips.
-pub(crate) const DRIP: Duration = Duration::from_millis(100);
+/// The delay before each byte of a slow writer.
+pub(crate) const BYTE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Sends the welcome and, in answer to the first line, `text`, a byte at a time, until the client has gone.
-pub(crate) fn dripping(text: &'static [u8]) -> SocketAddr {
+/// A server that sends the welcome, and writes `text` slowly as the reply to the first line.
+pub(crate) fn replying_slowly(text: &'static [u8]) -> SocketAddr {
     tcp(move |mut stream| {
-        stream.write_all(WELCOME).expect("the client takes it");
+        stream.write_all(WELCOME).expect("the client reads");
         let mut byte = [0];
         while byte != *b"\n" && stream.read_exact(&mut byte).is_ok() {}
-        drip(&mut stream, text);
+        write_slowly(&mut stream, text);
     })
 }
 
-/// Sends the welcome a byte at a time, until the client has gone.
-pub(crate) fn dripping_the_welcome() -> SocketAddr {
-    tcp(|mut stream| drip(&mut stream, WELCOME))
+/// A server that writes the welcome slowly.
+pub(crate) fn welcoming_slowly() -> SocketAddr {
+    tcp(|mut stream| write_slowly(&mut stream, WELCOME))
 }
 
-/// Sends `text` a byte at a time, until the client has gone.
-pub(crate) fn drip(stream: &mut TcpStream, text: &[u8]) {
+/// Writes `text` one byte at a time, until the client closes.
+pub(crate) fn write_slowly(stream: &mut TcpStream, text: &[u8]) {
     for byte in text {
-        thread::sleep(DRIP);
+        thread::sleep(BYTE_INTERVAL);
         if stream.write_all(&[*byte]).is_err() {
             return;
         }
@@ -78,19 +76,19 @@ pub(crate) fn drip(stream: &mut TcpStream, text: &[u8]) {
     let _ = stream.read_to_end(&mut Vec::new());
 }
 
-/// An address where no one is.
-pub(crate) fn nobody() -> SocketAddr {
+/// Returns a TCP address without a listener.
+pub(crate) fn unused_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound")
+    listener.local_addr().expect("a bound socket")
 }
 
-/// A real server whose clock stands still. It lives for as long as the tests run.
+/// A real server with a fixed clock. It runs until the tests exit.
 pub(crate) fn chime(service: Service, framing: Framing) -> SocketAddr {
     let localhost = (Ipv4Addr::LOCALHOST, 0).into();
     chime_at(localhost, service, framing).expect("a free port")
 }
 
-/// A real server at an address that this machine may not have.
+/// A real server at `address`; an error if this machine does not have that address.
 pub(crate) fn chime_at(
     address: SocketAddr,
     service: Service,
@@ -102,25 +100,25 @@ pub(crate) fn chime_at(
         proxies: None,
     };
     let sockets = Sockets::bind(&[(address, config)], &[])?;
-    let address = sockets.tcp_addresses().expect("they are bound")[0];
+    let address = sockets.tcp_addresses().expect("bound sockets")[0];
     serve(sockets);
     Ok(address)
 }
 
 /// A real server over UDP.
-pub(crate) fn chime_over_udp() -> SocketAddr {
+pub(crate) fn chime_udp() -> SocketAddr {
     let sockets = Sockets::bind(&[], &[(Ipv4Addr::LOCALHOST, 0).into()]).expect("a free port");
-    let address = sockets.udp_addresses().expect("they are bound")[0];
+    let address = sockets.udp_addresses().expect("bound sockets")[0];
     serve(sockets);
     address
 }
 
-/// A real server over TCP and UDP, at one port.
-pub(crate) fn chime_over_both() -> SocketAddr {
+/// A real server with TCP and UDP on the same port.
+pub(crate) fn chime_tcp_and_udp() -> SocketAddr {
     loop {
         let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = tcp.local_addr().expect("it is bound");
-        // Others may have this port for UDP.
+        let address = tcp.local_addr().expect("a bound socket");
+        // The port may be in use for UDP: try another one.
         if let Ok(mut sockets) = Sockets::bind(&[], &[address]) {
             sockets
                 .adopt_listener(tcp, ListenerConfig::default())
@@ -131,19 +129,19 @@ pub(crate) fn chime_over_both() -> SocketAddr {
     }
 }
 
-/// Serves for as long as the tests run, unless it is stopped before.
+/// Starts a server, which runs until the token is cancelled or the tests exit.
 fn serve(sockets: Sockets) -> (CancellationToken, Workers) {
-    // More than any test has at a time, with those that the server has yet to see closed.
+    // More than the concurrent connections of any test, and those closed but not yet noticed.
     let options = Options::new(now, NonZero::new(1000).expect("not zero"));
-    let stop = CancellationToken::new();
-    let workers = sockets.start(NonZero::<usize>::MIN, &options, &stop);
-    (stop, workers.expect("they start"))
+    let shutdown = CancellationToken::new();
+    let workers = sockets.start(NonZero::<usize>::MIN, &options, &shutdown);
+    (shutdown, workers.expect("started workers"))
 }
 
 /// A real server that can be stopped.
 pub(crate) struct Chime {
     pub(crate) address: SocketAddr,
-    stop: CancellationToken,
+    shutdown: CancellationToken,
     workers: Workers,
 }
 
@@ -155,43 +153,43 @@ impl Chime {
     pub(crate) fn start_at(address: SocketAddr) -> Chime {
         let sockets =
             Sockets::bind(&[(address, ListenerConfig::default())], &[]).expect("a free port");
-        let address = sockets.tcp_addresses().expect("they are bound")[0];
-        let (stop, workers) = serve(sockets);
+        let address = sockets.tcp_addresses().expect("bound sockets")[0];
+        let (shutdown, workers) = serve(sockets);
         Chime {
             address,
-            stop,
+            shutdown,
             workers,
         }
     }
 
-    /// Stops, and waits until nobody is connected.
+    /// Shuts down gracefully, and waits until all connections are closed.
     pub(crate) fn stop(self) {
-        self.stop.cancel();
-        self.workers.join().expect("they end well");
+        self.shutdown.cancel();
+        self.workers.join().expect("a clean shutdown");
     }
 }
 
-/// The datagrams that answer one request.
-pub(crate) type Answers = &'static [&'static [u8]];
+/// The datagrams sent in reply to one request.
+pub(crate) type Replies = &'static [&'static [u8]];
 
-/// Answers each of the first requests with the next of `answers`, and no other.
-pub(crate) fn udp(answers: &'static [Answers]) -> SocketAddr {
+/// A UDP server that sends the next of `replies` for each request, and nothing after the last.
+pub(crate) fn udp(replies: &'static [Replies]) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let address = socket.local_addr().expect("it is bound");
+    let address = socket.local_addr().expect("a bound socket");
     thread::spawn(move || {
-        for datagrams in answers {
+        for datagrams in replies {
             let (_, client) = socket.recv_from(&mut [0; 64]).expect("a request");
             for datagram in *datagrams {
-                socket.send_to(datagram, client).expect("there is room");
+                socket.send_to(datagram, client).expect("buffer space");
             }
         }
-        // The port stays taken for as long as the client may ask.
+        // Keep the port in use until a further request arrives.
         let _ = socket.recv_from(&mut [0; 64]);
     });
     address
 }
 
-/// A Saturday.
+/// The fixed time of the servers, a Saturday.
 fn now() -> NaiveDateTime {
     let date = NaiveDate::from_ymd_opt(2026, 11, 21).expect("a date");
     date.and_hms_micro_opt(6, 32, 6, 123_456).expect("a time")

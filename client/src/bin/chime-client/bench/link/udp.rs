@@ -1,4 +1,4 @@
-//! A UDP socket with a datagram a request, whose replies are datagrams too.
+//! A UDP socket: each request and each reply is a datagram.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,28 +8,28 @@ use mio::net::UdpSocket;
 
 use super::{Link, Received, Target};
 
-/// Datagrams taken in a row before other sockets have their turn.
+/// The most datagrams received in a row before other sockets are served.
 const DATAGRAMS_MAX: usize = 256;
 
-/// A UDP socket with a datagram a request.
+/// A UDP socket: each request and each reply is a datagram.
 #[derive(Debug)]
-pub(crate) struct Datagrams {
+pub(crate) struct UdpLink {
     socket: UdpSocket,
     requests_left: u64,
     replies_due: u64,
 }
 
-impl Link for Datagrams {
+impl Link for UdpLink {
     const MAY_LOSE: bool = true;
 
-    fn open(target: &Target) -> io::Result<Datagrams> {
+    fn open(target: &Target) -> io::Result<UdpLink> {
         let any: SocketAddr = match target.address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let socket = UdpSocket::bind(any)?;
         socket.connect(target.address)?;
-        Ok(Datagrams {
+        Ok(UdpLink {
             socket,
             requests_left: 0,
             replies_due: 0,
@@ -50,7 +50,7 @@ impl Link for Datagrams {
             match self.socket.recv(buffer) {
                 Ok(length) => {
                     received.bytes += length as u64;
-                    // One that nobody waits for is a copy of another.
+                    // A datagram beyond the replies due is a duplicate.
                     let replies = self.replies_due.min(1);
                     self.replies_due -= replies;
                     received.replies += replies;
@@ -70,7 +70,7 @@ impl Link for Datagrams {
         received
     }
 
-    fn ask(&mut self, requests: u64, _: &Target) {
+    fn queue(&mut self, requests: u64, _: &Target) {
         self.requests_left += requests;
         self.replies_due += requests;
     }

@@ -1,18 +1,18 @@
-//! Servers that stand in for the real one.
+//! In-memory servers.
 
 use chime_protocol::{Framing, Service, Session, Status};
 use chrono::{NaiveDate, NaiveDateTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-/// A Saturday.
+/// The fixed time of the servers, a Saturday.
 pub(crate) fn now() -> NaiveDateTime {
     let date = NaiveDate::from_ymd_opt(2026, 11, 21).expect("a date");
     date.and_hms_micro_opt(6, 32, 6, 123_456).expect("a time")
 }
 
-/// Serves one conversation by the protocol, then closes.
+/// Serves one connection with the real protocol, then closes it.
 ///
-/// It reads nothing while a reply is on its way: who never takes replies is not served.
+/// It reads nothing while a write is pending, so a client that does not read its replies is not served further.
 pub(crate) async fn serve(mut stream: DuplexStream, service: Service, framing: Framing) {
     let mut session = Session::new(service, framing);
     let (mut input, mut output) = ([0; 4096], [0; 64]);
@@ -39,13 +39,13 @@ pub(crate) async fn serve(mut stream: DuplexStream, service: Service, framing: F
     }
 }
 
-/// Sends `greeting` at once, and `answer` after each line that comes, for ever.
-pub(crate) async fn repeat(mut stream: DuplexStream, greeting: &'static str, answer: &'static str) {
+/// Sends `greeting` at once, and `reply` for each line, until EOF.
+pub(crate) async fn repeat(mut stream: DuplexStream, greeting: &'static str, reply: &'static str) {
     if stream.write_all(greeting.as_bytes()).await.is_err() {
         return;
     }
     while let Ok(byte) = stream.read_u8().await {
-        if byte == b'\n' && stream.write_all(answer.as_bytes()).await.is_err() {
+        if byte == b'\n' && stream.write_all(reply.as_bytes()).await.is_err() {
             return;
         }
     }
