@@ -12,7 +12,6 @@ use crate::addresses;
 use crate::digits::Digits;
 use crate::error::Error;
 use crate::incoming::Incoming;
-use crate::matching;
 use crate::pipe::{BLOCK_BYTES, Pipe};
 
 /// A connection to a server, with one request at a time.
@@ -77,7 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let request = Request::of_line(line);
         self.check_no_unsolicited_reply()?;
         match self.exchange(format!("{line}\n").as_bytes()).await? {
-            Some(reply) if matching::is_answer_to(reply, request) => Ok(Some(reply)),
+            Some(reply) if request.is_answered_by(reply) => Ok(Some(reply)),
             Some(reply) => Err(Error::Unexpected(reply)),
             None if request.is_quit() => Ok(None),
             None => Err(Error::Closed),

@@ -11,7 +11,6 @@ use tokio::time::{self, Instant};
 use crate::addresses;
 use crate::connection::with_timeout;
 use crate::error::Error;
-use crate::matching;
 
 /// How long each attempt waits for a reply.
 const WAITS: [Duration; 3] = [
@@ -72,9 +71,9 @@ pub async fn ask_udp(
 
 /// Returns an error for the commands to which a server does not reply over UDP.
 fn check_served(command: Command) -> Result<(), Error> {
-    match command {
-        Command::Day | Command::Date | Command::Time | Command::SendTime => Ok(()),
-        Command::Help | Command::Quit | Command::Exit => Err(Error::NotOverUdp(command)),
+    match command.is_time_command() {
+        true => Ok(()),
+        false => Err(Error::NotOverUdp(command)),
     }
 }
 
@@ -150,7 +149,7 @@ async fn exchange(
 /// Parses a datagram as a reply to `command`.
 fn parse_reply(datagram: &[u8], command: Command) -> Result<Reply, Error> {
     match Reply::parse(datagram) {
-        Some(reply) if matching::is_answer_to_command(reply, command) => Ok(reply),
+        Some(reply) if command.is_answered_by(reply) => Ok(reply),
         Some(reply) => Err(Error::Unexpected(reply)),
         None => Err(Error::UnknownReply(datagram.to_vec())),
     }

@@ -57,7 +57,6 @@ mod datagrams;
 mod digits;
 mod error;
 mod incoming;
-mod matching;
 mod pipe;
 
 pub use connection::Connection;

@@ -31,7 +31,8 @@ pub fn answer_datagram<'a>(
         [text @ .., b'\r', b'\n'] | [text @ .., b'\n'] => (text, true),
         text => (text, false),
     };
-    let reply = Command::parse(text)?.time_reply(now)?;
+    let command = Command::parse(text).filter(|command| command.is_time_command())?;
+    let reply = command.reply(now);
     let mut line = [0; LINE_MAX];
     let length = reply.write_line(&mut line);
     let reply = &line[..if has_line_end { length } else { length - 1 }];

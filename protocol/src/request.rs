@@ -58,14 +58,28 @@ impl Command {
             .find(|command| command.name().as_bytes().eq_ignore_ascii_case(text))
     }
 
-    /// Returns the reply at `now` to a time command, or `None` for the others. UDP offers the time commands.
-    pub(crate) fn time_reply(self, now: NaiveDateTime) -> Option<Reply> {
+    /// Returns whether this command requests the day, the date or the time. UDP offers only these commands.
+    pub const fn is_time_command(self) -> bool {
         match self {
-            Command::Day => Some(Reply::Weekday(now.weekday())),
-            Command::Date => Some(Reply::Date(now.date())),
-            Command::Time => Some(Reply::Time(now.time())),
-            Command::SendTime => Some(Reply::DateTime(now)),
-            Command::Help | Command::Quit | Command::Exit => None,
+            Command::Day | Command::Date | Command::Time | Command::SendTime => true,
+            Command::Help | Command::Quit | Command::Exit => false,
+        }
+    }
+
+    /// Returns whether a service that offers this command may reply with `reply`.
+    pub fn is_answered_by(self, reply: Reply) -> bool {
+        mem::discriminant(&reply) == mem::discriminant(&self.reply(NaiveDateTime::MIN))
+    }
+
+    /// Returns the reply at `now` of a service that offers this command.
+    pub(crate) fn reply(self, now: NaiveDateTime) -> Reply {
+        match self {
+            Command::Day => Reply::Weekday(now.weekday()),
+            Command::Date => Reply::Date(now.date()),
+            Command::Time => Reply::Time(now.time()),
+            Command::SendTime => Reply::DateTime(now),
+            Command::Help => Reply::Help,
+            Command::Quit | Command::Exit => Reply::Farewell,
         }
     }
 }
@@ -112,6 +126,16 @@ impl Request {
     /// Returns whether the server closes after this request and reads nothing more.
     pub fn is_quit(self) -> bool {
         matches!(self, Request::Command(Command::Quit | Command::Exit))
+    }
+
+    /// Returns whether some service may reply to this request with `reply`.
+    pub fn is_answered_by(self, reply: Reply) -> bool {
+        let is_error = matches!(reply, Reply::CommandError | Reply::DigitError);
+        match self {
+            Request::Command(command) if command.is_answered_by(reply) => true,
+            Request::Digits(_) if matches!(reply, Reply::Sum(_)) => true,
+            request => is_error && !request.is_quit(),
+        }
     }
 
     /// Parses a request, ignoring letter case and trimming nothing. Returns `None` if `text` is empty.

@@ -286,9 +286,8 @@ impl Session {
                 self.closing = true;
                 (service != DateTime).then_some(Reply::Farewell)
             }
-            (Both, Request::Command(Help)) => Some(Reply::Help),
             (Both | DateTime, Request::Command(command @ (Day | Date | Time)))
-            | (Both, Request::Command(command @ SendTime)) => command.time_reply(now),
+            | (Both, Request::Command(command @ (SendTime | Help))) => Some(command.reply(now)),
             (Both | DigitSum, Request::Digits(sum)) => Some(Reply::Sum(sum)),
             (Both | DateTime, _) => Some(Reply::CommandError),
             (DigitSum, _) => Some(Reply::DigitError),
