@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
-use crate::{fuzz, readme};
+use crate::{book, fuzz, readme};
 
 /// Seeds that must have the same trace in debug and release builds.
 const SEEDS: u32 = 100;
@@ -29,7 +29,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     steps.run("clippy", || {
         Ok(cmd!(shell, "cargo clippy --all-targets -- -D warnings").run()?)
     })?;
-    steps.run("documentation", || document(shell))?;
+    steps.run("documentation", || book::build(shell))?;
     steps.run("planted bugs apply", || apply_planted_bugs(shell))?;
     steps.run("determinism", || compare_traces(shell))?;
     steps.run("README commands", || {
@@ -72,13 +72,6 @@ impl Steps {
 fn format(shell: &Shell) -> Result<()> {
     cmd!(shell, "cargo fmt --all --check").run()?;
     cmd!(shell, "cargo fmt --manifest-path fuzz/Cargo.toml --check").run()?;
-    Ok(())
-}
-
-fn document(shell: &Shell) -> Result<()> {
-    let _flags = shell.push_env("RUSTDOCFLAGS", "-D warnings");
-    let features = "chime-protocol/model,chime-server/model";
-    cmd!(shell, "cargo doc --no-deps --features {features}").run()?;
     Ok(())
 }
 

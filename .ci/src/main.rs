@@ -1,5 +1,6 @@
 //! The tasks of the repository, as cargo aliases (`.cargo/config.toml`).
 
+mod book;
 mod ci;
 mod fuzz;
 mod readme;
@@ -16,6 +17,8 @@ use xshell::Shell;
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo")]
 enum Task {
+    /// Build the documentation of all crates and open it at the specification
+    Book,
     /// Run every check that a change must pass
     Ci,
     /// Fuzz each target, and the canary until it fails
@@ -39,6 +42,7 @@ fn main() -> Result<()> {
     env::set_current_dir(root.expect("this folder has a parent"))?;
     let shell = Shell::new()?;
     match task {
+        Task::Book => book::open(&shell),
         Task::Ci => ci::run(&shell),
         Task::FuzzAll { seconds } => fuzz::run(&shell, seconds),
         Task::Readme { filters } => readme::run(&shell, &filters),
