@@ -81,7 +81,7 @@ fn sign_of_success(command: &str) -> Option<&'static str> {
     match command {
         _ if command.starts_with("cargo run --release -p chime-server") => Some("listening on"),
         _ if command.starts_with("cargo mutants") => Some("Unmutated baseline"),
-        "fuzz/planted-bugs/run" => Some("| answer-after-quit |"),
+        "fuzz/planted-bugs/run" => Some("| reply-after-quit |"),
         _ => None,
     }
 }
