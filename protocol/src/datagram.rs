@@ -5,7 +5,7 @@ use chrono::NaiveDateTime;
 use crate::reply::LINE_MAX;
 use crate::request::Command;
 
-/// The length of the longest datagram that [`answer_datagram`] returns, in bytes.
+/// The maximum length of the reply of [`answer_datagram`], in bytes. No request is longer.
 pub const DATAGRAM_MAX: usize = 32;
 
 /// Writes the reply to one datagram to `buffer` and returns it, or `None` if the datagram gets no reply.

@@ -14,7 +14,8 @@
 //! | client | [`ReplyDecoder`] for the bytes received, [`RequestDecoder`] for the bytes sent | [`Reply::parse`] |
 //!
 //! The crates `chime-server` and `chime-client` add the sockets and the clock. `chime-sim-tests` runs both in a
-//! deterministic simulation. The feature `model` adds a naive model of the protocol and the checks against it.
+//! deterministic simulation. The feature `model` adds the test oracle: a naive model of the protocol, and
+//! differential checks against it.
 //!
 //! This page has [an example and the grammar](#a-conversation), [the rules](#rules), and
 //! [a run loop](#running-a-session).
@@ -153,7 +154,7 @@
 //!   call.
 //! - **T2** Only the replies to the time commands depend on it.
 //!
-//! Years have four digits. For a year outside 0 to 9999 these are the last four.
+//! A year is written as its last four digits, or as its last two in a `date`.
 //!
 //! # Running a session
 //!

@@ -1,4 +1,4 @@
-//! The replies of a server, as values and as text. All text that a user sees is in this file.
+//! The replies of a server, as values and as text. All text that a server sends is in this file.
 
 use core::fmt;
 

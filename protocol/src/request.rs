@@ -216,8 +216,8 @@ impl RequestDecoder {
         (line != RequestDecoder::new()).then(|| line.body.request())
     }
 
-    /// Takes a run of bytes that extends the body of the line, and returns its length. Only such runs can be
-    /// long: digits add to the sum, and an invalid line stays invalid.
+    /// Takes a run of bytes that extends the body of the line, and returns its length. The fast path of long
+    /// lines: digits add to the sum, and an invalid line stays invalid.
     fn take_run(&mut self, input: &[u8]) -> usize {
         match (&mut self.body, self.tail) {
             (Body::Digits(sum), Tail::Nothing) => {

@@ -149,7 +149,7 @@ pub enum Status {
 #[derive(Clone, Debug)]
 pub struct Session {
     requests: RequestDecoder,
-    /// The reply that did not fit the output, and how many of its bytes are written.
+    /// The reply that is not completely written, and how many of its bytes are.
     reply: Option<(Reply, usize)>,
     service: Service,
     framing: Framing,

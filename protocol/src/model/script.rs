@@ -16,7 +16,7 @@ pub const OUTPUT_SIZE_MAX: usize = 65_536;
 /// The text format has one line per step:
 ///
 /// ```text
-/// # All lines but the reads are optional. These are the defaults.
+/// # All lines but the reads are optional, with these defaults.
 /// service both
 /// framing line
 /// clock 2026-11-21 06:32:06.123456

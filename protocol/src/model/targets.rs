@@ -1,4 +1,4 @@
-//! The fuzz targets, which fuzzers call with their inputs and the replay of seeds with the corpus.
+//! The fuzz targets. The fuzzer calls them with generated inputs; `protocol/tests/seeds.rs` replays the seeds.
 //!
 //! Each takes a [`Script`] or raw bytes. In raw bytes of a stream, each `|` separates two reads.
 
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{Framing, Service};
 
-/// The name of the folder of seeds, and the target.
+/// The name of a target, which is also that of its folder of seeds, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target.
+/// Every target of this crate. The target `converse` is in `chime-server`.
 pub const TARGETS: [Target; 5] = [
     ("session", session),
     ("operations", |input| operations(&Script::parse(input))),
