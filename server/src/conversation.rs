@@ -126,7 +126,7 @@ pub(crate) struct Conversation<S> {
     blocked: Option<Box<Blocked>>,
     /// When bytes were last read or written.
     last_activity: Instant,
-    /// How long from then a client at the minimum rate needs to read what was written.
+    /// How long from then a client at the minimum rate needs to read the bytes written.
     read_time_us: u32,
     /// When the current partial line must have ended.
     line_deadline: Option<Instant>,
@@ -200,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
             match Box::pin(timeout(LINGER, self.close())).await {
                 Ok(closed) => Ok(closed?),
-                // The client keeps its side open, although it was sent all replies.
+                // The client has not closed its side, although all replies are sent.
                 Err(_) => Ok(()),
             }
         }
@@ -230,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 self.is_draining = true;
                 continue;
             }
-            // Most deadlines move with every byte, so the timer is reset only when it expires early.
+            // Most deadlines move with every byte, so a later one resets the timer only once it has expired.
             let (deadline, error) = self.deadline();
             if deadline > timer.deadline() {
                 self.is_overdue = false;

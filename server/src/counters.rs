@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chime_protocol::{Command, RequestCounts};
 use strum::{EnumCount, VariantArray};
 
-/// What a server counts, besides requests.
+/// The counters of a server, except those of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantArray)]
 pub enum Counter {
     /// A connection was welcomed.

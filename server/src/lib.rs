@@ -2,7 +2,7 @@
 //!
 //! The protocol itself is the state machine of the crate `chime_protocol`. This crate adds accepting, a task
 //! per connection, backpressure, timeouts, limits, counters and graceful shutdown. It has no TLS (use a
-//! proxy), and reads no flags, files, signals or clock: those belong to the binary `chime-server`.
+//! proxy), and reads no flags, files, signals or wall clock: those belong to the binary `chime-server`.
 //!
 //! ```
 //! use std::num::NonZero;
@@ -37,7 +37,7 @@
 //!
 //! [`serve`] takes any [`Listener`] and any [`Datagrams`], so simulations run the code that ships. The clock,
 //! the limits and the shutdown token are arguments. [`Sockets`] binds real sockets and starts workers.
-//! Workers share the sockets and the limits, but no memory that is written per request: each has its own
+//! Workers share the sockets and the limits, but no other memory that is written per request: each has its own
 //! [`Counters`], and [`Stats`] adds them up.
 //!
 //! **Connections.** Each is a task, with its own cooperative budget, and a panic ends only that task. Buffers
@@ -45,12 +45,13 @@
 //! backpressure. A connection that has filled the buffer yields to the others.
 //!
 //! **Limits.** [`Options`] bounds what clients can use: connections in total and per address, the time without
-//! activity, per line and for reading replies, and datagrams per network. A client over a connection limit gets
-//! the reply "full" and is closed. Deadlines use tokio's clock.
+//! activity, the time per line (slow writers, slowloris), the time to read replies (slow readers), and datagrams
+//! per network. A client over a connection limit gets the full notice and is closed. Deadlines use tokio's clock.
 //!
 //! **Graceful shutdown.** Each listener drains its backlog and closes. Each connection sends the replies to the
-//! requests received before, half-closes, and lingers until the client's EOF. A short quiet period lets the I/O
-//! driver report input that the kernel has received. Connections open at the drain timeout are cut.
+//! requests received before, half-closes, and lingers until the client's EOF, for at most 1 s. A short quiet
+//! period lets the I/O driver report input that the kernel has received. Connections open at the drain timeout
+//! are cut.
 
 mod addresses;
 mod conversation;

@@ -211,7 +211,7 @@ struct ScriptedStream {
     record: Rc<RefCell<Record>>,
 }
 
-/// What a stream has received, and its end.
+/// The bytes that a stream has received, and how it ended.
 #[derive(Debug, Default)]
 struct Record {
     sent: Vec<u8>,

@@ -26,7 +26,7 @@ pub struct ListenerConfig {
     pub proxies: Option<Arc<[IpNet]>>,
 }
 
-/// Concurrent connections that are being refused with the reply "full".
+/// The default maximum of concurrent connections that are being refused.
 const REFUSALS_MAX: usize = 1024;
 
 /// The clock and the limits of a server. Clones share the limits that are counted.
@@ -34,7 +34,7 @@ const REFUSALS_MAX: usize = 1024;
 pub struct Options {
     /// The clock for replies. Deadlines use tokio's clock.
     pub clock: Clock,
-    /// A permit for each connection that is served. Without a free one, a client gets the reply "full".
+    /// A permit for each connection that is served. Without a free one, a client gets the full notice.
     pub connections: Arc<Semaphore>,
     /// A permit for each connection that is being refused. Without a free one, clients wait in the backlog.
     pub refusals: Arc<Semaphore>,
@@ -48,8 +48,8 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// A connection is closed if a line does not end within this time, plus 1 s per 500 bytes of it.
     pub line_timeout: Duration,
-    /// A connection is closed if its client reads no reply for this time, plus 1 s per 2,000 bytes written,
-    /// at most 66 s: the client's kernel may hold them.
+    /// A connection is closed if its client reads no reply for this time, plus 1 s per 2,000 bytes written
+    /// (at most 66 s): the client's kernel may hold them.
     pub write_timeout: Duration,
     /// Connections still open this long after the start of the shutdown are cut.
     pub drain_timeout: Duration,

@@ -21,7 +21,7 @@ const WAYS: usize = 4;
 /// The burst tolerance: a network may use up the replies of this much time at once.
 const BURST: Duration = Duration::from_secs(1);
 
-/// One in this many requests over the rate gets a reply all the same. A victim whose address is spoofed in a
+/// One in this many requests over the rate still gets a reply. A victim whose address is spoofed in a
 /// flood can still use the server, as with chrony's `leak`.
 const LEAK: u32 = 4;
 

@@ -26,8 +26,8 @@ use crate::{Listener, ListenerConfig, Options, serve};
 #[cfg(target_os = "linux")]
 const UNSENT_MAX: u32 = 16 << 10;
 
-/// Events that a worker's I/O driver reports per poll: enough for all connections, so that the quiet period
-/// suffices to report all input that has arrived.
+/// Events that a worker's I/O driver reports per poll: more than the default connection limit, so that the
+/// quiet period suffices to report all input that has arrived.
 const IO_EVENTS: usize = 16_384;
 
 /// How long the kernel keeps a connection whose client acknowledges no data (`TCP_USER_TIMEOUT`).
@@ -147,7 +147,7 @@ impl Sockets {
     /// Registers duplicates of the sockets with a worker's runtime.
     ///
     /// Workers share sockets. With one socket each (`SO_REUSEPORT`), a second server could bind the same
-    /// port and silently take part of the clients.
+    /// port and silently receive some of the connections.
     fn register(&self, runtime: &Runtime) -> io::Result<WorkerSockets> {
         let _context = runtime.enter();
         let listen = |(listener, config): &(net::TcpListener, ListenerConfig)| {

@@ -135,7 +135,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Accepts the backlog, closes the listener, and waits until every connection has ended.
+    /// Drains the backlog, closes the listener, and waits until every connection has ended.
     async fn drain<L: Listener>(&mut self, mut listener: L) {
         let mut quiet_period = pin!(sleep(QUIET_PERIOD));
         // At most one backlog, so that a flood of connects cannot delay the shutdown.
@@ -295,7 +295,8 @@ impl Drop for CountOnDrop<'_> {
 type ConnectionPermit = (OwnedSemaphorePermit, Option<Counter>);
 
 /// Acquires a permit to serve a connection or, if the server is full, to refuse it. Without either, it waits,
-/// and clients wait in the backlog. Refused connections end after the linger time at the latest.
+/// and clients wait in the backlog. A refused connection ends within the linger time, after its PROXY header if
+/// it has one.
 async fn acquire_permit(options: &Options) -> ConnectionPermit {
     let acquire = |permits: &Arc<Semaphore>| Arc::clone(permits).acquire_owned();
     let (permit, refusal) = tokio::select! {

@@ -52,7 +52,7 @@ impl Datagram {
         datagram
     }
 
-    /// The payload.
+    /// Returns the payload.
     pub fn payload(&self) -> &[u8] {
         &self.payload[..self.length]
     }

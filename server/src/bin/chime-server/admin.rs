@@ -40,7 +40,7 @@ pub(crate) fn bind(address: SocketAddr) -> Result<(net::TcpListener, SocketAddr)
     bind().map_err(|error: io::Error| format!("cannot bind admin {address}: {error}"))
 }
 
-/// Serves one request per connection, until it is dropped.
+/// Serves one request per connection, until the future is dropped.
 pub(crate) async fn serve(
     listener: net::TcpListener,
     stats: Stats,

@@ -170,7 +170,7 @@ fn is_default(matches: &ArgMatches, id: &str) -> bool {
     matches.value_source(id) == Some(ValueSource::DefaultValue)
 }
 
-/// Replaces the flag by its variable in an error that only occurs with variables.
+/// Replaces the flag with its variable in an error that only occurs with variables.
 fn blame_variable(
     mut error: clap::Error,
     command: &Command,

@@ -119,7 +119,7 @@ async fn handle_signals(
     }
     let second = second_signal(first, &mut signals);
     if timeout(drain_delay, second).await.is_err() {
-        info!("stopping: no new connections, draining those that are open");
+        info!("stopping: no new connections, draining open connections");
         stop.cancel();
         second_signal(first, &mut signals).await;
     }

@@ -111,8 +111,8 @@ pub(crate) struct Flags {
     #[arg(default_value = "10s", value_parser = duration)]
     pub(crate) line_timeout: Duration,
 
-    /// Close a connection if the client reads no reply for this long, plus 1 s per 2,000 bytes written, at
-    /// most 66 s
+    /// Close a connection if the client reads no reply for this long, plus 1 s per 2,000 bytes written (at
+    /// most 66 s)
     #[arg(long, value_name = "DURATION", help_heading = LIMITS)]
     #[arg(default_value = "30s", value_parser = duration)]
     pub(crate) write_timeout: Duration,
