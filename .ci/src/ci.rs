@@ -13,7 +13,7 @@ const SEEDS: u32 = 100;
 /// Seconds of fuzzing for each target.
 const FUZZ_SECONDS: u32 = 5;
 
-/// The commands of the README that are quick, and not steps of their own.
+/// Filters for the commands of the README that are quick and not part of another step.
 const README_FILTERS: [&str; 5] = [
     "cargo run",
     "cargo install",

@@ -76,7 +76,7 @@ fn commands(markdown: &str) -> Vec<String> {
     commands
 }
 
-/// Returns what a command that runs until it is stopped prints once it works.
+/// Returns the sign of success in the output of a command that runs until it is stopped.
 fn sign_of_success(command: &str) -> Option<&'static str> {
     match command {
         _ if command.starts_with("cargo run --release -p chime-server") => Some("listening on"),

@@ -49,7 +49,7 @@ impl Datagrams for UdpSocket {
 /// Sends a date or time command such as [`Command::Day`] to `server` such as `"localhost:8089"` over UDP, and
 /// waits for the reply, as [`ask_datagram`] does.
 ///
-/// Tries the addresses of `server` in turn, IPv4 first, until the socket of one does not fail. An address
+/// Tries the addresses of `server` in turn, IPv4 first, until an attempt ends without a socket error. An address
 /// without a server takes seconds. `timeout` bounds resolving, and then each address.
 /// Returns [`Error::NotOverUdp`] for any other command, before resolving the name of the server.
 pub async fn ask_udp(

@@ -12,7 +12,7 @@ use chime_protocol::{Command, Reply};
 /// [`Display`](fmt::Display) writes one line without control characters: bytes of the server are escaped.
 #[derive(Debug)]
 pub enum Error {
-    /// The server is full: it sent the refusal instead of the welcome.
+    /// The server is full: it sent the full notice in place of the welcome.
     Full,
     /// The server closed the connection while a reply was due.
     Closed,

@@ -1,4 +1,4 @@
-//! A canary: a check against a wrong model, on which a working fuzzer finds a failure.
+//! A canary: a check against a wrong model, which a working fuzzer catches.
 #![no_main]
 
 use chime_protocol::Service;

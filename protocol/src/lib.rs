@@ -91,8 +91,8 @@
 //! - **L2** One CR before the LF is ignored, for telnet.
 //! - **L3** Spaces and tabs around the command are ignored.
 //! - **L4** Replies do not depend on how the network splits or joins the bytes.
-//! - **L5** At EOF, a last line of at least one byte without LF gets a reply like any other line (a CR
-//!   at its end is ignored). Then the server closes.
+//! - **L5** At EOF (the client half-closes), a last line of at least one byte without LF gets a reply like
+//!   any other line (a CR at its end is ignored). Then the server closes.
 //! - **L6** A line can have any length. Digits are summed as they arrive, and an invalid line gets one
 //!   reply, so the state of a conversation has a fixed size.
 //!

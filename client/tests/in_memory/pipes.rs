@@ -256,7 +256,7 @@ async fn a_slow_input_never_times_out() {
 async fn each_wait_for_the_server_ends_at_the_timeout() {
     for (awaited, capacity, input) in [
         ("a reply", 64, "1\n2"),
-        ("room for requests", 4, "12345678"),
+        ("buffer space for requests", 4, "12345678"),
         ("the close", 64, ""),
         ("the close after quit", 64, "quit\n1\n"),
     ] {

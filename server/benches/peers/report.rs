@@ -13,10 +13,10 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches");
 /// The server that the ratios compare with the others.
 const OURS: &str = "chime";
 
-/// What a line of the text report means.
+/// The key to the lines of the text report.
 const TEXT_KEY: &str = "Median of the rounds. After a peer: ratio chime / peer, median (minimum to maximum) of the rounds.";
 
-/// What a bar of the plot means.
+/// The key to the bars of the plot.
 const PLOT_KEY: [&str; 2] = [
     "Bar: median of the rounds, relative to the longest bar of the panel. Blue: chime.",
     "x: median of the ratio chime / peer.",

@@ -53,7 +53,7 @@ fn s4_a_socket_activated_restart_refuses_and_resets_no_connection() {
     );
     record("S4", "restart under socket activation", &figure);
     // A request sent just after the shutdown, on a connection accepted before it, has no reply: the connection
-    // is closed in order. So unanswered requests are not an error.
+    // is closed in order. So requests without a reply are not an error.
     assert_eq!((total.refused, total.reset), (0, 0), "{figure}");
 }
 
@@ -104,7 +104,7 @@ fn connect_at_intervals(server: SocketAddr, is_over: Arc<AtomicBool>) -> JoinHan
     })
 }
 
-/// Opens a connection with one request. Returns whether it was answered.
+/// Opens a connection with one request. Returns whether it got its reply.
 fn request_once(server: SocketAddr) -> io::Result<bool> {
     let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;

@@ -64,7 +64,7 @@ fn s3_a_server_killed_behind_nginx_fails_no_retried_request() {
         })
     };
     let clients: Vec<_> = (0..CLIENTS).map(client).collect();
-    wait_until("a quarter of the requests are answered", || {
+    wait_until("a quarter of the requests have replies", || {
         requests.load(Ordering::Relaxed) > CLIENTS * REQUESTS_MIN / 4
     });
     servers[0].signal(Signal::SIGKILL);
@@ -149,7 +149,7 @@ fn start_proxy(folder: &Path, port: u16, server_port: u16) -> Process {
     Process::start(command.stdin(Stdio::null()).stderr(Stdio::null()))
 }
 
-/// Sends a request with retries, as chime's client does. Returns the number of attempts, if answered.
+/// Sends a request with retries, as chime's client does. Returns the number of attempts if it gets a reply.
 fn request_with_retries(port: u16, timeouts: &[Duration]) -> Option<usize> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     socket

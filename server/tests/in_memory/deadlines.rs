@@ -1,4 +1,4 @@
-//! Deadlines are exact, and input that arrived in time is answered before a deadline closes the connection.
+//! Deadlines are exact, and input that arrived in time gets its reply before a deadline closes the connection.
 
 use std::io;
 use std::pin::Pin;

@@ -70,7 +70,7 @@ fn t03_the_burst_limit_is_exact() {
     // Seven does not divide a second.
     for rate in [1, 2, 3, 7] {
         for workers in WORKERS {
-            // One in four datagrams over the rate is answered.
+            // One in four datagrams over the rate gets a reply.
             for (over, answered) in [(0, rate), (1, rate), (3, rate), (4, rate + 1)] {
                 let flags = ["--workers", workers, "--udp-rate", &rate.to_string()];
                 let server = start(&flags);

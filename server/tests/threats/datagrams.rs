@@ -105,7 +105,7 @@ fn t01_a_spoofed_loop_between_servers_ends_after_one_datagram() {
             }
             datagram = receive(socket);
             forwarded += 1;
-            assert!(forwarded <= 1, "a reply was answered: {datagram:?}");
+            assert!(forwarded <= 1, "a reply got a reply: {datagram:?}");
         }
         forwarded_max = forwarded_max.max(forwarded);
     }

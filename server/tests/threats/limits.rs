@@ -29,7 +29,7 @@ fn connect_to_a_full_server(clients: usize, workers: &str) {
         let mut client = server.connect();
         assert_eq!(read_line(&client), FULL);
         times.push(start.elapsed());
-        // Requests of a refused client are not answered.
+        // Requests of a refused client get no reply.
         client.write_all(b"day\n").expect("sent");
         client.shutdown(Shutdown::Write).expect("half-closed");
         assert_eq!(read_to_eof(client), "");

@@ -13,7 +13,7 @@ pub(crate) use aliases::ExpandAliases;
 
 use aliases::NOW;
 
-/// The greatest Damerau-Levenshtein distance of a suggestion; half its length if that is less.
+/// The greatest Damerau-Levenshtein distance of a suggestion; half the length of its name if that is less.
 const DISTANCE_MAX: usize = 2;
 
 /// Returns the names of the requests that can be typed.

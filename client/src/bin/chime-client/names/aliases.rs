@@ -14,7 +14,7 @@ pub(crate) const NOW: &str = "now";
 /// The most bytes taken from the input at once.
 const BLOCK_BYTES: usize = 65_536;
 
-/// Reads `input` and replaces the alias `now` at the start of a line by `send time`.
+/// Reads `input` and replaces the alias `now` at the start of a line with `send time`.
 ///
 /// Lines may be of any length: at most the three letters of `now` are buffered.
 pub(crate) struct ExpandAliases<R> {
