@@ -16,7 +16,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
 
-/// Runs as many cases as the properties do, the same in every run, and returns the shrunk case on which `check`
+/// Runs the number of cases of the properties, the same in every run, and returns the shrunk case on which `check`
 /// fails. Panics if no case fails.
 fn find_failure<S: Strategy>(strategy: S, check: impl Fn(S::Value) + RefUnwindSafe) -> S::Value {
     let config = ProptestConfig {

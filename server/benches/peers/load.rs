@@ -203,7 +203,7 @@ pub(crate) fn idle_bytes(server: &MeasuredServer, count: usize) -> io::Result<f6
         }
         io::Result::Ok(stream)
     };
-    // The first connections also allocate what all of them share.
+    // The first connections also allocate shared memory.
     let first: Vec<TcpStream> = (0..100).map(|_| connect()).collect::<Result<_, _>>()?;
     sleep(SETTLE);
     let before = server.private_bytes()?;

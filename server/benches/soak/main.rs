@@ -93,7 +93,7 @@ fn soak(duration: Duration) -> ExitCode {
         udp: server.udp,
         end: Instant::now() + duration,
     };
-    // Warm-up: allocates what is allocated once.
+    // Warm-up: makes the one-time allocations.
     polite::pipeline(target, &Counters::default());
     polite::request_by_datagram(target, &Counters::default());
     let before = server.settled(usize::MAX, SETTLE_MAX);

@@ -202,14 +202,14 @@ fn t21_limits_apply_to_the_client_address_not_the_proxy_address() {
             let mut stream = server.connect_from(address("10.0.0.1:40000"));
             let header = format!("PROXY TCP4 {client} 192.0.2.9 50000 9990\r\n");
             stream.write_all(header.as_bytes()).await.expect("sent");
-            // The first byte distinguishes the welcome from the refusal.
+            // The first byte distinguishes the welcome from the full notice.
             let mut byte = [0];
             let length = stream.read(&mut byte).await.expect("a byte or EOF");
             (length == 1).then_some((byte[0], stream))
         };
         let (first, _held) = connect("192.0.2.1").await.expect("the welcome");
         assert_eq!(first, b'W');
-        let (refused, _) = connect("192.0.2.1").await.expect("the refusal");
+        let (refused, _) = connect("192.0.2.1").await.expect("the full notice");
         assert_eq!(refused, b'T');
         let (other, _) = connect("192.0.2.2").await.expect("the welcome");
         assert_eq!(other, b'W');

@@ -1,4 +1,4 @@
-//! Graceful shutdown: what it waits for, and what does not delay it.
+//! Graceful shutdown: it drains the backlog, connections and datagrams, and floods and errors do not delay it.
 
 use std::io;
 use std::pin::Pin;

@@ -1,7 +1,7 @@
 //! The command `chime-client bench`: a load generator for any request-reply protocol of lines.
 //!
-//! One thread drives all connections. So that it is never the bottleneck, it parses nothing but newlines, and
-//! a wake-up of a connection costs one read, one write and one clock read, whatever the number of replies.
+//! One thread drives all connections. To not be the bottleneck, it parses nothing but newlines, and a
+//! wake-up of a connection usually costs one read, one write and one clock read, whatever the number of replies.
 
 mod fairness;
 mod flags;

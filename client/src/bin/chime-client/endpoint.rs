@@ -70,9 +70,10 @@ impl Endpoint {
         }
     }
 
-    /// Calls `attempt` with each address of the server in turn until it does not fail to connect.
+    /// Calls `attempt` with each address of the server in turn until it returns anything but
+    /// [`CliError::Connect`].
     ///
-    /// Returns the last [`CliError::Connect`] if no address can be connected to.
+    /// Returns the last [`CliError::Connect`] if all attempts fail to connect.
     pub(crate) async fn try_each_address<T>(
         &self,
         attempt: impl AsyncFn(SocketAddr) -> Result<T, CliError>,

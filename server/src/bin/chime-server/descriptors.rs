@@ -24,8 +24,8 @@ pub(crate) fn raise_limit() -> io::Result<u64> {
     Ok(if raised.is_ok() { hard } else { soft })
 }
 
-/// Returns the maximum of concurrent connections, `wanted` or what the limit allows, and the maximum of
-/// connections that are being refused.
+/// Returns the maximum of concurrent connections, at most `wanted`, and the maximum of connections that are
+/// being refused. `limit` is the limit on open files.
 ///
 /// # Errors
 ///

@@ -23,8 +23,8 @@ const METRICS: [[&str; 3]; 10] = [
     ["chime_build_info", "gauge", "The version of the server."],
 ];
 
-/// Returns the sample of a counter; `None` for connections served, which are those open and those that have
-/// ended.
+/// Returns the sample of a counter; `None` for connections served, which the samples of open and ended
+/// connections include.
 fn sample(counter: Counter) -> Option<&'static str> {
     Some(match counter {
         Counter::ConnectionServed => return None,
