@@ -10,8 +10,8 @@ use socket2::SockRef;
 
 use crate::load::{CLIENTS, for_each_load};
 use crate::{
-    OPEN, ServerProcess, WELCOME, assert_serves, limit_descriptors, metric, peak_memory_kb,
-    read_to_eof, record, seconds, start, wait_for_metric, wait_until,
+    OPEN, ServerProcess, WELCOME, assert_serves, limit_descriptors, memory_growth_kb, metric,
+    peak_memory_kb, read_to_eof, record, seconds, start, wait_for_metric, wait_until,
 };
 
 /// Returns the CPU time that the server has used.
@@ -152,7 +152,7 @@ fn churn(concurrent: usize, workers: &str) {
     let start = Instant::now();
     (0..CONNECTIONS / concurrent).for_each(|_| quit());
     let time = start.elapsed();
-    let grown = peak_memory_kb(&server) - before;
+    let grown = memory_growth_kb(&server, before);
     let load = format!("{concurrent} concurrent, --workers {workers}");
     let label = format!(
         "{load}: failed of {CONNECTIONS} connections in {}",

@@ -122,6 +122,12 @@ fn peak_memory_kb(server: &ServerProcess) -> u64 {
     number.expect("a figure").parse().expect("a number")
 }
 
+/// Returns by how much the peak grew since it was `before`, in kB. The kernel's figure is approximate: it can
+/// even fall a little.
+fn memory_growth_kb(server: &ServerProcess, before: u64) -> u64 {
+    peak_memory_kb(server).saturating_sub(before)
+}
+
 fn milliseconds(duration: Duration) -> String {
     format!("{:.2} ms", duration.as_secs_f64() * 1e3)
 }

@@ -11,8 +11,8 @@ use socket2::{Domain, Socket, Type};
 use crate::load::{CLIENTS, WORKERS, can_open, lock_load_tests};
 use crate::process::waiting::wait_within;
 use crate::{
-    OPEN, SLOW_READER, ServerProcess, TIMEOUT, WELCOME, assert_serves, metric, peak_memory_kb,
-    record, seconds, start, wait_for_metric,
+    OPEN, SLOW_READER, ServerProcess, TIMEOUT, WELCOME, assert_serves, memory_growth_kb, metric,
+    peak_memory_kb, record, seconds, start, wait_for_metric,
 };
 
 /// Connects with a small receive buffer.
@@ -80,7 +80,7 @@ fn run_non_readers(clients: usize, workers: &str, requests: &[u8]) -> (Duration,
     let last = start.elapsed();
     assert_serves(&server);
     wait_for_metric(&server, OPEN, 0);
-    let grown = peak_memory_kb(&server) - before;
+    let grown = memory_growth_kb(&server, before);
     let sent = metric(&server, "chime_sent_bytes_total") / clients as u64;
     let load = format!("{clients} clients that never read, --workers {workers}");
     let label = format!("{load}: memory growth");

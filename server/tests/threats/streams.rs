@@ -10,8 +10,9 @@ use chime_protocol::Reply;
 use crate::load::{CLIENTS, WORKERS, for_each_load, lock_load_tests};
 use crate::process::waiting::wait_within;
 use crate::{
-    COMMAND_ERROR, SLOW_LINE, ServerProcess, TIMEOUT, WELCOME, connect_and_read_welcome, metric,
-    milliseconds, peak_memory_kb, record, round_trip, seconds, start, wait_until,
+    COMMAND_ERROR, SLOW_LINE, ServerProcess, TIMEOUT, WELCOME, connect_and_read_welcome,
+    memory_growth_kb, metric, milliseconds, peak_memory_kb, record, round_trip, seconds, start,
+    wait_until,
 };
 
 #[test]
@@ -70,7 +71,7 @@ fn t10_memory_is_bounded_for_lines_of_256_mib() {
             format!("{reply}Thank You .. See You soon !! \n")
         );
     }
-    let grown = peak_memory_kb(&server) - before;
+    let grown = memory_growth_kb(&server, before);
     record(
         "T10",
         "memory growth for a line of digits and an invalid line, 256 MiB each",
