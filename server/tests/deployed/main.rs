@@ -6,6 +6,7 @@
 #[path = "../process/activated.rs"]
 mod activated;
 mod activation;
+mod container;
 #[path = "../threats/figures.rs"]
 mod figures;
 mod haproxy;
