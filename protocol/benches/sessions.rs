@@ -7,6 +7,7 @@ use std::time::Duration;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 
+use chime_protocol::{Command, Request};
 use conversation::{DATAGRAMS, Server};
 
 mod conversation;
@@ -19,7 +20,13 @@ const MIXED: &str = "day\ndate\ntime\nsend time\n12345\nhelp\nwhat?\n Day \r\n";
 
 fn commands(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("command");
-    for command in ["day", "date", "time", "send time", "12345", "help", "what?"] {
+    let commands = Command::ALL
+        .iter()
+        .filter(|command| !Request::Command(**command).is_quit());
+    for command in commands
+        .map(|command| command.name())
+        .chain(["12345", "what?"])
+    {
         let input = format!("{command}\n").repeat(PIPELINED);
         pipelined(&mut group, command, input.as_bytes(), input.len());
     }

@@ -66,6 +66,13 @@ impl Command {
         }
     }
 
+    /// Returns the commands that UDP offers.
+    pub fn time_commands() -> impl Iterator<Item = Command> {
+        Command::ALL
+            .into_iter()
+            .filter(|command| command.is_time_command())
+    }
+
     /// Returns whether a service that offers this command may reply with `reply`.
     pub fn is_answered_by(self, reply: Reply) -> bool {
         mem::discriminant(&reply) == mem::discriminant(&self.reply(NaiveDateTime::MIN))

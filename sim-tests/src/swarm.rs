@@ -4,7 +4,7 @@
 //! where everything fails at once, one fault hides the other.
 
 use chime_protocol::model::strategies;
-use chime_protocol::{Framing, Service};
+use chime_protocol::{Command, Framing, Service};
 use chrono::{NaiveDate, NaiveDateTime};
 use proptest::collection::vec;
 use proptest::option;
@@ -239,8 +239,10 @@ fn write(chunks: BoxedStrategy<Vec<Text>>) -> impl Strategy<Value = Behaviour> {
 }
 
 fn ask_datagrams() -> impl Strategy<Value = Behaviour> {
-    let commands = ["day", "date", "time", "send time"].map(String::from);
-    (vec(select(commands.to_vec()), 1..5), pause())
+    let commands: Vec<_> = Command::time_commands()
+        .map(|command| command.name().to_string())
+        .collect();
+    (vec(select(commands), 1..5), pause())
         .prop_map(|(commands, pause_ms)| Behaviour::AskDatagrams { commands, pause_ms })
 }
 

@@ -16,7 +16,7 @@ use chime_protocol::model::{
     check_replies, check_session,
 };
 use chime_protocol::{
-    DATAGRAM_MAX, Framing, Reply, Request, RequestDecoder, Service, answer_datagram,
+    Command, DATAGRAM_MAX, Framing, Reply, Request, RequestDecoder, Service, answer_datagram,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -186,7 +186,7 @@ proptest! {
         prop_assume!(!line.is_empty());
         let text = String::from_utf8_lossy(&line).trim().to_ascii_lowercase();
         prop_assert!(
-            at(one) == at(other) || ["day", "date", "time", "send time"].contains(&text.as_str())
+            at(one) == at(other) || Command::time_commands().any(|command| command.name() == text)
         );
     }
 }

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::thread::sleep;
 use std::time::Duration;
 
-use chime_protocol::{DATAGRAM_MAX, Reply};
+use chime_protocol::{Command, DATAGRAM_MAX, Reply};
 
 use crate::Target;
 use crate::counters::Counters;
@@ -212,7 +212,7 @@ pub(crate) fn send_invalid_lines(target: Target, counters: &Counters) {
 
 /// Sends a request by datagram, with retries: datagrams may be lost.
 pub(crate) fn request_by_datagram(target: Target, counters: &Counters) {
-    let requests = ["day", "date", "time", "send time"];
+    let requests: Vec<_> = Command::time_commands().map(Command::name).collect();
     let request = fastrand::choice(requests).expect("not empty");
     counters.requests.add(1);
     match datagram_reply(target, request) {
