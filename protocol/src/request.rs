@@ -355,7 +355,9 @@ impl Word {
 
 /// A line that is a short command and nothing else, in one register.
 ///
-/// Most lines are like this, and comparing eight bytes at once is several times as fast as byte by byte.
+/// Most lines are like this. Comparing eight bytes at once saves a server with 100 requests in flight on each of
+/// 50 connections a sixth of its CPU time: 95 ns per reply instead of 113 ns (median of 7 runs, two-core Xeon,
+/// 2026-11-26). With 1 or 16 requests in flight there is no difference.
 #[derive(Clone, Copy)]
 struct PlainLine {
     command: Command,
