@@ -99,7 +99,12 @@ fn servers_for(
 /// Returns the title of a throughput row with 50 connections. The row with 1 request in flight sets the rate
 /// of the open loop.
 fn lines_title(in_flight: u32) -> String {
-    format!("TCP, 50 connections, {in_flight} requests in flight each: replies per second")
+    let requests = if in_flight == 1 {
+        "request"
+    } else {
+        "requests"
+    };
+    format!("TCP, 50 connections, {in_flight} {requests} in flight each: replies per second")
 }
 
 fn measure_streams(load: &Load, servers: &[MeasuredServer], report: &mut Report) {
