@@ -5,20 +5,20 @@
 //! every datagram is accounted for.
 
 mod conversations;
+mod coverage;
 mod datagrams;
 mod history;
 mod reasons;
 mod server;
-mod sightings;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use chime_protocol::model::naive;
 
+use crate::coverage::CoverageGoal;
 use crate::scenario::Scenario;
-use crate::situation::Situation;
-use crate::trace::{Trace, What};
+use crate::trace::{EventKind, Trace};
 
 use history::History;
 
@@ -31,8 +31,8 @@ const QUIET_MS: u32 = 10;
 /// What is wrong in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What, in words.
-    pub what: String,
+    /// EventKind, in words.
+    pub message: String,
     /// The event by which it shows: an index into [`Trace::events`](crate::trace::Trace::events).
     pub event: usize,
     /// How many bytes of that event are right, if it is about bytes.
@@ -41,12 +41,12 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
+        f.write_str(&self.message)
     }
 }
 
 /// Checks the trace of a scenario; returns what was seen in it.
-pub fn check(scenario: &Scenario, trace: &Trace) -> Result<BTreeSet<Situation>, Failure> {
+pub fn check(scenario: &Scenario, trace: &Trace) -> Result<BTreeSet<CoverageGoal>, Failure> {
     check_against(naive::answer, scenario, trace)
 }
 
@@ -55,23 +55,23 @@ pub fn check_against(
     model: naive::Answer,
     scenario: &Scenario,
     trace: &Trace,
-) -> Result<BTreeSet<Situation>, Failure> {
+) -> Result<BTreeSet<CoverageGoal>, Failure> {
     let history = History::new(scenario, trace);
-    let mut reached = BTreeSet::new();
-    conversations::check(model, &history, &mut reached)?;
-    datagrams::check(model, &history, &mut reached)?;
-    server::check(&history, &mut reached)?;
+    let mut coverage = BTreeSet::new();
+    conversations::check(model, &history, &mut coverage)?;
+    datagrams::check(model, &history, &mut coverage)?;
+    server::check(&history, &mut coverage)?;
     for (event, happened) in trace.events.iter().enumerate() {
-        if let What::Panicked(_) | What::Stuck(_) = happened.what {
-            return Err(failure(happened.what.to_string(), event));
+        if let EventKind::Panicked(_) | EventKind::Stuck(_) = happened.kind {
+            return Err(failure(happened.kind.to_string(), event));
         }
     }
-    Ok(reached)
+    Ok(coverage)
 }
 
-fn failure(what: String, event: usize) -> Failure {
+fn failure(message: String, event: usize) -> Failure {
     Failure {
-        what,
+        message,
         event,
         right_bytes: None,
     }

@@ -27,7 +27,7 @@ const ATTEMPTS: usize = 4;
 const DATAGRAM_WAIT: Duration = Duration::from_millis(200);
 
 /// A client at work.
-pub(crate) struct Worker {
+pub(crate) struct ClientTask {
     pub(crate) world: Rc<World>,
     /// Its number.
     pub(crate) client: usize,
@@ -35,7 +35,7 @@ pub(crate) struct Worker {
     pub(crate) host: String,
 }
 
-impl Worker {
+impl ClientTask {
     /// Does what there is to do.
     pub(crate) async fn run(self, behaviour: Behaviour) {
         match behaviour {
@@ -67,7 +67,7 @@ impl Worker {
     }
 
     /// Tries the healed server until it serves a whole conversation and a datagram.
-    pub(crate) async fn try_out(self) {
+    pub(crate) async fn verify_recovery(self) {
         const PAUSE: Duration = Duration::from_millis(50);
         let framing = self.world.scenario.server.framing;
         while !match framing {

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use chime_sim_tests::scenario::{Behaviour, Client, Fault, FaultKind, Scenario};
-//! use chime_sim_tests::{Situation, check, run};
+//! use chime_sim_tests::{CoverageGoal, check, run};
 //!
 //! let scenario = Scenario {
 //!     clients: vec![Client {
@@ -21,7 +21,7 @@
 //! };
 //! let trace = run(&scenario);
 //! let reached = check(&scenario, &trace).expect("the server does what it has to");
-//! assert!(reached.contains(&Situation::Killed));
+//! assert!(reached.contains(&CoverageGoal::Killed));
 //! ```
 //!
 //! A run has two phases. Until `heal_ms` the faults strike: safety must hold. Then all heals, and each host
@@ -34,9 +34,9 @@
 //!
 //! The transcript of each client has to be that of the naive model in [`chime_protocol::model`], and where
 //! it ends early the scenario must explain why. The server has to keep its limits, every datagram has
-//! to be accounted for, and many runs together have to reach every [`Situation`].
+//! to be accounted for, and many runs together have to reach every [`CoverageGoal`].
 //!
-//! `Scenario::from(number)` draws one by the swarm: each kind of fault is on with probability one half. The
+//! `Scenario::from_seed(number)` draws one by the swarm: each kind of fault is on with probability one half. The
 //! strategy [`Scenarios`] draws them for property tests. The command `sim` runs swarms of them,
 //! keeps what fails, and replays it.
 
@@ -72,18 +72,18 @@
 
 mod check;
 mod clients;
+mod coverage;
 mod network;
 mod picture;
 mod run;
 pub mod scenario;
 mod shrink;
-mod situation;
 mod swarm;
 pub mod trace;
 mod world;
 
 pub use check::{Failure, check, check_against};
+pub use coverage::CoverageGoal;
 pub use picture::draw;
 pub use run::run;
 pub use shrink::{Scenarios, Shrinking, shrink};
-pub use situation::Situation;

@@ -90,7 +90,7 @@ fn failure_box(trace: &Trace, failure: &Failure) -> String {
     let event = event.map_or("at the end".into(), |event| event.to_string());
     format!(
         "<a class=\"failure\" href=\"#failure\"><b>{}</b><i>↓ {}</i></a>\n",
-        Escaped(&failure.what),
+        Escaped(&failure.message),
         Escaped(event.trim()),
     )
 }

@@ -14,10 +14,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use turmoil::{Builder, Sim};
 
-use crate::clients::Worker;
+use crate::clients::ClientTask;
 use crate::network::{DatagramSocket, Listener, SERVER};
 use crate::scenario::{FaultKind, Scenario};
-use crate::trace::{ServerEvent, Trace, What};
+use crate::trace::{EventKind, ServerEvent, Trace};
 use crate::world::{World, clock};
 
 /// Simulated time that passes at once, and no less than which anything takes.
@@ -47,7 +47,7 @@ pub fn run(scenario: &Scenario) -> Trace {
         world.tick();
         faults.strike(&mut sim, &world);
         if let Err(error) = sim.step() {
-            world.record(What::Panicked(error.to_string()));
+            world.record(EventKind::Panicked(error.to_string()));
             break;
         }
         if world.has_panicked() {
@@ -56,7 +56,7 @@ pub fn run(scenario: &Scenario) -> Trace {
         let clients = world.clients_at_work();
         let streams = world.server_streams.get();
         if world.now_ms() >= end_ms {
-            world.record(What::Stuck(format!(
+            world.record(EventKind::Stuck(format!(
                 "clients {clients:?}, {streams} connections of the server"
             )));
             break;
@@ -111,7 +111,7 @@ async fn server(world: Rc<World>) -> turmoil::Result {
     let counters = Arc::new(Counters::default());
     let listener = Listener::bind(&world).await?;
     let datagrams = DatagramSocket::bind(&world).await?;
-    world.record(What::Server(ServerEvent::Started));
+    world.record(EventKind::Server(ServerEvent::Started));
     let serving = spawn_local(serve(
         vec![(listener, config)],
         vec![datagrams],
@@ -120,11 +120,11 @@ async fn server(world: Rc<World>) -> turmoil::Result {
         stop,
     ));
     match serving.await {
-        Ok(()) => world.record(What::Server(ServerEvent::Stopped {
+        Ok(()) => world.record(EventKind::Server(ServerEvent::Stopped {
             snapshot: Box::new(counters.snapshot()),
             permits: connections.available_permits(),
         })),
-        Err(error) => world.record(What::Panicked(panic_text(error))),
+        Err(error) => world.record(EventKind::Panicked(panic_text(error))),
     }
     // Who connects to a host without software waits for ever.
     std::future::pending().await
@@ -138,7 +138,7 @@ fn add_clients(sim: &mut Sim<'_>, world: &Rc<World>) {
     }
     for (host, clients) in hosts.into_iter().enumerate() {
         let name = host_name(host);
-        let worker = |client| Worker {
+        let worker = |client| ClientTask {
             world: Rc::clone(world),
             client,
             host: name.clone(),
@@ -160,11 +160,11 @@ fn add_clients(sim: &mut Sim<'_>, world: &Rc<World>) {
             let heal_ms = world.scenario.heal_ms;
             tasks.spawn_local(async move {
                 sleep(Duration::from_millis(heal_ms.into())).await;
-                last.try_out().await;
+                last.verify_recovery().await;
             });
             while let Some(ended) = tasks.join_next().await {
                 if let Err(error) = ended {
-                    world.record(What::Panicked(panic_text(error)));
+                    world.record(EventKind::Panicked(panic_text(error)));
                 }
             }
             // A host without software receives nothing any more.
@@ -253,7 +253,7 @@ impl Faults {
     }
 
     fn begin(&mut self, kind: &FaultKind, sim: &mut Sim<'_>, world: &World) {
-        world.record(What::FaultBegan(kind.clone()));
+        world.record(EventKind::FaultBegan(kind.clone()));
         self.active.push(kind.clone());
         match kind {
             FaultKind::Crash => {
@@ -267,7 +267,7 @@ impl Faults {
     }
 
     fn end(&mut self, kind: &FaultKind, sim: &mut Sim<'_>, world: &World) {
-        world.record(What::FaultEnded(kind.clone()));
+        world.record(EventKind::FaultEnded(kind.clone()));
         let index = self.active.iter().position(|active| active == kind);
         self.active.remove(index.expect("what ends has begun"));
         match kind {

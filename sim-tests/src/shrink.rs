@@ -19,7 +19,7 @@ impl Strategy for Scenarios {
     type Value = Scenario;
 
     fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Scenarios> {
-        Ok(Shrinking::new(runner.rng().next_u64().into()))
+        Ok(Shrinking::new(Scenario::from_seed(runner.rng().next_u64())))
     }
 }
 

@@ -18,12 +18,12 @@ use crate::scenario::{
     Text,
 };
 
-impl From<u64> for Scenario {
-    /// Draws a scenario: the same for the same number, until a dependency draws differently.
-    fn from(number: u64) -> Scenario {
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&number.to_le_bytes());
-        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+impl Scenario {
+    /// Generates a scenario: the same for the same seed, until a dependency generates other values.
+    pub fn from_seed(seed: u64) -> Scenario {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         draw(TestRunner::new_with_rng(ProptestConfig::default(), rng))
     }
 }

@@ -30,18 +30,18 @@ pub struct Event {
     /// When, in milliseconds since the start.
     pub at_ms: u32,
     /// What.
-    pub what: What,
+    pub kind: EventKind,
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>7} ms  {}", self.at_ms, self.what)
+        write!(f, "{:>7} ms  {}", self.at_ms, self.kind)
     }
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum EventKind {
     /// Something went wrong.
     FaultBegan(FaultKind),
     /// It did for long enough.
@@ -79,22 +79,22 @@ pub enum What {
     Stuck(String),
 }
 
-impl fmt::Display for What {
+impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            What::FaultBegan(kind) => write!(f, "{kind:?} begins"),
-            What::FaultEnded(kind) => write!(f, "{kind:?} ends"),
-            What::Healed => write!(f, "all heals"),
-            What::Server(event) => write!(f, "server {event:?}"),
-            What::Client { client, event } => write!(f, "client {client}: {event}"),
-            What::Stream {
+            EventKind::FaultBegan(kind) => write!(f, "{kind:?} begins"),
+            EventKind::FaultEnded(kind) => write!(f, "{kind:?} ends"),
+            EventKind::Healed => write!(f, "all heals"),
+            EventKind::Server(event) => write!(f, "server {event:?}"),
+            EventKind::Client { client, event } => write!(f, "client {client}: {event}"),
+            EventKind::Stream {
                 connection,
                 end,
                 event,
             } => write!(f, "connection {connection}, {end}: {event}"),
-            What::Datagram { datagram, event } => write!(f, "datagram {datagram}: {event}"),
-            What::Panicked(text) => write!(f, "panicked: {text}"),
-            What::Stuck(text) => write!(f, "stuck: {text}"),
+            EventKind::Datagram { datagram, event } => write!(f, "datagram {datagram}: {event}"),
+            EventKind::Panicked(text) => write!(f, "panicked: {text}"),
+            EventKind::Stuck(text) => write!(f, "stuck: {text}"),
         }
     }
 }

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
 use crate::scenario::{Network, Scenario};
-use crate::trace::{ClientEvent, End, Event, ServerEvent, StreamEvent, Trace, What};
+use crate::trace::{ClientEvent, End, Event, EventKind, ServerEvent, StreamEvent, Trace};
 
 thread_local! {
     /// What the clock of the server shows: [`chime_server::Clock`] takes no argument.
@@ -133,7 +133,7 @@ impl World {
 
     pub(crate) fn heal(&self) {
         self.is_healed.set(true);
-        self.record(What::Healed);
+        self.record(EventKind::Healed);
     }
 
     /// What the network does now.
@@ -158,28 +158,28 @@ impl World {
         self.dice.borrow_mut().random_range(0..end)
     }
 
-    pub(crate) fn record(&self, what: What) {
+    pub(crate) fn record(&self, kind: EventKind) {
         let at_ms = self.now_ms();
-        match what {
-            What::Server(ServerEvent::Started) => self.server_is_up.set(true),
-            What::Server(ServerEvent::Stopped { .. } | ServerEvent::Killed) => {
+        match kind {
+            EventKind::Server(ServerEvent::Started) => self.server_is_up.set(true),
+            EventKind::Server(ServerEvent::Stopped { .. } | ServerEvent::Killed) => {
                 self.server_is_up.set(false);
             }
-            What::Panicked(_) => self.has_panicked.set(true),
+            EventKind::Panicked(_) => self.has_panicked.set(true),
             _ => {}
         }
-        self.trace.borrow_mut().events.push(Event { at_ms, what });
+        self.trace.borrow_mut().events.push(Event { at_ms, kind });
     }
 
     pub(crate) fn record_client(&self, client: usize, event: ClientEvent) {
         if event == ClientEvent::Done {
             self.clients_at_work.borrow_mut()[client] = false;
         }
-        self.record(What::Client { client, event });
+        self.record(EventKind::Client { client, event });
     }
 
     pub(crate) fn record_stream(&self, connection: &Connection, end: End, event: StreamEvent) {
-        self.record(What::Stream {
+        self.record(EventKind::Stream {
             connection: connection.index,
             end,
             event,
@@ -197,7 +197,7 @@ impl World {
     /// Tells the server to stop, if it runs.
     pub(crate) fn stop_server(&self) {
         if self.server_is_up() && !self.stop.borrow().is_cancelled() {
-            self.record(What::Server(ServerEvent::Stopping));
+            self.record(EventKind::Server(ServerEvent::Stopping));
             self.stop.borrow().cancel();
         }
     }
@@ -205,7 +205,7 @@ impl World {
     /// Records that what is left of the server ends now.
     pub(crate) fn server_is_killed(&self) {
         if self.server_is_up() {
-            self.record(What::Server(ServerEvent::Killed));
+            self.record(EventKind::Server(ServerEvent::Killed));
         }
     }
 

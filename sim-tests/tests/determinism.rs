@@ -8,7 +8,7 @@ use chime_sim_tests::scenario::Scenario;
 #[test]
 fn another_process_in_another_time_zone_sees_the_same() {
     for seed in 0..100 {
-        let expected = run(&Scenario::from(seed)).to_string();
+        let expected = run(&Scenario::from_seed(seed)).to_string();
         let output = Command::new(env!("CARGO_BIN_EXE_sim"))
             .args(["run", &seed.to_string()])
             .env("TZ", "Asia/Kathmandu")
@@ -33,7 +33,7 @@ fn another_process_in_another_time_zone_sees_the_same() {
 #[test]
 fn a_scenario_is_what_its_json_says() {
     for seed in 0..100 {
-        let scenario = Scenario::from(seed);
+        let scenario = Scenario::from_seed(seed);
         let read: Scenario = serde_json::from_str(&scenario.to_string()).expect("JSON");
         assert_eq!(read, scenario, "seed {seed}");
     }
@@ -41,6 +41,6 @@ fn a_scenario_is_what_its_json_says() {
 
 #[test]
 fn a_trace_depends_on_its_scenario() {
-    let trace = run(&Scenario::from(1));
-    assert_ne!(trace, run(&Scenario::from(2)));
+    let trace = run(&Scenario::from_seed(1));
+    assert_ne!(trace, run(&Scenario::from_seed(2)));
 }

@@ -4,7 +4,7 @@ use chime_protocol::Service;
 use chime_protocol::model::naive;
 use chime_sim_tests::scenario::{Act, Behaviour, Client, Ending, Reading, Scenario, Source, Text};
 use chime_sim_tests::trace::{
-    ClientEvent, DatagramEvent, End, ServerEvent, StreamEvent, Trace, What,
+    ClientEvent, DatagramEvent, End, EventKind, ServerEvent, StreamEvent, Trace,
 };
 use chime_sim_tests::{check, check_against, run, shrink};
 use chrono::{NaiveDateTime, TimeDelta};
@@ -14,7 +14,7 @@ const PATIENCE: u64 = 50;
 
 /// The first scenario by which a wrong model is caught.
 fn caught(model: naive::Answer) -> Scenario {
-    let mut scenarios = (0..PATIENCE).map(Scenario::from);
+    let mut scenarios = (0..PATIENCE).map(Scenario::from_seed);
     let caught = scenarios.find(|scenario| check_against(model, scenario, &run(scenario)).is_err());
     caught.expect("the model is wrong")
 }
@@ -96,33 +96,33 @@ fn assert_noticed(words: &str, tamper: impl FnOnce(&mut Trace)) {
     check(&scenario, &trace).expect("it is right so far");
     tamper(&mut trace);
     let failure = check(&scenario, &trace).expect_err("it has been tampered with");
-    assert!(failure.what.contains(words), "{failure}");
+    assert!(failure.message.contains(words), "{failure}");
     assert!(failure.event < trace.events.len(), "{failure}");
 }
 
 /// The index of the first event like this.
-fn find(trace: &Trace, is_it: impl Fn(&What) -> bool) -> usize {
+fn find(trace: &Trace, is_it: impl Fn(&EventKind) -> bool) -> usize {
     let mut events = trace.events.iter();
     events
-        .position(|event| is_it(&event.what))
+        .position(|event| is_it(&event.kind))
         .expect("it happens")
 }
 
-fn is_read(what: &What, text: &str) -> bool {
+fn is_read(kind: &EventKind, text: &str) -> bool {
     matches!(
-        what,
-        What::Stream { end: End::Client, event: StreamEvent::Read(bytes), .. } if **bytes == *text.as_bytes()
+        kind,
+        EventKind::Stream { end: End::Client, event: StreamEvent::Read(bytes), .. } if **bytes == *text.as_bytes()
     )
 }
 
 #[test]
 fn a_wrong_byte_is_noticed() {
     assert_noticed("was not to read \"6\\n", |trace| {
-        let index = find(trace, |what| is_read(what, "15\n"));
-        if let What::Stream {
+        let index = find(trace, |kind| is_read(kind, "15\n"));
+        if let EventKind::Stream {
             event: StreamEvent::Read(bytes),
             ..
-        } = &mut trace.events[index].what
+        } = &mut trace.events[index].kind
         {
             *bytes = Text::from("16\n");
         }
@@ -134,7 +134,7 @@ fn a_reply_that_never_comes_is_noticed() {
     assert_noticed(
         "the conversation ends early, 2 replies are missing",
         |trace| {
-            let index = find(trace, |what| is_read(what, "Saturday\n18\n"));
+            let index = find(trace, |kind| is_read(kind, "Saturday\n18\n"));
             trace.events.remove(index);
         },
     );
@@ -143,12 +143,12 @@ fn a_reply_that_never_comes_is_noticed() {
 #[test]
 fn a_reply_that_nobody_asked_for_is_noticed() {
     assert_noticed("was not to read \"15\\n\"", |trace| {
-        let index = find(trace, |what| is_read(what, "15\n"));
+        let index = find(trace, |kind| is_read(kind, "15\n"));
         let mut copy = trace.events[index].clone();
-        if let What::Stream { connection, .. } = &mut copy.what {
+        if let EventKind::Stream { connection, .. } = &mut copy.kind {
             *connection = 1 - *connection;
         }
-        let last = find(trace, |what| is_read(what, "Saturday\n18\n"));
+        let last = find(trace, |kind| is_read(kind, "Saturday\n18\n"));
         trace.events.insert(last + 1, copy);
     });
 }
@@ -156,10 +156,10 @@ fn a_reply_that_nobody_asked_for_is_noticed() {
 #[test]
 fn an_end_before_its_time_is_noticed() {
     assert_noticed("and nothing explains it", |trace| {
-        let index = find(trace, |what| {
+        let index = find(trace, |kind| {
             matches!(
-                what,
-                What::Stream {
+                kind,
+                EventKind::Stream {
                     end: End::Client,
                     event: StreamEvent::Shut,
                     ..
@@ -175,9 +175,9 @@ fn a_library_that_invents_a_reply_is_noticed() {
     assert_noticed("which is not what came", |trace| {
         let index = find(
             trace,
-            |what| matches!(what, What::Client { event: ClientEvent::Told(reply), .. } if reply == "15"),
+            |kind| matches!(kind, EventKind::Client { event: ClientEvent::Told(reply), .. } if reply == "15"),
         );
-        if let What::Client { event, .. } = &mut trace.events[index].what {
+        if let EventKind::Client { event, .. } = &mut trace.events[index].kind {
             *event = ClientEvent::Told("16".into());
         }
     });
@@ -186,32 +186,32 @@ fn a_library_that_invents_a_reply_is_noticed() {
 #[test]
 fn a_library_that_keeps_a_reply_is_noticed() {
     assert_noticed("the client was not told a reply", |trace| {
-        let is_it = |what: &What| {
+        let is_it = |kind: &EventKind| {
             matches!(
-                what,
-                What::Client {
+                kind,
+                EventKind::Client {
                     client: 0,
                     event: ClientEvent::Told(_)
                 }
             )
         };
-        trace.events.retain(|event| !is_it(&event.what));
+        trace.events.retain(|event| !is_it(&event.kind));
     });
 }
 
 #[test]
 fn a_failure_of_the_library_for_no_reason_is_noticed() {
     assert_noticed("and nothing explains it", |trace| {
-        let index = find(trace, |what| {
+        let index = find(trace, |kind| {
             matches!(
-                what,
-                What::Client {
+                kind,
+                EventKind::Client {
                     client: 0,
                     event: ClientEvent::Done
                 }
             )
         });
-        trace.events[index].what = What::Client {
+        trace.events[index].kind = EventKind::Client {
             client: 0,
             event: ClientEvent::Failed("no answer".into()),
         };
@@ -222,7 +222,9 @@ fn a_failure_of_the_library_for_no_reason_is_noticed() {
 fn a_server_that_miscounts_is_noticed() {
     assert_noticed("the server counts 0 served, not 3", |trace| {
         let index = trace.events.len() - 1;
-        if let What::Server(ServerEvent::Stopped { snapshot, .. }) = &mut trace.events[index].what {
+        if let EventKind::Server(ServerEvent::Stopped { snapshot, .. }) =
+            &mut trace.events[index].kind
+        {
             **snapshot = chime_server::CounterSnapshot::default();
         }
     });
@@ -234,8 +236,8 @@ fn room_that_is_not_given_back_is_noticed() {
         "there is room for 9999 at the end, not for 10000",
         |trace| {
             let index = trace.events.len() - 1;
-            if let What::Server(ServerEvent::Stopped { permits, .. }) =
-                &mut trace.events[index].what
+            if let EventKind::Server(ServerEvent::Stopped { permits, .. }) =
+                &mut trace.events[index].kind
             {
                 *permits -= 1;
             }
@@ -247,21 +249,21 @@ fn room_that_is_not_given_back_is_noticed() {
 fn a_panic_is_noticed() {
     assert_noticed("panicked: oh", |trace| {
         let last = trace.events.len() - 1;
-        trace.events[last].what = What::Panicked("oh".into());
+        trace.events[last].kind = EventKind::Panicked("oh".into());
     });
 }
 
 #[test]
 fn a_connection_that_is_kept_for_too_long_is_noticed() {
-    let is_closing = |what: &What, closing: &StreamEvent| matches!(what, What::Stream { end: End::Server, event, .. } if event == closing);
+    let is_closing = |kind: &EventKind, closing: &StreamEvent| matches!(kind, EventKind::Stream { end: End::Server, event, .. } if event == closing);
     let keep = |trace: &mut Trace| {
-        let index = find(trace, |what| is_closing(what, &StreamEvent::Dropped));
+        let index = find(trace, |kind| is_closing(kind, &StreamEvent::Dropped));
         trace.events[index].at_ms += 3_000;
     };
     assert_noticed("a closed connection was kept for more than 1000 ms", keep);
     assert_noticed("a connection was idle for more than 2000 ms", |trace| {
         keep(trace);
-        let index = find(trace, |what| is_closing(what, &StreamEvent::Shut));
+        let index = find(trace, |kind| is_closing(kind, &StreamEvent::Shut));
         trace.events.remove(index);
     });
 }
@@ -312,14 +314,14 @@ fn a_datagram_that_is_not_answered_is_noticed() {
 fn datagrams_with(trace: &Trace, text: &str) -> Vec<usize> {
     let events = trace.events.iter().enumerate();
     events
-        .filter(|(_, event)| bytes(&event.what).is_some_and(|bytes| **bytes == *text.as_bytes()))
+        .filter(|(_, event)| bytes(&event.kind).is_some_and(|bytes| **bytes == *text.as_bytes()))
         .map(|(index, _)| index)
         .collect()
 }
 
-fn bytes(what: &What) -> Option<&Text> {
-    match what {
-        What::Datagram {
+fn bytes(kind: &EventKind) -> Option<&Text> {
+    match kind {
+        EventKind::Datagram {
             event: DatagramEvent::Sent { bytes, .. } | DatagramEvent::Received { bytes, .. },
             ..
         } => Some(bytes),
@@ -329,10 +331,10 @@ fn bytes(what: &What) -> Option<&Text> {
 
 fn rewrite(trace: &mut Trace, indices: &[usize], text: &str) {
     for index in indices {
-        if let What::Datagram {
+        if let EventKind::Datagram {
             event: DatagramEvent::Sent { bytes, .. } | DatagramEvent::Received { bytes, .. },
             ..
-        } = &mut trace.events[*index].what
+        } = &mut trace.events[*index].kind
         {
             *bytes = Text::from(text);
         }

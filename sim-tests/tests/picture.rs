@@ -4,7 +4,7 @@ use chime_sim_tests::scenario::{
     Act, Behaviour, Client, Ending, Fault, FaultKind, Network, Reading, Scenario, Source, Text,
 };
 use chime_sim_tests::trace::{
-    ClientEvent, DatagramEvent, End, Event, Peer, StreamEvent, Trace, What,
+    ClientEvent, DatagramEvent, End, Event, EventKind, Peer, StreamEvent, Trace,
 };
 use chime_sim_tests::{Failure, draw, run};
 
@@ -69,17 +69,17 @@ fn markup_is_escaped_wherever_it_comes_from() {
     const EVIL: &str = "<script>alert('\"&')</script>";
     let mut trace = conversation(EVIL, "Saturday\n");
     let happened = [
-        What::Panicked(EVIL.into()),
-        What::Stuck(EVIL.into()),
+        EventKind::Panicked(EVIL.into()),
+        EventKind::Stuck(EVIL.into()),
         client(ClientEvent::Told(EVIL.into())),
         client(ClientEvent::Failed(EVIL.into())),
     ];
     trace
         .events
-        .extend(happened.map(|what| Event { at_ms: 7, what }));
+        .extend(happened.map(|kind| Event { at_ms: 7, kind }));
     for event in 0..trace.events.len() {
         let failure = Failure {
-            what: EVIL.into(),
+            message: EVIL.into(),
             event,
             right_bytes: Some(3),
         };
@@ -94,7 +94,7 @@ fn markup_is_escaped_wherever_it_comes_from() {
 fn the_first_wrong_byte_is_marked() {
     let trace = conversation("day\n", "Satyrday\n");
     let failure = |right_bytes| Failure {
-        what: "it is Saturday".into(),
+        message: "it is Saturday".into(),
         event: trace.events.len() - 1,
         right_bytes: Some(right_bytes),
     };
@@ -126,7 +126,7 @@ fn a_write_that_was_cut_off_says_so() {
 fn a_failure_is_told_first_and_linked_to_its_place() {
     let trace = conversation("day\n", "Saturday\n");
     let failure = Failure {
-        what: "it is Sunday".into(),
+        message: "it is Sunday".into(),
         event: 5,
         right_bytes: None,
     };
@@ -159,7 +159,7 @@ fn a_datagram_is_marked_with_what_became_of_it() {
     ];
     let events = happened.map(|(datagram, event)| Event {
         at_ms: 1,
-        what: What::Datagram { datagram, event },
+        kind: EventKind::Datagram { datagram, event },
     });
     let page = draw(
         &one_client(),
@@ -188,11 +188,11 @@ fn a_datagram_is_marked_with_what_became_of_it() {
 fn of_a_long_run_the_events_around_the_failure_are_drawn() {
     let mut trace = Trace::default();
     for index in 0..5_000 {
-        let what = client(ClientEvent::Told(format!("reply {index}.")));
-        trace.events.push(Event { at_ms: index, what });
+        let kind = client(ClientEvent::Told(format!("reply {index}.")));
+        trace.events.push(Event { at_ms: index, kind });
     }
     let failure = Failure {
-        what: "wrong".into(),
+        message: "wrong".into(),
         event: 3_000,
         right_bytes: None,
     };
@@ -247,13 +247,13 @@ fn the_picture_of_a_run_is_whole_and_always_the_same() {
 
 #[test]
 fn what_makes_no_sense_is_drawn_all_the_same() {
-    let stranger = What::Client {
+    let stranger = EventKind::Client {
         client: 1_000,
         event: ClientEvent::Done,
     };
-    let fault = What::FaultEnded(FaultKind::Hold { host: 1_000 });
-    let read = stream(2, End::Client, StreamEvent::Read("unwritten".into())).what;
-    let received = What::Datagram {
+    let fault = EventKind::FaultEnded(FaultKind::Hold { host: 1_000 });
+    let read = stream(2, End::Client, StreamEvent::Read("unwritten".into())).kind;
+    let received = EventKind::Datagram {
         datagram: 9,
         event: DatagramEvent::Received {
             by: Peer::Server,
@@ -262,9 +262,9 @@ fn what_makes_no_sense_is_drawn_all_the_same() {
         },
     };
     let happened = [stranger, fault, read, received];
-    let events = happened.map(|what| Event { at_ms: 1, what });
+    let events = happened.map(|kind| Event { at_ms: 1, kind });
     let failure = Failure {
-        what: "no such event".into(),
+        message: "no such event".into(),
         event: 1_000,
         right_bytes: Some(1_000),
     };
@@ -297,12 +297,12 @@ fn conversation(request: &str, reply: &str) -> Trace {
     let events = vec![
         Event {
             at_ms: 1,
-            what: client(ClientEvent::Connects),
+            kind: client(ClientEvent::Connects),
         },
         stream(2, End::Server, StreamEvent::Accepted),
         Event {
             at_ms: 3,
-            what: connected,
+            kind: connected,
         },
         stream(3, End::Client, wrote(request)),
         stream(4, End::Server, StreamEvent::Read(request.into())),
@@ -312,17 +312,17 @@ fn conversation(request: &str, reply: &str) -> Trace {
     Trace { events }
 }
 
-fn client(event: ClientEvent) -> What {
-    What::Client { client: 0, event }
+fn client(event: ClientEvent) -> EventKind {
+    EventKind::Client { client: 0, event }
 }
 
 fn stream(at_ms: u32, end: End, event: StreamEvent) -> Event {
-    let what = What::Stream {
+    let kind = EventKind::Stream {
         connection: 0,
         end,
         event,
     };
-    Event { at_ms, what }
+    Event { at_ms, kind }
 }
 
 fn at(host: usize, start_ms: u32, behaviour: Behaviour) -> Client {

@@ -7,15 +7,15 @@ use chime_protocol::model::naive::{self, Conversation};
 use chrono::NaiveDateTime;
 
 use super::history::{Attempt, Client, Connection, History, Piece};
-use super::{Failure, SLACK_MS, failure, sightings};
+use super::{Failure, SLACK_MS, coverage, failure};
+use crate::coverage::CoverageGoal;
 use crate::scenario::Behaviour;
-use crate::situation::Situation;
 
 /// Checks every conversation.
 pub(super) fn check(
     model: naive::Answer,
     history: &History<'_>,
-    reached: &mut BTreeSet<Situation>,
+    coverage: &mut BTreeSet<CoverageGoal>,
 ) -> Result<(), Failure> {
     for index in 0..history.connections.len() {
         let connection = &history.connections[index];
@@ -32,9 +32,9 @@ pub(super) fn check(
         let transcript = case.compare(model)?;
         let reason = case.explain(&transcript)?;
         case.check_told()?;
-        sightings::note(&case, &transcript, reason, reached);
+        coverage::note(&case, &transcript, reason, coverage);
     }
-    check_attempts(history, reached)
+    check_attempts(history, coverage)
 }
 
 /// One connection to be judged.
@@ -184,7 +184,7 @@ impl<'a> Case<'a> {
             is_here
         });
         Failure {
-            what: format!(
+            message: format!(
                 "connection {}: from byte {position} on the client was not to read \"{}\"",
                 self.index,
                 got[position..].escape_ascii()
@@ -209,13 +209,13 @@ impl<'a> Case<'a> {
         let _welcome = lines.next();
         for (event, reply) in &attempt.told {
             if lines.next() != Some(format!("{reply}\n").as_bytes()) {
-                let what = format!("client told '{reply}', which is not what came");
-                return Err(failure(what, *event));
+                let message = format!("client told '{reply}', which is not message came");
+                return Err(failure(message, *event));
             }
         }
         if attempt.failed.is_none() && lines.next().is_some() && self.client.behaviour.is_some() {
-            let what = format!("connection {}: the client was not told a reply", self.index);
-            return Err(failure(what, self.last_event()));
+            let message = format!("connection {}: the client was not told a reply", self.index);
+            return Err(failure(message, self.last_event()));
         }
         Ok(())
     }
@@ -270,7 +270,10 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
 }
 
 /// Who could not connect had a reason, and who tried the healed server was served soon.
-fn check_attempts(history: &History<'_>, reached: &mut BTreeSet<Situation>) -> Result<(), Failure> {
+fn check_attempts(
+    history: &History<'_>,
+    coverage: &mut BTreeSet<CoverageGoal>,
+) -> Result<(), Failure> {
     for client in &history.clients {
         for attempt in client
             .attempts
@@ -289,8 +292,8 @@ fn check_attempts(history: &History<'_>, reached: &mut BTreeSet<Situation>) -> R
                 _ => history.is_up(attempt.begin_ms, attempt.end_ms),
             };
             if attempt.connection.is_none() && was_up && !has_link_fault {
-                let what = format!("a client cannot connect for no reason: {error}");
-                return Err(failure(what, event));
+                let message = format!("a client cannot connect for no reason: {error}");
+                return Err(failure(message, event));
             }
         }
         let is_ask = matches!(client.behaviour, Some(Behaviour::Ask { .. }));
@@ -303,7 +306,7 @@ fn check_attempts(history: &History<'_>, reached: &mut BTreeSet<Situation>) -> R
             .last()
             .is_some_and(|last| last.failed.is_none());
         if is_ask && has_failed && is_served {
-            reached.insert(Situation::ServedAnew);
+            coverage.insert(CoverageGoal::ServedAnew);
         }
         if client.behaviour.is_none()
             && let Some(done_ms) = client.done_ms
@@ -317,8 +320,8 @@ fn check_attempts(history: &History<'_>, reached: &mut BTreeSet<Situation>) -> R
                 .filter(|other| other.behaviour.is_some());
             let room_ms = others.filter_map(|other| other.done_ms).max().unwrap_or(0);
             if done_ms > history.healed_ms.max(room_ms) + soon_ms {
-                let what = "a client was not served soon after all had healed".to_string();
-                return Err(failure(what, history.trace.events.len() - 1));
+                let message = "a client was not served soon after all had healed".to_string();
+                return Err(failure(message, history.trace.events.len() - 1));
             }
         }
     }

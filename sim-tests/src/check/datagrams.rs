@@ -10,8 +10,8 @@ use chrono::NaiveDateTime;
 use super::history::{Attempt, Client, History};
 use super::{Failure, SLACK_MS, failure};
 
-use crate::situation::Situation;
-use crate::trace::{DatagramEvent, Peer, What};
+use crate::coverage::CoverageGoal;
+use crate::trace::{DatagramEvent, EventKind, Peer};
 
 /// A datagram from when it was sent.
 struct Datagram<'a> {
@@ -31,7 +31,7 @@ struct Datagram<'a> {
 pub(super) fn check(
     model: naive::Answer,
     history: &History<'_>,
-    reached: &mut BTreeSet<Situation>,
+    coverage: &mut BTreeSet<CoverageGoal>,
 ) -> Result<(), Failure> {
     let datagrams = collect(history)?;
     check_answers(model, history, &datagrams)?;
@@ -42,10 +42,10 @@ pub(super) fn check(
             .iter()
             .filter(|attempt| attempt.is_by_datagram)
         {
-            check_question(history, &datagrams, client, index, attempt, reached)?;
+            check_question(history, &datagrams, client, index, attempt, coverage)?;
         }
     }
-    note(history, &datagrams, reached);
+    note(history, &datagrams, coverage);
     Ok(())
 }
 
@@ -77,11 +77,11 @@ fn events<'a>(
     history: &History<'a>,
 ) -> impl Iterator<Item = (usize, u32, usize, &'a DatagramEvent)> {
     let events = history.trace.events.iter().enumerate();
-    events.filter_map(|(index, event)| match &event.what {
-        What::Datagram {
+    events.filter_map(|(index, event)| match &event.kind {
+        EventKind::Datagram {
             datagram,
-            event: what,
-        } => Some((index, event.at_ms, *datagram, what)),
+            event: kind,
+        } => Some((index, event.at_ms, *datagram, kind)),
         _ => None,
     })
 }
@@ -120,8 +120,9 @@ fn collect<'a>(history: &History<'a>) -> Result<Vec<Datagram<'a>>, Failure> {
                 let sent = &mut datagrams[datagram];
                 let is_so = sent.bytes.starts_with(bytes) && sent.from == *from && !sent.is_lost;
                 if !is_so || sent.received.is_some() {
-                    let what = format!("datagram {datagram} is received, but not as it was sent");
-                    return Err(failure(what, index));
+                    let message =
+                        format!("datagram {datagram} is received, but not as it was sent");
+                    return Err(failure(message, index));
                 }
                 sent.received = Some((at_ms, index));
             }
@@ -140,8 +141,8 @@ fn check_answers(
     let mut due: VecDeque<(u32, SocketAddr, Vec<u8>)> = VecDeque::new();
     for (index, at_ms, datagram, event) in events(history) {
         if due.front().is_some_and(|(due_ms, ..)| *due_ms < at_ms) {
-            let what = "a request over datagrams is not answered at once";
-            return Err(failure(what.into(), index));
+            let message = "a request over datagrams is not answered at once";
+            return Err(failure(message.into(), index));
         }
         match event {
             DatagramEvent::Sent {
@@ -152,8 +153,8 @@ fn check_answers(
             } if !datagrams[datagram].is_duplicate => {
                 let reply = due.pop_front();
                 if reply != Some((at_ms, *to, bytes.to_vec())) {
-                    let what = format!("datagram {datagram} is not the reply that is due");
-                    return Err(failure(what, index));
+                    let message = format!("datagram {datagram} is not the reply that is due");
+                    return Err(failure(message, index));
                 }
             }
             DatagramEvent::Received {
@@ -197,11 +198,11 @@ fn check_arrivals(history: &History<'_>, datagrams: &[Datagram<'_>]) -> Result<(
             // It waits a while before it tries again, and may then be told to stop.
             || history.scenario.network.datagram_error_percent > 0;
         if !is_excused {
-            let what = format!(
+            let message = format!(
                 "a datagram was sent at {} ms and never came",
                 datagram.sent_ms
             );
-            return Err(failure(what, history.trace.events.len() - 1));
+            return Err(failure(message, history.trace.events.len() - 1));
         }
     }
     Ok(())
@@ -220,7 +221,7 @@ fn check_question(
     client: &Client<'_>,
     index: usize,
     attempt: &Attempt<'_>,
-    reached: &mut BTreeSet<Situation>,
+    coverage: &mut BTreeSet<CoverageGoal>,
 ) -> Result<(), Failure> {
     let within = |at_ms: u32| (attempt.begin_ms..=attempt.end_ms).contains(&at_ms);
     let by_client = datagrams
@@ -236,11 +237,11 @@ fn check_question(
                     .is_some_and(|(at_ms, by)| within(at_ms) && by < *event)
         });
         if !has_come {
-            let what = format!("client {index} is told '{reply}', which never came");
-            return Err(failure(what, *event));
+            let message = format!("client {index} is told '{reply}', which never came");
+            return Err(failure(message, *event));
         }
         if asked > 1 {
-            reached.insert(Situation::DatagramRetried);
+            coverage.insert(CoverageGoal::DatagramRetried);
         }
     }
     let Some((event, error)) = attempt.failed else {
@@ -257,13 +258,13 @@ fn check_question(
         || is_cut
         || !history.is_up(attempt.begin_ms, attempt.end_ms);
     if !is_excused {
-        let what = format!("client {index} gets no answer by datagram for no reason: {error}");
-        return Err(failure(what, event));
+        let message = format!("client {index} gets no answer by datagram for no reason: {error}");
+        return Err(failure(message, event));
     }
     Ok(())
 }
 
-fn note(history: &History<'_>, datagrams: &[Datagram<'_>], reached: &mut BTreeSet<Situation>) {
+fn note(history: &History<'_>, datagrams: &[Datagram<'_>], coverage: &mut BTreeSet<CoverageGoal>) {
     let to_server = || datagrams.iter().filter(|datagram| is_to_server(datagram));
     let is_received = |datagram: &Datagram<'_>| datagram.received.is_some();
     let arrivals: Vec<usize> = to_server()
@@ -281,60 +282,60 @@ fn note(history: &History<'_>, datagrams: &[Datagram<'_>], reached: &mut BTreeSe
     };
     let seen = [
         (
-            Situation::DatagramLost,
+            CoverageGoal::DatagramLost,
             datagrams.iter().any(|datagram| datagram.is_lost),
         ),
         (
-            Situation::RequestDuplicated,
+            CoverageGoal::RequestDuplicated,
             to_server().any(|datagram| datagram.is_duplicate && is_received(datagram)),
         ),
         (
-            Situation::ReplyDuplicated,
+            CoverageGoal::ReplyDuplicated,
             datagrams
                 .iter()
                 .any(|datagram| datagram.by == Peer::Server && datagram.is_duplicate),
         ),
         (
-            Situation::DatagramOvertook,
+            CoverageGoal::DatagramOvertook,
             arrivals.windows(2).any(|pair| pair[1] < pair[0]),
         ),
         (
-            Situation::CorruptedIgnored,
+            CoverageGoal::CorruptedIgnored,
             to_server().any(|datagram| {
                 datagram.is_corrupted && is_received(datagram) && !is_request(datagram)
             }),
         ),
         (
-            Situation::EmptyDatagram,
+            CoverageGoal::EmptyDatagram,
             to_server().any(|datagram| datagram.bytes.is_empty() && is_received(datagram)),
         ),
         (
-            Situation::HugeDatagram,
+            CoverageGoal::HugeDatagram,
             to_server()
                 .any(|datagram| datagram.bytes.len() > DATAGRAM_MAX && is_received(datagram)),
         ),
         (
-            Situation::SpoofedServer,
+            CoverageGoal::SpoofedServer,
             to_server().any(|datagram| {
                 datagram.from == datagram.to && is_received(datagram) && is_request(datagram)
             }),
         ),
         (
-            Situation::ServiceIgnored,
+            CoverageGoal::ServiceIgnored,
             to_server().any(|datagram| {
                 is_service(datagram.from) && is_received(datagram) && is_request(datagram)
             }),
         ),
         (
-            Situation::QueueOverflow,
+            CoverageGoal::QueueOverflow,
             is_link_whole
                 && to_server()
                     .any(|datagram| !datagram.is_lost && !is_received(datagram) && is_up(datagram)),
         ),
     ];
-    reached.extend(
+    coverage.extend(
         seen.iter()
             .filter(|(_, is_seen)| *is_seen)
-            .map(|(situation, _)| *situation),
+            .map(|(goal, _)| *goal),
     );
 }

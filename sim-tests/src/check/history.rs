@@ -4,7 +4,7 @@ use chime_server::CounterSnapshot;
 use chrono::{NaiveDateTime, TimeDelta};
 
 use crate::scenario::{Behaviour, FaultKind, Scenario};
-use crate::trace::{ClientEvent, End, ServerEvent, StreamEvent, Trace, What};
+use crate::trace::{ClientEvent, End, EventKind, ServerEvent, StreamEvent, Trace};
 
 /// What happened, by connection, client, life of the server, and fault.
 pub(super) struct History<'a> {
@@ -176,32 +176,32 @@ impl<'a> History<'a> {
             served_now: 0,
         };
         for (index, event) in trace.events.iter().enumerate() {
-            history.add(index, event.at_ms, &event.what);
+            history.add(index, event.at_ms, &event.kind);
         }
         history
     }
 
-    fn add(&mut self, index: usize, at_ms: u32, what: &'a What) {
-        match what {
-            What::FaultBegan(kind) => self.faults.push(Span {
+    fn add(&mut self, index: usize, at_ms: u32, kind: &'a EventKind) {
+        match kind {
+            EventKind::FaultBegan(kind) => self.faults.push(Span {
                 kind,
                 begin_ms: at_ms,
                 end_ms: u32::MAX,
             }),
-            What::FaultEnded(ended) => {
+            EventKind::FaultEnded(ended) => {
                 let open = |span: &&mut Span<'_>| span.end_ms == u32::MAX && span.kind == ended;
                 let span = self.faults.iter_mut().find(open);
                 span.expect("what ends has begun").end_ms = at_ms;
             }
-            What::Healed => self.healed_ms = at_ms,
-            What::Server(event) => self.add_server(at_ms, event),
-            What::Client { client, event } => self.add_client(*client, index, at_ms, event),
-            What::Stream {
+            EventKind::Healed => self.healed_ms = at_ms,
+            EventKind::Server(event) => self.add_server(at_ms, event),
+            EventKind::Client { client, event } => self.add_client(*client, index, at_ms, event),
+            EventKind::Stream {
                 connection,
                 end,
                 event,
             } => self.add_stream(*connection, *end, index, at_ms, event),
-            What::Datagram { .. } | What::Panicked(_) | What::Stuck(_) => {}
+            EventKind::Datagram { .. } | EventKind::Panicked(_) | EventKind::Stuck(_) => {}
         }
     }
 

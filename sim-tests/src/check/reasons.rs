@@ -63,12 +63,12 @@ impl<'a> Case<'a> {
                 .asked
                 .iter()
                 .filter(|asked| asked.answered_ms.is_none());
-            let what = format!(
+            let message = format!(
                 "connection {}: the conversation ends early, {} replies are missing, and nothing explains it",
                 self.index,
                 missing.count()
             );
-            return Err(failure(what, self.last_event()));
+            return Err(failure(message, self.last_event()));
         }
         Ok(reason)
     }

@@ -7,8 +7,8 @@ use chime_protocol::Framing;
 use chime_server::Counter;
 
 use super::{Failure, QUIET_MS, SLACK_MS, datagrams, failure};
-use crate::situation::Situation;
-use crate::trace::{ServerEvent, What};
+use crate::coverage::CoverageGoal;
+use crate::trace::{EventKind, ServerEvent};
 
 /// How long the server waits at most for a client to close, after it has closed itself.
 const LINGER_MS: u32 = 1_000;
@@ -16,7 +16,7 @@ const LINGER_MS: u32 = 1_000;
 /// Checks the server.
 pub(super) fn check(
     history: &History<'_>,
-    reached: &mut BTreeSet<Situation>,
+    coverage: &mut BTreeSet<CoverageGoal>,
 ) -> Result<(), Failure> {
     let lives = history.lives.iter().enumerate();
     lives
@@ -28,9 +28,13 @@ pub(super) fn check(
         check_reader(history, connection)
     })?;
     for event in &history.trace.events {
-        match event.what {
-            What::Server(ServerEvent::CannotAccept) => reached.insert(Situation::AcceptFailed),
-            What::Server(ServerEvent::CannotReceive) => reached.insert(Situation::ReceiveFailed),
+        match event.kind {
+            EventKind::Server(ServerEvent::CannotAccept) => {
+                coverage.insert(CoverageGoal::AcceptFailed)
+            }
+            EventKind::Server(ServerEvent::CannotReceive) => {
+                coverage.insert(CoverageGoal::ReceiveFailed)
+            }
             _ => false,
         };
     }
@@ -41,8 +45,8 @@ pub(super) fn check(
 fn check_idle(history: &History<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
     let side = &connection.server_side;
     let Some((dropped_ms, dropped)) = side.dropped else {
-        let what = "a connection was kept to the end".to_string();
-        return Err(failure(what, history.trace.events.len() - 1));
+        let message = "a connection was kept to the end".to_string();
+        return Err(failure(message, history.trace.events.len() - 1));
     };
     let idle_ms = history.scenario.server.idle_timeout_ms;
     let closed_ms = side.shut_ms.unwrap_or(dropped_ms);
@@ -55,12 +59,12 @@ fn check_idle(history: &History<'_>, connection: &Connection<'_>) -> Result<(), 
         .windows(2)
         .any(|pair| pair[1] - pair[0] > idle_ms + QUIET_MS + SLACK_MS)
     {
-        let what = format!("a connection was idle for more than {idle_ms} ms");
-        return Err(failure(what, dropped));
+        let message = format!("a connection was idle for more than {idle_ms} ms");
+        return Err(failure(message, dropped));
     }
     if dropped_ms - closed_ms > LINGER_MS + SLACK_MS {
-        let what = format!("a closed connection was kept for more than {LINGER_MS} ms");
-        return Err(failure(what, dropped));
+        let message = format!("a closed connection was kept for more than {LINGER_MS} ms");
+        return Err(failure(message, dropped));
     }
     Ok(())
 }
@@ -81,9 +85,9 @@ fn check_line(history: &History<'_>, connection: &Connection<'_>) -> Result<(), 
         .saturating_add(grace_ms);
     let is_excused = server.framing == Framing::Read || side.blocked_ms.is_some();
     if !is_excused && closed_ms > due_ms.saturating_add(QUIET_MS + SLACK_MS) {
-        let what =
+        let message =
             format!("a line that began at {began_ms} ms was waited for until {closed_ms} ms");
-        return Err(failure(what, dropped));
+        return Err(failure(message, dropped));
     }
     Ok(())
 }
@@ -100,8 +104,8 @@ fn check_reader(history: &History<'_>, connection: &Connection<'_>) -> Result<()
         .saturating_add(history.scenario.server.write_timeout_ms);
     let closed_ms = side.shut_ms.unwrap_or(dropped_ms);
     if blocked_ms >= last_ms && closed_ms > due_ms.saturating_add(QUIET_MS + SLACK_MS) {
-        let what = format!("a client took nothing from {last_ms} ms until {closed_ms} ms");
-        return Err(failure(what, dropped));
+        let message = format!("a client took nothing from {last_ms} ms until {closed_ms} ms");
+        return Err(failure(message, dropped));
     }
     Ok(())
 }
@@ -137,16 +141,16 @@ fn check_counters(history: &History<'_>, index: usize, life: &Life) -> Result<()
             ignored,
         ),
     ];
-    for (what, counted, happened) in counted {
+    for (message, counted, happened) in counted {
         if counted != happened as u64 {
-            let what = format!("the server counts {counted} {what}, not {happened}");
-            return Err(failure(what, last));
+            let message = format!("the server counts {counted} {message}, not {happened}");
+            return Err(failure(message, last));
         }
     }
     let connections_max = history.scenario.server.connections_max;
     if permits != connections_max {
-        let what = format!("there is room for {permits} at the end, not for {connections_max}");
-        return Err(failure(what, last));
+        let message = format!("there is room for {permits} at the end, not for {connections_max}");
+        return Err(failure(message, last));
     }
     Ok(())
 }

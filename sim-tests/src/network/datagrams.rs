@@ -10,7 +10,7 @@ use turmoil::net::UdpSocket;
 
 use super::SERVER;
 use crate::scenario::Text;
-use crate::trace::{DatagramEvent, Peer, ServerEvent, What};
+use crate::trace::{DatagramEvent, EventKind, Peer, ServerEvent};
 use crate::world::World;
 
 pub(crate) const UDP_PORT: u16 = 8089;
@@ -141,7 +141,7 @@ impl DatagramSocket {
     }
 
     fn record(&self, datagram: usize, event: DatagramEvent) {
-        self.world.record(What::Datagram { datagram, event });
+        self.world.record(EventKind::Datagram { datagram, event });
     }
 }
 
@@ -170,7 +170,8 @@ impl chime_server::Datagrams for DatagramSocket {
             .world
             .happens(self.world.network().datagram_error_percent)
         {
-            self.world.record(What::Server(ServerEvent::CannotReceive));
+            self.world
+                .record(EventKind::Server(ServerEvent::CannotReceive));
             return Err(io::Error::other("no buffer space available"));
         }
         // As a socket of tokio does.

@@ -13,7 +13,7 @@ use turmoil::net::{TcpListener, TcpStream};
 
 use super::SERVER;
 use crate::scenario::Text;
-use crate::trace::{End, ServerEvent, StreamEvent, What};
+use crate::trace::{End, EventKind, ServerEvent, StreamEvent};
 use crate::world::{Connection, World};
 
 const TCP_PORT: u16 = 9990;
@@ -44,7 +44,8 @@ impl chime_server::Listener for Listener {
             .world
             .happens(self.world.network().accept_error_percent)
         {
-            self.world.record(What::Server(ServerEvent::CannotAccept));
+            self.world
+                .record(EventKind::Server(ServerEvent::CannotAccept));
             return Err(match self.world.below(2) {
                 0 => io::ErrorKind::ConnectionAborted.into(),
                 _ => io::Error::other("too many open files"),

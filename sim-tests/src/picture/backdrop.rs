@@ -7,7 +7,7 @@ use crate::picture::lanes::AXIS;
 use crate::picture::markup::Escaped;
 use crate::picture::rows::ROW_FAILURE;
 use crate::picture::sketch::{Sketch, colour};
-use crate::trace::{ClientEvent, End, Peer, ServerEvent, StreamEvent, What};
+use crate::trace::{ClientEvent, End, EventKind, Peer, ServerEvent, StreamEvent};
 
 impl Sketch<'_> {
     pub(super) fn draw_backdrop(&mut self, failure: Option<&Failure>) {
@@ -61,9 +61,9 @@ impl Sketch<'_> {
         let mut active = Vec::new();
         let mut bands = Vec::new();
         for (index, event) in self.story.trace.events.iter().enumerate() {
-            match &event.what {
-                What::FaultBegan(kind) => active.push((kind, index)),
-                What::FaultEnded(kind) => {
+            match &event.kind {
+                EventKind::FaultBegan(kind) => active.push((kind, index)),
+                EventKind::FaultEnded(kind) => {
                     if let Some(begun) = active.iter().position(|(active, _)| *active == kind) {
                         let (kind, from) = active.remove(begun);
                         bands.push((kind, from, index, active.len()));
@@ -97,7 +97,7 @@ impl Sketch<'_> {
             ROW_FAILURE + 4,
         );
         let width = self.lanes.width - 8;
-        let what = Escaped(&failure.what);
+        let what = Escaped(&failure.message);
         self.svg += &format!(
             "<g id=\"failure\"><title>{what}</title><rect class=\"failure-row\" x=\"4\" \
              y=\"{top}\" width=\"{width}\" height=\"{height}\" rx=\"6\"/></g>\n"
@@ -115,14 +115,14 @@ impl Sketch<'_> {
             {
                 lives.entry(client).or_insert((index, index)).1 = index;
             }
-            match &event.what {
-                What::Client {
+            match &event.kind {
+                EventKind::Client {
                     event: ClientEvent::Connected { connection },
                     ..
                 } => {
                     connected.insert(*connection, (index, end));
                 }
-                What::Stream {
+                EventKind::Stream {
                     connection,
                     end: End::Client,
                     event: StreamEvent::Dropped,
@@ -155,7 +155,7 @@ impl Sketch<'_> {
     fn draw_server(&mut self) {
         let mut changes = vec![(0, "down")];
         for (index, event) in self.story.trace.events.iter().enumerate() {
-            if let What::Server(event) = &event.what {
+            if let EventKind::Server(event) = &event.kind {
                 let class = match event {
                     ServerEvent::Started => "up",
                     ServerEvent::Stopping => "stopping",

@@ -3,7 +3,7 @@
 use crate::picture::markup::{first_bytes, last_bytes, shortened};
 use crate::picture::story::Story;
 use crate::scenario::{FaultKind, Text};
-use crate::trace::{ClientEvent, DatagramEvent, Event, ServerEvent, StreamEvent, What};
+use crate::trace::{ClientEvent, DatagramEvent, Event, EventKind, ServerEvent, StreamEvent};
 
 /// How many characters of bytes are shown.
 const BYTES_MAX: usize = 40;
@@ -22,28 +22,28 @@ pub(super) struct Span {
 
 /// The label of an event; nothing if what arrives there has been written where it was sent.
 pub(super) fn label(story: &Story<'_>, index: usize) -> Vec<Span> {
-    match &story.trace.events[index].what {
-        What::FaultBegan(kind) => vec![trouble(format!("{} begins", fault(kind)))],
-        What::FaultEnded(kind) => vec![trouble(format!("{} ends", fault(kind)))],
-        What::Healed => vec![Span::new("healed", "all heals")],
-        What::Server(event) => vec![server(event)],
-        What::Client { event, .. } => client(event),
-        What::Stream {
+    match &story.trace.events[index].kind {
+        EventKind::FaultBegan(kind) => vec![trouble(format!("{} begins", fault(kind)))],
+        EventKind::FaultEnded(kind) => vec![trouble(format!("{} ends", fault(kind)))],
+        EventKind::Healed => vec![Span::new("healed", "all heals")],
+        EventKind::Server(event) => vec![server(event)],
+        EventKind::Client { event, .. } => client(event),
+        EventKind::Stream {
             connection, event, ..
         } => stream(*connection, event, story.plain_reads.contains(&index)),
-        What::Datagram { datagram, event } => {
+        EventKind::Datagram { datagram, event } => {
             let notes = story.notes.get(datagram).map_or(&[][..], Vec::as_slice);
             datagram_label(event, notes, story.plain_reads.contains(&index))
         }
-        What::Panicked(text) => vec![wrong(format!("panicked: {text}"))],
-        What::Stuck(text) => vec![wrong(format!("stuck: {text}"))],
+        EventKind::Panicked(text) => vec![wrong(format!("panicked: {text}"))],
+        EventKind::Stuck(text) => vec![wrong(format!("stuck: {text}"))],
     }
 }
 
 /// The label of the event by which a failure shows, with the first wrong byte marked.
 pub(super) fn failure_label(event: &Event, right_bytes: Option<usize>) -> Vec<Span> {
-    let (Some((verb, bytes)), Some(right_bytes)) = (bytes(&event.what), right_bytes) else {
-        return vec![wrong(event.what.to_string())];
+    let (Some((verb, bytes)), Some(right_bytes)) = (bytes(&event.kind), right_bytes) else {
+        return vec![wrong(event.kind.to_string())];
     };
     let (right, rest) = bytes.split_at(right_bytes.min(bytes.len()));
     let mut spans = vec![quiet(format!("{verb} \""))];
@@ -65,18 +65,18 @@ pub(super) fn failure_label(event: &Event, right_bytes: Option<usize>) -> Vec<Sp
 }
 
 /// What is done with bytes in an event, and with which.
-fn bytes(what: &What) -> Option<(&'static str, &[u8])> {
-    match what {
-        What::Client {
+fn bytes(kind: &EventKind) -> Option<(&'static str, &[u8])> {
+    match kind {
+        EventKind::Client {
             event: ClientEvent::Told(reply),
             ..
         } => Some(("is told", reply.as_bytes())),
-        What::Stream { event, .. } => match event {
+        EventKind::Stream { event, .. } => match event {
             StreamEvent::Wrote { bytes, .. } => Some(("writes", bytes)),
             StreamEvent::Read(bytes) => Some(("reads", bytes)),
             _ => None,
         },
-        What::Datagram { event, .. } => match event {
+        EventKind::Datagram { event, .. } => match event {
             DatagramEvent::Sent { bytes, .. } => Some(("sends", bytes)),
             DatagramEvent::Corrupted(bytes) => Some(("becomes", bytes)),
             DatagramEvent::Received { bytes, .. } => Some(("receives", bytes)),

@@ -8,7 +8,7 @@ use crate::picture::lanes::{AXIS, Lanes, SERVER_HALF, Side};
 use crate::picture::markup::{Escaped, shortened};
 use crate::picture::rows::{ROW_FAILURE, ROW_LABEL, ROW_QUIET, Rows};
 use crate::picture::story::{Cargo, Journey, Story};
-use crate::trace::{ClientEvent, DatagramEvent, Peer, ServerEvent, StreamEvent, Trace, What};
+use crate::trace::{ClientEvent, DatagramEvent, EventKind, Peer, ServerEvent, StreamEvent, Trace};
 
 /// How many colours clients have.
 pub(super) const COLOURS: usize = 6;
@@ -61,10 +61,14 @@ fn rows(
     let start = window.start;
     let is_failure = |index| failure.is_some_and(|failure| failure.event == index);
     Rows::new(&trace.events, window, |index| {
-        let height = match &trace.events[index].what {
+        let height = match &trace.events[index].kind {
             _ if is_failure(index) => ROW_FAILURE,
             _ if !labels[index - start].is_empty() => ROW_LABEL,
-            What::Datagram { event, .. } if !matches!(event, DatagramEvent::Received { .. }) => 0,
+            EventKind::Datagram { event, .. }
+                if !matches!(event, DatagramEvent::Received { .. }) =>
+            {
+                0
+            }
             _ => ROW_QUIET,
         };
         let is_after_failure = index > start && is_failure(index - 1);
@@ -143,15 +147,15 @@ impl Sketch<'_> {
             return;
         }
         let y = self.rows.y(index);
-        let what = &self.story.trace.events[index].what;
+        let kind = &self.story.trace.events[index].kind;
         let subject = self.story.subject(index);
         let client = subject.as_ref().and_then(|subject| subject.client);
-        let (label_x, direction) = match (&subject, what) {
+        let (label_x, direction) = match (&subject, kind) {
             (Some(subject), _) if subject.place == Some(Peer::Server) => {
                 self.lanes.label_at_server(self.lanes.side(client))
             }
             (Some(_), _) => self.lanes.label_at_hosts(self.lanes.side(client)),
-            (None, What::FaultBegan(kind) | What::FaultEnded(kind)) => {
+            (None, EventKind::FaultBegan(kind) | EventKind::FaultEnded(kind)) => {
                 match kind.host().and_then(|host| self.lanes.hosts.get(host)) {
                     Some(lane) => self.lanes.label_at_hosts(lane.side),
                     None => self.lanes.label_at_server(self.lanes.own_side),
@@ -162,8 +166,8 @@ impl Sketch<'_> {
         let title = self.title([Some(index), None]);
         self.svg += &format!("<g class=\"{}\"><title>{title}</title>", colour(client));
         if let Some(subject) = &subject {
-            self.svg += &mark(what, self.edge(subject.place, client), y);
-        } else if let Some(class) = across(what) {
+            self.svg += &mark(kind, self.edge(subject.place, client), y);
+        } else if let Some(class) = across(kind) {
             let right = self.lanes.width;
             self.svg += &format!("<path class=\"{class}\" d=\"M{AXIS} {y} H{right}\"/>");
         }
@@ -179,7 +183,7 @@ impl Sketch<'_> {
             self.svg += &format!("<circle class=\"ring\" cx=\"{x}\" cy=\"{y}\" r=\"8\"/>");
         }
         let baseline = y - ROW_FAILURE + 23;
-        let what = shortened(&failure.what, FAILURE_MAX);
+        let what = shortened(&failure.message, FAILURE_MAX);
         self.svg += &format!(
             "<text class=\"failure-text\" x=\"{AXIS}\" y=\"{baseline}\">{}</text>\n",
             Escaped(&what)
@@ -237,29 +241,29 @@ fn cargo_class(cargo: Cargo) -> &'static str {
 }
 
 /// The class of the line that an event draws across all lanes.
-fn across(what: &What) -> Option<&'static str> {
-    match what {
-        What::Healed => Some("line-healed"),
-        What::Panicked(_) | What::Stuck(_) => Some("line-wrong"),
+fn across(kind: &EventKind) -> Option<&'static str> {
+    match kind {
+        EventKind::Healed => Some("line-healed"),
+        EventKind::Panicked(_) | EventKind::Stuck(_) => Some("line-wrong"),
         _ => None,
     }
 }
 
 /// What marks an event on the line of where it happened.
-fn mark(what: &What, x: i32, y: i32) -> String {
-    match what {
-        What::Stream {
+fn mark(kind: &EventKind, x: i32, y: i32) -> String {
+    match kind {
+        EventKind::Stream {
             event: StreamEvent::Failed { .. },
             ..
         }
-        | What::Client {
+        | EventKind::Client {
             event: ClientEvent::Failed(_),
             ..
         }
-        | What::Server(
+        | EventKind::Server(
             ServerEvent::Killed | ServerEvent::CannotAccept | ServerEvent::CannotReceive,
         ) => cross(x, y),
-        What::Stream {
+        EventKind::Stream {
             event: StreamEvent::Dropped,
             ..
         } => format!(

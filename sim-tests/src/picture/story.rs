@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use crate::trace::{ClientEvent, DatagramEvent, End, Peer, StreamEvent, Trace, What};
+use crate::trace::{ClientEvent, DatagramEvent, End, EventKind, Peer, StreamEvent, Trace};
 
 /// A trace with what goes from one of its events to another.
 pub(super) struct Story<'a> {
@@ -59,8 +59,8 @@ pub(super) struct Subject {
 
 impl<'a> Story<'a> {
     pub(super) fn new(trace: &'a Trace) -> Story<'a> {
-        let clients = trace.events.iter().filter_map(|event| match event.what {
-            What::Client {
+        let clients = trace.events.iter().filter_map(|event| match event.kind {
+            EventKind::Client {
                 client,
                 event: ClientEvent::Connected { connection },
             } => Some((connection, client)),
@@ -82,16 +82,16 @@ impl<'a> Story<'a> {
 
     /// Whom the event of this index is about, unless it is about all.
     pub(super) fn subject(&self, index: usize) -> Option<Subject> {
-        let (place, other) = match &self.trace.events.get(index)?.what {
-            What::Client { client, .. } => (Some(Peer::Client(*client)), None),
-            What::Server(_) => (Some(Peer::Server), None),
-            What::Stream {
+        let (place, other) = match &self.trace.events.get(index)?.kind {
+            EventKind::Client { client, .. } => (Some(Peer::Client(*client)), None),
+            EventKind::Server(_) => (Some(Peer::Server), None),
+            EventKind::Stream {
                 connection, end, ..
             } => (
                 self.peer(*connection, *end),
                 self.peer(*connection, other(*end)),
             ),
-            What::Datagram { datagram, event } => {
+            EventKind::Datagram { datagram, event } => {
                 let (sender, receiver) = self.datagrams.get(datagram).copied().unzip();
                 match event {
                     DatagramEvent::Received { by, .. } => (Some(*by), sender),
@@ -117,9 +117,9 @@ impl<'a> Story<'a> {
         let mut asked = BTreeMap::new();
         let mut accepted = BTreeMap::new();
         for (index, event) in self.trace.events.iter().enumerate() {
-            let (client, event) = match &event.what {
-                What::Client { client, event } => (*client, event),
-                What::Stream {
+            let (client, event) = match &event.kind {
+                EventKind::Client { client, event } => (*client, event),
+                EventKind::Stream {
                     connection,
                     event: StreamEvent::Accepted,
                     ..
@@ -165,11 +165,11 @@ impl<'a> Story<'a> {
     fn follow_streams(&mut self) {
         let mut flows: BTreeMap<(usize, bool), Flow> = BTreeMap::new();
         for (index, event) in self.trace.events.iter().enumerate() {
-            let What::Stream {
+            let EventKind::Stream {
                 connection,
                 end,
                 event,
-            } = &event.what
+            } = &event.kind
             else {
                 continue;
             };
@@ -249,7 +249,7 @@ impl<'a> Story<'a> {
         let mut sent = BTreeMap::new();
         let mut senders: BTreeMap<SocketAddr, Peer> = BTreeMap::new();
         for (index, event) in self.trace.events.iter().enumerate() {
-            let What::Datagram { datagram, event } = &event.what else {
+            let EventKind::Datagram { datagram, event } = &event.kind else {
                 continue;
             };
             let notes = self.notes.entry(*datagram).or_default();

@@ -1,7 +1,7 @@
 //! Clients, good and bad, on a network that does nothing wrong.
 
 use chime_protocol::Framing;
-use chime_sim_tests::Situation;
+use chime_sim_tests::CoverageGoal;
 use chime_sim_tests::scenario::{Act, Behaviour, Ending, Network, Reading, Scenario, Server, Text};
 
 use crate::{act, ask, passes, told, with, write};
@@ -23,7 +23,7 @@ fn pipelined_lines_are_answered_in_order() {
             chunks,
             pause_ms: 3,
         }]),
-        &[Situation::LinesInOneRead],
+        &[CoverageGoal::LinesInOneRead],
     );
     assert_eq!(told(&trace, 0)[..4], ["1", "4", "9", "16"]);
 }
@@ -37,7 +37,7 @@ fn cr_and_lf_may_come_apart() {
         Act::Pause(20),
         Act::Write(Text::from("\n")),
     ]);
-    passes(&with([apart]), &[Situation::CrAndLfInDifferentReads]);
+    passes(&with([apart]), &[CoverageGoal::CrAndLfInDifferentReads]);
 }
 
 #[test]
@@ -50,14 +50,14 @@ fn a_drip_is_answered() {
 #[test]
 fn whoever_stops_sending_early_gets_the_last_answer() {
     let early = act(vec![Act::Write(Text::from("day\n99")), Act::Shut]);
-    passes(&with([early]), &[Situation::LastLineWithoutEnd]);
+    passes(&with([early]), &[CoverageGoal::LastLineWithoutEnd]);
 }
 
 #[test]
 fn nothing_is_answered_after_quit() {
     passes(
         &with([write(&["1\nquit\n2\n", "3\n"])]),
-        &[Situation::MoreAfterQuit],
+        &[CoverageGoal::MoreAfterQuit],
     );
 }
 
@@ -80,7 +80,7 @@ fn a_slow_reader_gets_everything() {
     };
     passes(
         &scenario,
-        &[Situation::ServerBlocked, Situation::SlowReaderServed],
+        &[CoverageGoal::ServerBlocked, CoverageGoal::SlowReaderServed],
     );
 }
 
@@ -98,7 +98,7 @@ fn who_never_reads_is_closed_when_idle() {
         },
         ..with([deaf, ask(&["5"], 0)])
     };
-    let trace = passes(&scenario, &[Situation::ServerBlocked]);
+    let trace = passes(&scenario, &[CoverageGoal::ServerBlocked]);
     assert_eq!(told(&trace, 1), ["5"]);
 }
 
@@ -106,7 +106,7 @@ fn who_never_reads_is_closed_when_idle() {
 fn who_says_nothing_is_closed_when_idle() {
     passes(
         &with([write(&[]), write(&["da"])]),
-        &[Situation::IdleClosed],
+        &[CoverageGoal::IdleClosed],
     );
 }
 
@@ -119,7 +119,7 @@ fn who_is_gone_without_a_word_is_closed_when_idle() {
     };
     passes(
         &with([forgetful("day\n"), forgetful("")]),
-        &[Situation::ForgottenClosed],
+        &[CoverageGoal::ForgottenClosed],
     );
 }
 
@@ -132,7 +132,7 @@ fn who_leaves_with_replies_unread_harms_no_one() {
     };
     let trace = passes(
         &with([rude(), rude(), ask(&["1", "2"], 10)]),
-        &[Situation::Reset],
+        &[CoverageGoal::Reset],
     );
     assert_eq!(told(&trace, 2), ["1", "2"]);
 }
@@ -150,7 +150,7 @@ fn a_pipe_through_a_narrow_window_comes_to_its_end() {
                 pause_ms: 0,
             }])
         };
-        let trace = passes(&scenario, &[Situation::ServerBlocked]);
+        let trace = passes(&scenario, &[CoverageGoal::ServerBlocked]);
         assert_eq!(told(&trace, 0).len(), 20);
     }
 }

@@ -40,10 +40,10 @@ fn five_thousand_clients_at_a_time_each_get_what_they_get_alone() {
     let trace = passes(&crowd(0..CLIENTS), &[]);
     let mut told_in_crowd = vec![Vec::new(); CLIENTS];
     for event in &trace.events {
-        if let chime_sim_tests::trace::What::Client {
+        if let chime_sim_tests::trace::EventKind::Client {
             client,
             event: chime_sim_tests::trace::ClientEvent::Told(reply),
-        } = &event.what
+        } = &event.kind
             && *client < CLIENTS
         {
             told_in_crowd[*client].push(&**reply);

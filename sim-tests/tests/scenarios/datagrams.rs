@@ -1,6 +1,6 @@
 //! Datagrams that get lost, come twice, late, changed, or from someone else.
 
-use chime_sim_tests::Situation;
+use chime_sim_tests::CoverageGoal;
 use chime_sim_tests::scenario::{Behaviour, FaultKind, Network, Scenario, Source, Text};
 
 use crate::{fault, passes, told, with};
@@ -26,7 +26,7 @@ fn write_datagrams(source: Source, datagrams: &[&[u8]]) -> Behaviour {
 }
 
 /// Runs questions over such networks, of which some have to reach these situations.
-fn over(network: Network, situations: &[Situation]) {
+fn over(network: Network, situations: &[CoverageGoal]) {
     let mut missed = situations.to_vec();
     for seed in 0..30 {
         let scenario = Scenario {
@@ -38,9 +38,9 @@ fn over(network: Network, situations: &[Situation]) {
             ])
         };
         let trace = chime_sim_tests::run(&scenario);
-        let reached = chime_sim_tests::check(&scenario, &trace)
+        let coverage = chime_sim_tests::check(&scenario, &trace)
             .unwrap_or_else(|failure| panic!("{failure}\n\n{scenario}\n\n{trace}"));
-        missed.retain(|situation| !reached.contains(situation));
+        missed.retain(|goal| !coverage.contains(goal));
     }
     assert_eq!(missed, []);
 }
@@ -58,7 +58,7 @@ fn they_may_get_lost() {
             loss_percent: 40,
             ..Network::default()
         },
-        &[Situation::DatagramLost, Situation::DatagramRetried],
+        &[CoverageGoal::DatagramLost, CoverageGoal::DatagramRetried],
     );
 }
 
@@ -69,7 +69,10 @@ fn they_may_come_twice() {
             duplication_percent: 50,
             ..Network::default()
         },
-        &[Situation::RequestDuplicated, Situation::ReplyDuplicated],
+        &[
+            CoverageGoal::RequestDuplicated,
+            CoverageGoal::ReplyDuplicated,
+        ],
     );
 }
 
@@ -81,7 +84,7 @@ fn they_may_overtake_each_other() {
             latency_max_ms: 100,
             ..Network::default()
         },
-        &[Situation::DatagramOvertook],
+        &[CoverageGoal::DatagramOvertook],
     );
 }
 
@@ -92,7 +95,7 @@ fn they_may_be_changed() {
             corruption_percent: 50,
             ..Network::default()
         },
-        &[Situation::CorruptedIgnored],
+        &[CoverageGoal::CorruptedIgnored],
     );
 }
 
@@ -103,7 +106,7 @@ fn a_socket_may_fail_for_a_while() {
             datagram_error_percent: 50,
             ..Network::default()
         },
-        &[Situation::ReceiveFailed],
+        &[CoverageGoal::ReceiveFailed],
     );
 }
 
@@ -114,14 +117,14 @@ fn what_is_no_request_is_ignored() {
     let scenario = with([write_datagrams(Source::Sender, &odd), ask_datagrams()]);
     passes(
         &scenario,
-        &[Situation::EmptyDatagram, Situation::HugeDatagram],
+        &[CoverageGoal::EmptyDatagram, CoverageGoal::HugeDatagram],
     );
 }
 
 #[test]
 fn a_server_that_is_made_to_talk_to_itself_stops_at_once() {
     let scenario = with([write_datagrams(Source::Server, &[b"day", b"send time"])]);
-    let trace = passes(&scenario, &[Situation::SpoofedServer]);
+    let trace = passes(&scenario, &[CoverageGoal::SpoofedServer]);
     let sent = trace.to_string().matches("server sends").count();
     // To itself, and to the one that tries the server when all has healed.
     assert_eq!(sent, 3);
@@ -141,7 +144,7 @@ fn replies_to_nobody_get_lost() {
 #[test]
 fn t04_a_request_that_claims_to_be_from_a_service_is_ignored() {
     let scenario = with([write_datagrams(Source::Service, &[b"day", b"send time"])]);
-    let trace = passes(&scenario, &[Situation::ServiceIgnored]);
+    let trace = passes(&scenario, &[CoverageGoal::ServiceIgnored]);
     let sent = trace.to_string().matches("server sends").count();
     // To the one that tries the server when all has healed.
     assert_eq!(sent, 1);
@@ -173,5 +176,5 @@ fn a_partition_is_over_some_time() {
         faults: vec![fault(1, 900, FaultKind::Partition { host: 0 })],
         ..with([ask_datagrams()])
     };
-    passes(&scenario, &[Situation::DatagramRetried]);
+    passes(&scenario, &[CoverageGoal::DatagramRetried]);
 }

@@ -10,16 +10,16 @@ mod time;
 use chime_sim_tests::scenario::{
     Act, Behaviour, Client, Ending, Fault, FaultKind, Reading, Scenario, Text,
 };
-use chime_sim_tests::trace::{ClientEvent, Trace, What};
-use chime_sim_tests::{Situation, check, run};
+use chime_sim_tests::trace::{ClientEvent, EventKind, Trace};
+use chime_sim_tests::{CoverageGoal, check, run};
 
 /// Runs a scenario that has to be right and to reach these situations.
-fn passes(scenario: &Scenario, situations: &[Situation]) -> Trace {
+fn passes(scenario: &Scenario, situations: &[CoverageGoal]) -> Trace {
     let trace = run(scenario);
-    let reached = check(scenario, &trace)
+    let coverage = check(scenario, &trace)
         .unwrap_or_else(|failure| panic!("{failure}\n\n{scenario}\n\n{trace}"));
-    for situation in situations {
-        assert!(reached.contains(situation), "{situation:?} not in\n{trace}");
+    for goal in situations {
+        assert!(coverage.contains(goal), "{goal:?} not in\n{trace}");
     }
     trace
 }
@@ -75,8 +75,8 @@ fn fault(at_ms: u32, for_ms: u32, kind: FaultKind) -> Fault {
 fn told(trace: &Trace, client: usize) -> Vec<&str> {
     let events = trace.events.iter();
     events
-        .filter_map(|event| match &event.what {
-            What::Client {
+        .filter_map(|event| match &event.kind {
+            EventKind::Client {
                 client: its,
                 event: ClientEvent::Told(reply),
             } if *its == client => Some(&**reply),

@@ -1,6 +1,6 @@
 //! A network that fails, at every step of a conversation.
 
-use chime_sim_tests::Situation;
+use chime_sim_tests::CoverageGoal;
 use chime_sim_tests::scenario::{Act, FaultKind, Network, Scenario, Text};
 
 use crate::{act, ask, fault, passes, told, with};
@@ -19,7 +19,7 @@ fn conversation() -> Scenario {
 }
 
 /// Runs the conversation with a fault that strikes at each millisecond of it.
-fn at_every_step(for_ms: u32, kind: &FaultKind, situations: &[Situation]) {
+fn at_every_step(for_ms: u32, kind: &FaultKind, situations: &[CoverageGoal]) {
     let mut reached_by_one = false;
     for at_ms in 1..40 {
         let scenario = Scenario {
@@ -27,11 +27,9 @@ fn at_every_step(for_ms: u32, kind: &FaultKind, situations: &[Situation]) {
             ..conversation()
         };
         let trace = chime_sim_tests::run(&scenario);
-        let reached = chime_sim_tests::check(&scenario, &trace)
+        let coverage = chime_sim_tests::check(&scenario, &trace)
             .unwrap_or_else(|failure| panic!("{failure}\n\n{scenario}\n\n{trace}"));
-        reached_by_one |= situations
-            .iter()
-            .all(|situation| reached.contains(situation));
+        reached_by_one |= situations.iter().all(|goal| coverage.contains(goal));
     }
     assert!(reached_by_one, "{situations:?}");
 }
@@ -41,13 +39,13 @@ fn t12_a_partition_may_strike_at_any_step() {
     at_every_step(
         100,
         &FaultKind::Partition { host: 0 },
-        &[Situation::Partitioned],
+        &[CoverageGoal::Partitioned],
     );
 }
 
 #[test]
 fn one_direction_may_fail_at_any_step() {
-    let one_way = [Situation::PartitionedOneWay];
+    let one_way = [CoverageGoal::PartitionedOneWay];
     at_every_step(100, &FaultKind::PartitionToServer { host: 0 }, &one_way);
     at_every_step(100, &FaultKind::PartitionFromServer { host: 0 }, &one_way);
 }
@@ -57,7 +55,7 @@ fn messages_may_be_held_at_any_step() {
     at_every_step(
         100,
         &FaultKind::Hold { host: 0 },
-        &[Situation::ServedAfterHold],
+        &[CoverageGoal::ServedAfterHold],
     );
 }
 
@@ -75,14 +73,14 @@ fn the_link_may_become_slow_at_any_step() {
 
 #[test]
 fn the_server_may_crash_at_any_step() {
-    at_every_step(50, &FaultKind::Crash, &[Situation::Killed]);
-    at_every_step(50, &FaultKind::Crash, &[Situation::ServedAnew]);
+    at_every_step(50, &FaultKind::Crash, &[CoverageGoal::Killed]);
+    at_every_step(50, &FaultKind::Crash, &[CoverageGoal::ServedAnew]);
 }
 
 #[test]
 fn the_server_may_be_told_to_stop_at_any_step() {
-    at_every_step(50, &FaultKind::Stop, &[Situation::StoppedInMidLine]);
-    at_every_step(5, &FaultKind::Stop, &[Situation::ServedAnew]);
+    at_every_step(50, &FaultKind::Stop, &[CoverageGoal::StoppedInMidLine]);
+    at_every_step(5, &FaultKind::Stop, &[CoverageGoal::ServedAnew]);
 }
 
 #[test]
@@ -108,7 +106,7 @@ fn a_partition_of_one_host_is_none_of_the_others() {
         ..conversation()
     };
     scenario.clients[1].host = 1;
-    passes(&scenario, &[Situation::Partitioned]);
+    passes(&scenario, &[CoverageGoal::Partitioned]);
 }
 
 #[test]
@@ -135,7 +133,7 @@ fn streams_may_cut_join_and_hesitate() {
 
 #[test]
 fn streams_may_fail_at_any_step() {
-    let mut reached = 0;
+    let mut coverage = 0;
     for seed in 0..50 {
         let scenario = Scenario {
             seed,
@@ -146,7 +144,7 @@ fn streams_may_fail_at_any_step() {
             ..conversation()
         };
         let trace = passes(&scenario, &[]);
-        reached += usize::from(trace.to_string().contains("injected"));
+        coverage += usize::from(trace.to_string().contains("injected"));
     }
-    assert!(reached > 10, "{reached}");
+    assert!(coverage > 10, "{coverage}");
 }

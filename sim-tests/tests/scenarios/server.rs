@@ -1,6 +1,6 @@
 //! A server that is full, stopped, or short of something.
 
-use chime_sim_tests::Situation;
+use chime_sim_tests::CoverageGoal;
 use chime_sim_tests::scenario::{
     Act, Behaviour, Ending, FaultKind, Network, Reading, Scenario, Server, Text,
 };
@@ -23,7 +23,10 @@ fn whoever_comes_when_it_is_full_is_told_so() {
         connections_max: 2,
         ..Server::default()
     };
-    let trace = passes(&scenario, &[Situation::Refused, Situation::ServedAnew]);
+    let trace = passes(
+        &scenario,
+        &[CoverageGoal::Refused, CoverageGoal::ServedAnew],
+    );
     assert_eq!(told(&trace, 3), ["3"]);
 }
 
@@ -44,9 +47,9 @@ fn the_idle_make_room_for_others() {
     passes(
         &scenario,
         &[
-            Situation::Refused,
-            Situation::ForgottenClosed,
-            Situation::ServedAnew,
+            CoverageGoal::Refused,
+            CoverageGoal::ForgottenClosed,
+            CoverageGoal::ServedAnew,
         ],
     );
 }
@@ -62,7 +65,7 @@ fn t07_lines_that_drip_are_cut_and_others_are_served() {
         line_timeout_ms: 1_000,
         ..Server::default()
     };
-    let trace = passes(&scenario, &[Situation::SlowLineClosed]);
+    let trace = passes(&scenario, &[CoverageGoal::SlowLineClosed]);
     assert_eq!(told(&trace, 20).len(), 10);
 }
 
@@ -82,7 +85,7 @@ fn t09_readers_that_take_nothing_are_cut_and_others_are_served() {
         write_timeout_ms: 500,
         ..Server::default()
     };
-    let trace = passes(&scenario, &[Situation::SlowReaderClosed]);
+    let trace = passes(&scenario, &[CoverageGoal::SlowReaderClosed]);
     assert_eq!(told(&trace, 20).len(), 10);
 }
 
@@ -113,7 +116,7 @@ fn what_was_asked_before_a_stop_is_answered() {
             },
             ..with((0..5).map(|_| write(&["1\n2\n3\n4\n5\n", "half a li"])))
         };
-        passes(&scenario, &[Situation::StoppedInMidLine]);
+        passes(&scenario, &[CoverageGoal::StoppedInMidLine]);
     }
 }
 
@@ -135,7 +138,7 @@ fn a_slow_reader_gets_its_answers_after_a_stop() {
         },
         ..with([slow])
     };
-    passes(&scenario, &[Situation::AnsweredAfterStop]);
+    passes(&scenario, &[CoverageGoal::AnsweredAfterStop]);
 }
 
 #[test]
@@ -157,7 +160,7 @@ fn the_drain_timeout_bounds_a_stop() {
         },
         ..with([deaf])
     };
-    passes(&scenario, &[Situation::DrainTimedOut]);
+    passes(&scenario, &[CoverageGoal::DrainTimedOut]);
 }
 
 #[test]
@@ -168,5 +171,5 @@ fn a_server_may_crash_again_and_again() {
             .collect(),
         ..with((0..5).map(|_| ask(&["1", "2", "3", "4", "5"], 100)))
     };
-    passes(&scenario, &[Situation::Killed, Situation::ServedAnew]);
+    passes(&scenario, &[CoverageGoal::Killed, CoverageGoal::ServedAnew]);
 }

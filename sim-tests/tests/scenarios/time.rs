@@ -1,6 +1,6 @@
 //! Clocks: the replies follow them, and nothing else does.
 
-use chime_sim_tests::Situation;
+use chime_sim_tests::CoverageGoal;
 use chime_sim_tests::scenario::{FaultKind, Scenario, Server};
 use chrono::NaiveDate;
 
@@ -18,7 +18,7 @@ fn over_midnight(year: i32, month: u32, day: u32, line: &str) -> (Scenario, [Str
         },
         ..with([ask(&[line, line], 600)])
     };
-    let trace = passes(&scenario, &[Situation::MidnightBetweenReplies]);
+    let trace = passes(&scenario, &[CoverageGoal::MidnightBetweenReplies]);
     let told = [0, 1].map(|index| told(&trace, 0)[index].to_string());
     (scenario, told)
 }
@@ -35,7 +35,7 @@ fn a_leap_year_has_a_29_february() {
     assert_eq!(told, ["28-02-28", "28-02-29"]);
     let (scenario, told) = over_midnight(2028, 2, 29, "date");
     assert_eq!(told, ["28-02-29", "28-03-01"]);
-    passes(&scenario, &[Situation::LeapDay]);
+    passes(&scenario, &[CoverageGoal::LeapDay]);
     let (_, told) = over_midnight(2026, 2, 28, "date");
     assert_eq!(told, ["26-02-28", "26-03-01"]);
 }
@@ -44,7 +44,7 @@ fn a_leap_year_has_a_29_february() {
 fn a_year_ends() {
     let (scenario, told) = over_midnight(1999, 12, 31, "date");
     assert_eq!(told, ["99-12-31", "00-01-01"]);
-    passes(&scenario, &[Situation::NewYearBetweenReplies]);
+    passes(&scenario, &[CoverageGoal::NewYearBetweenReplies]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Runs, draws and shrinks simulations of chime.
 
-mod campaign;
+mod swarm;
 
 use std::fs;
 use std::io::{self, Write};
@@ -83,7 +83,7 @@ fn execute(command: Command) -> io::Result<bool> {
     match command {
         Command::Swarm { seeds, start, jobs } => {
             let cores = available_parallelism().map_or(1, usize::from);
-            campaign::run_all(start, seeds, jobs.unwrap_or(cores))
+            swarm::run_all(start, seeds, jobs.unwrap_or(cores))
         }
         Command::Run { scenario } => {
             let scenario = read(&scenario)?;
@@ -91,7 +91,7 @@ fn execute(command: Command) -> io::Result<bool> {
             let mut output = io::stdout().lock();
             write!(output, "{trace}")?;
             match check(&scenario, &trace) {
-                Ok(reached) => writeln!(output, "right; reached {reached:?}")?,
+                Ok(coverage) => writeln!(output, "right; coverage {coverage:?}")?,
                 Err(failure) => {
                     writeln!(output, "wrong: {failure}")?;
                     return Ok(false);
@@ -119,7 +119,7 @@ fn execute(command: Command) -> io::Result<bool> {
 /// The scenario of this number, or in this file.
 fn read(argument: &str) -> io::Result<Scenario> {
     if let Ok(number) = argument.parse::<u64>() {
-        return Ok(number.into());
+        return Ok(Scenario::from_seed(number));
     }
     let in_file = |error: io::Error| io::Error::new(error.kind(), format!("{argument}: {error}"));
     let text = fs::read(argument).map_err(in_file)?;

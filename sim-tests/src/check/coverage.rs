@@ -7,19 +7,19 @@ use chrono::{Datelike, NaiveDateTime};
 use super::conversations::{Case, Transcript};
 use super::history::{Piece, Side};
 use super::reasons::Reason;
+use crate::coverage::CoverageGoal;
 use crate::scenario::{Behaviour, Ending, FaultKind, Reading};
-use crate::situation::Situation;
 
 /// Notes what was seen in a conversation that ended for this reason, or in order.
 pub(super) fn note(
     case: &Case<'_>,
     transcript: &Transcript,
     reason: Option<Reason>,
-    reached: &mut BTreeSet<Situation>,
+    coverage: &mut BTreeSet<CoverageGoal>,
 ) {
-    let mut see = |situation, is_seen| {
+    let mut see = |goal, is_seen| {
         if is_seen {
-            reached.insert(situation);
+            coverage.insert(goal);
         }
     };
     let is_served = reason.is_none() && transcript.is_complete();
@@ -32,23 +32,23 @@ fn note_bytes(
     case: &Case<'_>,
     transcript: &Transcript,
     is_served: bool,
-    see: &mut impl FnMut(Situation, bool),
+    see: &mut impl FnMut(CoverageGoal, bool),
 ) {
     let server_side = &case.connection.server_side;
     let reads = || server_side.read.iter();
     let is_cr_then_lf = reads()
         .zip(reads().skip(1))
         .any(|(one, next)| one.bytes.ends_with(b"\r") && next.bytes.starts_with(b"\n"));
-    see(Situation::CrAndLfInDifferentReads, is_cr_then_lf);
+    see(CoverageGoal::CrAndLfInDifferentReads, is_cr_then_lf);
     let line_count = |piece: &Piece<'_>| piece.bytes.iter().filter(|byte| **byte == b'\n').count();
     see(
-        Situation::LinesInOneRead,
+        CoverageGoal::LinesInOneRead,
         reads().any(|piece| line_count(piece) > 2),
     );
     let is_short = server_side.wrote.iter().any(|piece| piece.is_short);
-    see(Situation::ShortWrite, is_short);
+    see(CoverageGoal::ShortWrite, is_short);
     let is_blocked = server_side.blocked_ms.is_some();
-    see(Situation::ServerBlocked, is_blocked);
+    see(CoverageGoal::ServerBlocked, is_blocked);
     let is_slow = matches!(
         case.client.behaviour,
         Some(Behaviour::Write {
@@ -57,7 +57,7 @@ fn note_bytes(
         })
     );
     see(
-        Situation::SlowReaderServed,
+        CoverageGoal::SlowReaderServed,
         is_slow && is_blocked && is_served,
     );
 
@@ -65,11 +65,11 @@ fn note_bytes(
     // A request to quit may have no reply, what comes after it has none.
     let unanswered = asked.iter().position(|asked| !asked.has_reply);
     let is_more = unanswered.is_some_and(|index| index + 1 < asked.len());
-    see(Situation::MoreAfterQuit, is_served && is_more);
+    see(CoverageGoal::MoreAfterQuit, is_served && is_more);
     let is_last_answered = asked.last().is_some_and(|last| last.has_reply);
     let is_half_closed = case.connection.client_side.shut_ms.is_some();
     see(
-        Situation::LastLineWithoutEnd,
+        CoverageGoal::LastLineWithoutEnd,
         is_served && is_half_closed && is_last_answered && is_in_mid_line(case),
     );
 }
@@ -87,19 +87,22 @@ fn note_end(
     transcript: &Transcript,
     reason: Option<Reason>,
     is_served: bool,
-    see: &mut impl FnMut(Situation, bool),
+    see: &mut impl FnMut(CoverageGoal, bool),
 ) {
     let is_because = |because| reason == Some(because);
-    see(Situation::StreamFailed, is_because(Reason::StreamFailed));
-    see(Situation::IdleClosed, is_because(Reason::Idle));
-    see(Situation::SlowLineClosed, is_because(Reason::SlowLine));
-    see(Situation::SlowReaderClosed, is_because(Reason::SlowReader));
-    see(Situation::Killed, is_because(Reason::Killed));
+    see(CoverageGoal::StreamFailed, is_because(Reason::StreamFailed));
+    see(CoverageGoal::IdleClosed, is_because(Reason::Idle));
+    see(CoverageGoal::SlowLineClosed, is_because(Reason::SlowLine));
     see(
-        Situation::StoppedInMidLine,
+        CoverageGoal::SlowReaderClosed,
+        is_because(Reason::SlowReader),
+    );
+    see(CoverageGoal::Killed, is_because(Reason::Killed));
+    see(
+        CoverageGoal::StoppedInMidLine,
         is_because(Reason::Stop) && is_in_mid_line(case),
     );
-    see(Situation::Partitioned, is_because(Reason::Partition));
+    see(CoverageGoal::Partitioned, is_because(Reason::Partition));
     let is_one_way = case.link_faults().all(|span| {
         matches!(
             span.kind,
@@ -107,14 +110,14 @@ fn note_end(
         )
     });
     see(
-        Situation::PartitionedOneWay,
+        CoverageGoal::PartitionedOneWay,
         is_because(Reason::Partition) && is_one_way,
     );
 
     let [client_side, server_side] = [&case.connection.client_side, &case.connection.server_side];
     let is_reset = |side: &Side<'_>| side.failed.is_some_and(|(_, is_injected)| !is_injected);
     see(
-        Situation::Reset,
+        CoverageGoal::Reset,
         is_reset(client_side) || is_reset(server_side),
     );
     let is_forgotten = matches!(
@@ -125,16 +128,16 @@ fn note_end(
         })
     ) && client_side.dropped.is_none();
     see(
-        Situation::ForgottenClosed,
+        CoverageGoal::ForgottenClosed,
         is_forgotten && server_side.dropped.is_some(),
     );
 
-    see(Situation::Refused, transcript.is_refused && is_served);
+    see(CoverageGoal::Refused, transcript.is_refused && is_served);
     let is_held = case
         .link_faults()
         .any(|span| matches!(span.kind, FaultKind::Hold { .. }));
     see(
-        Situation::ServedAfterHold,
+        CoverageGoal::ServedAfterHold,
         is_held && is_served && transcript.asked.len() > 1,
     );
     let life = &case.history.lives[case.connection.life];
@@ -142,11 +145,11 @@ fn note_end(
     let mut asked = transcript.asked.iter();
     let is_answered_late =
         asked.any(|asked| asked.has_reply && asked.answered_ms.is_some_and(has_stopped));
-    see(Situation::AnsweredAfterStop, is_answered_late);
-    see(Situation::DrainTimedOut, case.drained().is_some());
+    see(CoverageGoal::AnsweredAfterStop, is_answered_late);
+    see(CoverageGoal::DrainTimedOut, case.drained().is_some());
 }
 
-fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(Situation, bool)) {
+fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(CoverageGoal, bool)) {
     // The welcome tells no time.
     let replies = transcript
         .asked
@@ -158,13 +161,13 @@ fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(Situ
         .collect();
     let turns = || instants.iter().zip(instants.iter().skip(1));
     let is_midnight = turns().any(|(one, next)| one.date() < next.date());
-    see(Situation::MidnightBetweenReplies, is_midnight);
+    see(CoverageGoal::MidnightBetweenReplies, is_midnight);
     let is_new_year = turns().any(|(one, next)| one.year() < next.year());
-    see(Situation::NewYearBetweenReplies, is_new_year);
+    see(CoverageGoal::NewYearBetweenReplies, is_new_year);
     see(
-        Situation::ClockSetBack,
+        CoverageGoal::ClockSetBack,
         turns().any(|(one, next)| next < one),
     );
     let is_leap_day = |instant: &NaiveDateTime| (instant.month(), instant.day()) == (2, 29);
-    see(Situation::LeapDay, instants.iter().any(is_leap_day));
+    see(CoverageGoal::LeapDay, instants.iter().any(is_leap_day));
 }

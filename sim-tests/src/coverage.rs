@@ -4,9 +4,9 @@ use strum::VariantArray;
 
 /// Something that has to happen now and then, or the simulations prove less than they seem to.
 ///
-/// All of them are [`Situation::VARIANTS`](VariantArray::VARIANTS).
+/// All of them are [`CoverageGoal::VARIANTS`](VariantArray::VARIANTS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, VariantArray)]
-pub enum Situation {
+pub enum CoverageGoal {
     /// The server read a CR, and its LF with the next read.
     CrAndLfInDifferentReads,
     /// The server read several lines at once.

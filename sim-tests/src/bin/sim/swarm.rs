@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chime_sim_tests::scenario::Scenario;
-use chime_sim_tests::{Situation, check, run, shrink};
+use chime_sim_tests::{CoverageGoal, check, run, shrink};
 use indicatif::{ProgressBar, ProgressStyle};
 use strum::VariantArray;
 
@@ -32,7 +32,7 @@ struct Summary {
     failures: u64,
     simulated: Duration,
     faults: BTreeMap<&'static str, u64>,
-    reached: BTreeMap<Situation, u64>,
+    coverage: BTreeMap<CoverageGoal, u64>,
 }
 
 /// Runs so many scenarios from the number `start` on; returns whether nothing failed.
@@ -52,7 +52,7 @@ pub(crate) fn run_all(start: u64, count: u64, jobs: usize) -> io::Result<bool> {
             if number - start >= count || failures >= FAILURES_MAX {
                 return Ok(());
             }
-            let scenario = Scenario::from(number);
+            let scenario = Scenario::from_seed(number);
             let trace = run(&scenario);
             let checked = check(&scenario, &trace);
             {
@@ -60,8 +60,8 @@ pub(crate) fn run_all(start: u64, count: u64, jobs: usize) -> io::Result<bool> {
                 let end_ms = trace.events.last().map_or(0, |event| event.at_ms);
                 summary.add(&scenario, Duration::from_millis(end_ms.into()));
                 match &checked {
-                    Ok(reached) => reached.iter().for_each(|situation| {
-                        *summary.reached.entry(*situation).or_default() += 1;
+                    Ok(coverage) => coverage.iter().for_each(|goal| {
+                        *summary.coverage.entry(*goal).or_default() += 1;
                     }),
                     Err(_) => summary.failures += 1,
                 }
@@ -137,15 +137,15 @@ impl Summary {
         for (fault, count) in &self.faults {
             println!("{count:>9} {fault}");
         }
-        println!("\nsituations, and how many scenarios reached them:");
+        println!("\nsituations, and how many scenarios coverage them:");
         let mut missed = 0;
-        for situation in Situation::VARIANTS {
-            let count = self.reached.get(situation).copied().unwrap_or(0);
-            println!("{count:>9} {situation:?}");
+        for goal in CoverageGoal::VARIANTS {
+            let count = self.coverage.get(goal).copied().unwrap_or(0);
+            println!("{count:>9} {goal:?}");
             missed += usize::from(count == 0);
         }
         println!(
-            "\n{} failed, {missed} situations not reached",
+            "\n{} failed, {missed} situations not coverage",
             self.failures
         );
         self.failures == 0 && (missed == 0 || self.scenarios < ENOUGH)
