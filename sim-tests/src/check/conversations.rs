@@ -209,7 +209,7 @@ impl<'a> Case<'a> {
         let _welcome = lines.next();
         for (event, reply) in &attempt.told {
             if lines.next() != Some(format!("{reply}\n").as_bytes()) {
-                let message = format!("client told '{reply}', which is not message came");
+                let message = format!("client told '{reply}', which is not what came");
                 return Err(failure(message, *event));
             }
         }

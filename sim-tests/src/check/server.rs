@@ -141,9 +141,9 @@ fn check_counters(history: &History<'_>, index: usize, life: &Life) -> Result<()
             ignored,
         ),
     ];
-    for (message, counted, happened) in counted {
+    for (name, counted, happened) in counted {
         if counted != happened as u64 {
-            let message = format!("the server counts {counted} {message}, not {happened}");
+            let message = format!("the server counts {counted} {name}, not {happened}");
             return Err(failure(message, last));
         }
     }

@@ -142,7 +142,7 @@ fn replies_to_nobody_get_lost() {
 }
 
 #[test]
-fn t04_a_request_that_claims_to_be_from_a_service_is_ignored() {
+fn t04_a_request_from_a_port_below_1024_is_ignored() {
     let scenario = with([write_datagrams(Source::Service, &[b"day", b"send time"])]);
     let trace = passes(&scenario, &[CoverageGoal::ServiceIgnored]);
     let sent = trace.to_string().matches("server sends").count();

@@ -35,7 +35,7 @@ fn at_every_step(for_ms: u32, kind: &FaultKind, situations: &[CoverageGoal]) {
 }
 
 #[test]
-fn t12_a_partition_may_strike_at_any_step() {
+fn t12_a_partition_at_any_step_is_survived() {
     at_every_step(
         100,
         &FaultKind::Partition { host: 0 },

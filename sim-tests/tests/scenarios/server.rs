@@ -55,7 +55,7 @@ fn the_idle_make_room_for_others() {
 }
 
 #[test]
-fn t07_lines_that_drip_are_cut_and_others_are_served() {
+fn t07_slow_writers_are_closed_and_others_are_served() {
     let drips = || {
         let drop = || [Act::Write(Text::from("1")), Act::Pause(200)];
         act((0..50).flat_map(|_| drop()).collect())
@@ -70,7 +70,7 @@ fn t07_lines_that_drip_are_cut_and_others_are_served() {
 }
 
 #[test]
-fn t09_readers_that_take_nothing_are_cut_and_others_are_served() {
+fn t09_clients_that_never_read_are_closed_and_others_are_served() {
     let slow = || Behaviour::Write {
         acts: vec![Act::Write(Text("day\n".repeat(1_000).into()))],
         reading: Reading::Slow {

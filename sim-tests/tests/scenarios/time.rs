@@ -48,7 +48,7 @@ fn a_year_ends() {
 }
 
 #[test]
-fn t20_a_clock_that_is_set_closes_nothing() {
+fn t20_a_clock_step_closes_no_connection() {
     for seconds in [-86_400, -3_600, -1, 1, 3_600, 86_400] {
         let scenario = Scenario {
             faults: vec![fault(50, 1, FaultKind::ClockStep { seconds })],

@@ -137,7 +137,7 @@ impl Summary {
         for (fault, count) in &self.faults {
             println!("{count:>9} {fault}");
         }
-        println!("\nsituations, and how many scenarios coverage them:");
+        println!("\ncoverage goals, and how many scenarios reached each:");
         let mut missed = 0;
         for goal in CoverageGoal::VARIANTS {
             let count = self.coverage.get(goal).copied().unwrap_or(0);
@@ -145,7 +145,7 @@ impl Summary {
             missed += usize::from(count == 0);
         }
         println!(
-            "\n{} failed, {missed} situations not coverage",
+            "\n{} failed, {missed} coverage goals not reached",
             self.failures
         );
         self.failures == 0 && (missed == 0 || self.scenarios < ENOUGH)
