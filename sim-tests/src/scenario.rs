@@ -1,5 +1,6 @@
 //! What is to be simulated, as a value.
 
+mod by_name;
 mod text;
 
 use std::fmt;
@@ -85,10 +86,10 @@ const NEVER_MS: u32 = 24 * 3_600_000;
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// Which commands it offers over TCP.
-    #[serde(with = "ServiceName")]
+    #[serde(with = "by_name")]
     pub service: Service,
     /// Where commands end over TCP.
-    #[serde(with = "FramingName")]
+    #[serde(with = "by_name")]
     pub framing: Framing,
     /// What its clock shows at the start.
     pub clock: NaiveDateTime,
@@ -117,21 +118,6 @@ impl Default for Server {
             drain_timeout_ms: 2_000,
         }
     }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Service", rename_all = "kebab-case")]
-enum ServiceName {
-    Both,
-    DateTime,
-    DigitSum,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Framing", rename_all = "kebab-case")]
-enum FramingName {
-    Line,
-    Read,
 }
 
 /// What the network does all the time until it heals.

@@ -1,5 +1,6 @@
 //! A conversation as readable text: the format of fuzzing inputs, seeds and failure reports.
 
+use std::str::FromStr;
 use std::vec::Vec;
 use std::{fmt, write, writeln};
 
@@ -64,32 +65,27 @@ impl Script {
     pub fn parse(text: &[u8]) -> Script {
         let mut script = Script::default();
         for line in text.split(|byte| *byte == b'\n') {
-            match line {
-                b"service both" => script.service = Service::Both,
-                b"service date-time" => script.service = Service::DateTime,
-                b"service digit-sum" => script.service = Service::DigitSum,
-                b"framing line" => script.framing = Framing::Line,
-                b"framing read" => script.framing = Framing::Read,
-                [b'#', ..] => {}
-                step => script.steps.extend(Step::parse(step)),
+            if let Some(service) = setting(line, b"service ") {
+                script.service = service;
+            } else if let Some(framing) = setting(line, b"framing ") {
+                script.framing = framing;
+            } else if !line.starts_with(b"#") {
+                script.steps.extend(Step::parse(line));
             }
         }
         script
     }
 }
 
+/// Returns the value of a line that starts with `key`, if it is valid.
+fn setting<T: FromStr>(line: &[u8], key: &[u8]) -> Option<T> {
+    let value = str::from_utf8(line.strip_prefix(key)?).ok()?;
+    value.parse().ok()
+}
+
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let service = match self.service {
-            Service::Both => "both",
-            Service::DateTime => "date-time",
-            Service::DigitSum => "digit-sum",
-        };
-        let framing = match self.framing {
-            Framing::Line => "line",
-            Framing::Read => "read",
-        };
-        writeln!(f, "service {service}\nframing {framing}")?;
+        writeln!(f, "service {}\nframing {}", self.service, self.framing)?;
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
     }
 }
