@@ -144,14 +144,19 @@ impl Job<'_> {
 }
 
 impl Drop for Job<'_> {
+    /// Ends the process group, and waits for its last process: the next command may need its ports.
     fn drop(&mut self) {
         let group = format!("-{}", self.child.id());
-        // The group is gone if the command has ended.
-        let _ = cmd!(self.shell, "kill -- {group}")
-            .quiet()
-            .ignore_stderr()
-            .run();
+        let signal = |signal: &str| {
+            let kill = cmd!(self.shell, "kill {signal} -- {group}");
+            kill.quiet().ignore_stderr().run().is_ok()
+        };
+        let start = Instant::now();
+        signal("-TERM");
         let _: io::Result<ExitStatus> = self.child.wait();
+        while signal("-0") && start.elapsed() < TIMEOUT {
+            thread::sleep(POLL_INTERVAL);
+        }
     }
 }
 
