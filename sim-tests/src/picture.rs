@@ -1,20 +1,22 @@
 //! Drawing what happened in a simulation, for people to read.
 
-mod backdrop;
+mod faults;
 mod labels;
 mod lanes;
+mod lifelines;
 mod markup;
+mod messages;
 mod rows;
-mod sketch;
-mod story;
+mod svg;
 
 use std::ops::Range;
 
 use crate::Failure;
 use crate::picture::lanes::Lanes;
 use crate::picture::markup::Escaped;
-use crate::picture::sketch::colour;
+use crate::picture::svg::colour;
 use crate::scenario::Scenario;
+use crate::trace::index::Index;
 use crate::trace::{Peer, Trace};
 
 /// How many events are drawn at most.
@@ -59,7 +61,7 @@ pub fn draw(scenario: &Scenario, trace: &Trace, failure: Option<&Failure>) -> St
     }
     page += LEGEND;
     page += &lane_heads(&lanes);
-    page += &sketch::svg(trace, &lanes, window, failure);
+    page += &svg::svg(&Index::new(scenario, trace), &lanes, window, failure);
     page + "</body>\n</html>\n"
 }
 

@@ -1,5 +1,8 @@
 //! What happened in a simulation.
 
+pub(crate) mod connection;
+pub(crate) mod index;
+
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -169,6 +172,15 @@ pub enum End {
     Server,
 }
 
+impl End {
+    pub(crate) fn other(self) -> End {
+        match self {
+            End::Client => End::Server,
+            End::Server => End::Client,
+        }
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -290,6 +302,15 @@ pub enum Peer {
     Server,
     /// A client.
     Client(usize),
+}
+
+impl Peer {
+    pub(crate) fn client(self) -> Option<usize> {
+        match self {
+            Peer::Server => None,
+            Peer::Client(client) => Some(client),
+        }
+    }
 }
 
 impl fmt::Display for Peer {

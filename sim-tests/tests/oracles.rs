@@ -246,6 +246,32 @@ fn room_that_is_not_given_back_is_noticed() {
 }
 
 #[test]
+fn an_event_of_an_unknown_connection_is_noticed() {
+    assert_noticed("this belongs to nothing that has begun", |trace| {
+        let is_accept = |kind: &EventKind| {
+            matches!(
+                kind,
+                EventKind::Stream {
+                    event: StreamEvent::Accepted,
+                    ..
+                }
+            )
+        };
+        let index = find(trace, is_accept);
+        trace.events.remove(index);
+    });
+}
+
+#[test]
+fn a_datagram_that_is_received_twice_is_noticed() {
+    assert_noticed("is received, but not as it was sent", |trace| {
+        let received = datagrams_with(trace, "what?")[1];
+        let copy = trace.events[received].clone();
+        trace.events.insert(received, copy);
+    });
+}
+
+#[test]
 fn a_panic_is_noticed() {
     assert_noticed("panicked: oh", |trace| {
         let last = trace.events.len() - 1;

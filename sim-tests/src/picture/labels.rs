@@ -1,9 +1,9 @@
 //! What is written next to an event.
 
 use crate::picture::markup::{first_bytes, last_bytes, shortened};
-use crate::picture::story::Story;
 use crate::scenario::{FaultKind, Text};
-use crate::trace::{ClientEvent, DatagramEvent, Event, EventKind, ServerEvent, StreamEvent};
+use crate::trace::index::{Datagram, Index};
+use crate::trace::{ClientEvent, DatagramEvent, Event, EventKind, Peer, ServerEvent, StreamEvent};
 
 /// How many characters of bytes are shown.
 const BYTES_MAX: usize = 40;
@@ -20,9 +20,9 @@ pub(super) struct Span {
     pub(super) text: String,
 }
 
-/// The label of an event; nothing if what arrives there has been written where it was sent.
-pub(super) fn label(story: &Story<'_>, index: usize) -> Vec<Span> {
-    match &story.trace.events[index].kind {
+/// The label of an event; nothing if it receives exactly what one event has sent.
+pub(super) fn label(index: &Index<'_>, event: usize, is_plain: bool) -> Vec<Span> {
+    match &index.trace.events[event].kind {
         EventKind::FaultBegan(kind) => vec![trouble(format!("{} begins", fault(kind)))],
         EventKind::FaultEnded(kind) => vec![trouble(format!("{} ends", fault(kind)))],
         EventKind::Healed => vec![Span::new("healed", "all heals")],
@@ -30,10 +30,10 @@ pub(super) fn label(story: &Story<'_>, index: usize) -> Vec<Span> {
         EventKind::Client { event, .. } => client(event),
         EventKind::Stream {
             connection, event, ..
-        } => stream(*connection, event, story.plain_reads.contains(&index)),
+        } => stream(*connection, event, is_plain),
         EventKind::Datagram { datagram, event } => {
-            let notes = story.notes.get(datagram).map_or(&[][..], Vec::as_slice);
-            datagram_label(event, notes, story.plain_reads.contains(&index))
+            let notes = index.datagrams.get(datagram).map(notes);
+            datagram_label(event, &notes.unwrap_or_default(), is_plain)
         }
         EventKind::Panicked(text) => vec![wrong(format!("panicked: {text}"))],
         EventKind::Stuck(text) => vec![wrong(format!("stuck: {text}"))],
@@ -156,13 +156,31 @@ fn stream(connection: usize, event: &StreamEvent, is_plain: bool) -> Vec<Span> {
     }
 }
 
-fn datagram_label(event: &DatagramEvent, notes: &[String], is_plain: bool) -> Vec<Span> {
+/// What happened to a datagram on its way.
+fn notes(datagram: &Datagram<'_>) -> String {
+    let mut notes = Vec::new();
+    if datagram.by != Peer::Server && datagram.from == datagram.to {
+        notes.push("as if from the server".into());
+    }
+    if datagram.is_lost {
+        notes.push("lost".into());
+    }
+    if datagram.bytes != datagram.bytes_sent {
+        notes.push(format!("becomes {}", datagram.bytes));
+    }
+    if datagram.is_duplicate {
+        notes.push("once more".into());
+    }
+    notes.join(", ")
+}
+
+fn datagram_label(event: &DatagramEvent, notes: &str, is_plain: bool) -> Vec<Span> {
     match event {
         DatagramEvent::Sent { bytes, .. } => {
             if notes.is_empty() {
                 return vec![quoted(bytes, BYTES_MAX)];
             }
-            let notes = trouble(format!(" {}", notes.join(", ")));
+            let notes = trouble(format!(" {notes}"));
             vec![quoted(bytes, NOTED_BYTES_MAX), notes]
         }
         DatagramEvent::Received { bytes, .. } if !is_plain => {
