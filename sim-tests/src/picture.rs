@@ -14,7 +14,6 @@ use std::ops::Range;
 use crate::Failure;
 use crate::picture::lanes::Lanes;
 use crate::picture::markup::Escaped;
-use crate::picture::svg::colour;
 use crate::scenario::Scenario;
 use crate::trace::index::Index;
 use crate::trace::{Peer, Trace};
@@ -76,7 +75,7 @@ fn window(count: usize, failure: Option<&Failure>) -> Range<usize> {
 fn heading(scenario: &Scenario, trace: &Trace) -> String {
     let length_ms = trace.events.last().map_or(0, |event| event.at_ms);
     format!(
-        "<h1>A simulated run of chime</h1>\n<p>service {:?} · framing {:?} · seed {} · \
+        "<h1>A simulated run of chime</h1>\n<p>service {} · framing {} · seed {} · \
          clients {} · hosts {} · {} events in {length_ms} ms</p>\n",
         scenario.server.service,
         scenario.server.framing,
@@ -105,7 +104,7 @@ fn lane_heads(lanes: &Lanes) -> String {
         heads += &format!("<span class=\"name\" style=\"left:{middle}px\">host {host}</span>");
         for client in &lane.clients {
             let x = lanes.x(Some(Peer::Client(*client)));
-            let colour = colour(Some(*client));
+            let colour = lanes.colour(Some(*client));
             heads += &format!(
                 "<span class=\"client {colour}\" style=\"left:{x}px\" title=\"client {client}\">\
                  {client}</span>"

@@ -117,7 +117,7 @@ fn is_read(kind: &EventKind, text: &str) -> bool {
 
 #[test]
 fn a_wrong_byte_is_noticed() {
-    assert_noticed("was not to read \"6\\n", |trace| {
+    assert_noticed("the client expected \"5\\n\" and read \"6\\n", |trace| {
         let index = find(trace, |kind| is_read(kind, "15\n"));
         if let EventKind::Stream {
             event: StreamEvent::Read(bytes),
@@ -142,7 +142,7 @@ fn a_reply_that_never_comes_is_noticed() {
 
 #[test]
 fn a_reply_that_nobody_asked_for_is_noticed() {
-    assert_noticed("was not to read \"15\\n\"", |trace| {
+    assert_noticed("the client expected \"\" and read \"15\\n\"", |trace| {
         let index = find(trace, |kind| is_read(kind, "15\n"));
         let mut copy = trace.events[index].clone();
         if let EventKind::Stream { connection, .. } = &mut copy.kind {

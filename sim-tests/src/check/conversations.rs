@@ -99,7 +99,7 @@ impl<'a> Case<'a> {
                 .map_or(earliest_ms, |request| request.at_ms);
             earliest_ms = earliest_ms.max(at_ms);
             let latest_ms = self.arrived_ms(position).max(earliest_ms);
-            let mut best = 0;
+            let (mut best, mut expected) = (0, Vec::new());
             let answered = (earliest_ms..=latest_ms).find_map(|now_ms| {
                 let mut attempt = conversation.clone();
                 if let Some(request) = &request {
@@ -107,11 +107,15 @@ impl<'a> Case<'a> {
                     request.put(&mut attempt, self.index.clock(now_ms));
                 }
                 let rest = &got[position..];
-                best = best.max(common_prefix(rest, &attempt.sent));
+                let right = common_prefix(rest, &attempt.sent);
+                if right >= best {
+                    best = right;
+                    expected = attempt.sent[right..].to_vec();
+                }
                 (best == attempt.sent.len().min(rest.len())).then_some((now_ms, attempt))
             });
             let Some((now_ms, answered)) = answered else {
-                return Err(self.wrong(&got, position + best));
+                return Err(self.wrong(&got, position + best, &expected));
             };
             let is_whole = got.len() - position >= answered.sent.len();
             transcript.asked.push(Asked {
@@ -124,7 +128,7 @@ impl<'a> Case<'a> {
             conversation = answered;
         }
         if position < got.len() {
-            return Err(self.wrong(&got, position));
+            return Err(self.wrong(&got, position, b""));
         }
         transcript.is_closed = conversation.is_closed;
         Ok(transcript)
@@ -175,7 +179,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn wrong(&self, got: &[u8], position: usize) -> Failure {
+    fn wrong(&self, got: &[u8], position: usize, expected: &[u8]) -> Failure {
         let mut start = 0;
         let mut pieces = self.connection.client_side.read.iter();
         let piece = pieces.find(|piece| {
@@ -185,8 +189,9 @@ impl<'a> Case<'a> {
         });
         Failure {
             message: format!(
-                "connection {}: from byte {position} on the client was not to read \"{}\"",
+                "connection {}: at byte {position} the client expected \"{}\" and read \"{}\"",
                 self.number,
+                expected.escape_ascii(),
                 got[position..].escape_ascii()
             ),
             event: piece.map_or(self.connection.accepted.event, |piece| piece.at.event),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::picture::lanes::AXIS;
 use crate::picture::messages::subject;
-use crate::picture::svg::{Drawing, colour};
+use crate::picture::svg::Drawing;
 use crate::trace::Peer;
 
 impl Drawing<'_> {
@@ -69,7 +69,7 @@ impl Drawing<'_> {
         let (top, bottom) = (self.rows.y(from), self.rows.y(to));
         if top < bottom {
             let x = self.lanes.x(Some(Peer::Client(client)));
-            let colour = colour(Some(client));
+            let colour = self.lanes.colour(Some(client));
             self.svg += &format!("<path class=\"{class} {colour}\" d=\"M{x} {top} V{bottom}\"/>\n");
         }
     }

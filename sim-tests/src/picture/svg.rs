@@ -108,7 +108,7 @@ impl Drawing<'_> {
         // Where most labels have ended.
         let (lost_x, lost_y) = (from_x + (to_x - from_x) * 3 / 4, from_y + 3);
         let class = class(&message.kind);
-        let colour = colour(client);
+        let colour = self.lanes.colour(client);
         let path = match message.to.map(|to| self.rows.y(to)) {
             Some(to_y) if from_x == to_x => {
                 let out = match self.lanes.own_side {
@@ -169,7 +169,10 @@ impl Drawing<'_> {
             (None, _) => self.lanes.label_at_hosts(Side::Left),
         };
         let title = self.title([Some(event), None]);
-        self.svg += &format!("<g class=\"{}\"><title>{title}</title>", colour(client));
+        self.svg += &format!(
+            "<g class=\"{}\"><title>{title}</title>",
+            self.lanes.colour(client)
+        );
         if let Some(subject) = &subject {
             self.svg += &mark(kind, self.edge(subject.place, client), y);
         } else if let Some(class) = across(kind) {
@@ -219,8 +222,8 @@ impl Drawing<'_> {
     }
 }
 
-fn arrow_head(client: Option<usize>) -> String {
-    let colour = colour(client);
+fn arrow_head(colour: Option<usize>) -> String {
+    let colour = colour_class(colour);
     format!(
         "<marker id=\"head-{colour}\" class=\"head {colour}\" viewBox=\"0 0 10 10\" refX=\"9\" \
          refY=\"5\" markerWidth=\"9\" markerHeight=\"9\" markerUnits=\"userSpaceOnUse\" \
@@ -228,11 +231,9 @@ fn arrow_head(client: Option<usize>) -> String {
     )
 }
 
-/// The class with the colour of a client.
-pub(super) fn colour(client: Option<usize>) -> String {
-    client.map_or("nobody".into(), |client| {
-        format!("client-{}", client % COLOURS)
-    })
+/// The class with a colour of clients, or with the one of no client.
+pub(super) fn colour_class(colour: Option<usize>) -> String {
+    colour.map_or("nobody".into(), |colour| format!("client-{colour}"))
 }
 
 fn class(kind: &MessageKind) -> &'static str {
