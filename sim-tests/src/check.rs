@@ -7,7 +7,6 @@
 mod conversations;
 mod coverage;
 mod datagrams;
-mod history;
 mod reasons;
 mod server;
 
@@ -18,9 +17,8 @@ use chime_protocol::model::naive;
 
 use crate::coverage::CoverageGoal;
 use crate::scenario::Scenario;
+use crate::trace::index::Index;
 use crate::trace::{EventKind, Trace};
-
-use history::History;
 
 /// How far times may be off: what takes no time may still show in the next millisecond.
 const SLACK_MS: u32 = 3;
@@ -56,11 +54,17 @@ pub fn check_against(
     scenario: &Scenario,
     trace: &Trace,
 ) -> Result<BTreeSet<CoverageGoal>, Failure> {
-    let history = History::new(scenario, trace);
+    let index = Index::new(scenario, trace);
+    if let Some(event) = index.stray {
+        return Err(failure(
+            "this belongs to nothing that has begun".into(),
+            event,
+        ));
+    }
     let mut coverage = BTreeSet::new();
-    conversations::check(model, &history, &mut coverage)?;
-    datagrams::check(model, &history, &mut coverage)?;
-    server::check(&history, &mut coverage)?;
+    conversations::check(model, &index, &mut coverage)?;
+    datagrams::check(model, &index, &mut coverage)?;
+    server::check(&index, &mut coverage)?;
     for (event, happened) in trace.events.iter().enumerate() {
         if let EventKind::Panicked(_) | EventKind::Stuck(_) = happened.kind {
             return Err(failure(happened.kind.to_string(), event));

@@ -1,20 +1,21 @@
 //! Drawing what happened in a simulation, for people to read.
 
-mod backdrop;
+mod faults;
 mod labels;
 mod lanes;
+mod lifelines;
 mod markup;
+mod messages;
 mod rows;
-mod sketch;
-mod story;
+mod svg;
 
 use std::ops::Range;
 
 use crate::Failure;
 use crate::picture::lanes::Lanes;
 use crate::picture::markup::Escaped;
-use crate::picture::sketch::colour;
 use crate::scenario::Scenario;
+use crate::trace::index::Index;
 use crate::trace::{Peer, Trace};
 
 /// How many events are drawn at most.
@@ -59,7 +60,7 @@ pub fn draw(scenario: &Scenario, trace: &Trace, failure: Option<&Failure>) -> St
     }
     page += LEGEND;
     page += &lane_heads(&lanes);
-    page += &sketch::svg(trace, &lanes, window, failure);
+    page += &svg::svg(&Index::new(scenario, trace), &lanes, window, failure);
     page + "</body>\n</html>\n"
 }
 
@@ -74,7 +75,7 @@ fn window(count: usize, failure: Option<&Failure>) -> Range<usize> {
 fn heading(scenario: &Scenario, trace: &Trace) -> String {
     let length_ms = trace.events.last().map_or(0, |event| event.at_ms);
     format!(
-        "<h1>A simulated run of chime</h1>\n<p>service {:?} · framing {:?} · seed {} · \
+        "<h1>A simulated run of chime</h1>\n<p>service {} · framing {} · seed {} · \
          clients {} · hosts {} · {} events in {length_ms} ms</p>\n",
         scenario.server.service,
         scenario.server.framing,
@@ -103,7 +104,7 @@ fn lane_heads(lanes: &Lanes) -> String {
         heads += &format!("<span class=\"name\" style=\"left:{middle}px\">host {host}</span>");
         for client in &lane.clients {
             let x = lanes.x(Some(Peer::Client(*client)));
-            let colour = colour(Some(*client));
+            let colour = lanes.colour(Some(*client));
             heads += &format!(
                 "<span class=\"client {colour}\" style=\"left:{x}px\" title=\"client {client}\">\
                  {client}</span>"

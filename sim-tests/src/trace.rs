@@ -1,9 +1,13 @@
 //! What happened in a simulation.
 
+pub(crate) mod connection;
+pub(crate) mod index;
+
 use std::fmt;
 use std::net::SocketAddr;
 
-use chime_server::CounterSnapshot;
+use chime_server::{Counter, CounterSnapshot};
+use strum::VariantArray;
 
 use crate::scenario::{FaultKind, Text};
 
@@ -82,10 +86,10 @@ pub enum EventKind {
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EventKind::FaultBegan(kind) => write!(f, "{kind:?} begins"),
-            EventKind::FaultEnded(kind) => write!(f, "{kind:?} ends"),
+            EventKind::FaultBegan(kind) => write!(f, "{} begins", fault(kind)),
+            EventKind::FaultEnded(kind) => write!(f, "{} ends", fault(kind)),
             EventKind::Healed => write!(f, "all heals"),
-            EventKind::Server(event) => write!(f, "server {event:?}"),
+            EventKind::Server(event) => write!(f, "server {event}"),
             EventKind::Client { client, event } => write!(f, "client {client}: {event}"),
             EventKind::Stream {
                 connection,
@@ -96,6 +100,19 @@ impl fmt::Display for EventKind {
             EventKind::Panicked(text) => write!(f, "panicked: {text}"),
             EventKind::Stuck(text) => write!(f, "stuck: {text}"),
         }
+    }
+}
+
+fn fault(kind: &FaultKind) -> String {
+    let name = kind.name();
+    let name = match kind {
+        FaultKind::Slow { latency_ms, .. } => format!("{name} ({latency_ms} ms)"),
+        FaultKind::ClockStep { seconds } => format!("{name} ({seconds:+} s)"),
+        _ => name.into(),
+    };
+    match kind.host() {
+        Some(host) => format!("host {host}: {name}"),
+        None => name,
     }
 }
 
@@ -119,6 +136,35 @@ pub enum ServerEvent {
     },
     /// It was killed.
     Killed,
+}
+
+impl fmt::Display for ServerEvent {
+    /// Writes all that the server counted, too: two runs are compared by it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerEvent::Started => write!(f, "started"),
+            ServerEvent::CannotAccept => write!(f, "cannot accept (injected)"),
+            ServerEvent::CannotReceive => write!(f, "cannot receive (injected)"),
+            ServerEvent::Stopping => write!(f, "is shutting down"),
+            ServerEvent::Killed => write!(f, "killed"),
+            ServerEvent::Stopped { snapshot, permits } => {
+                write!(f, "stopped: {permits} permits free")?;
+                for counter in Counter::VARIANTS {
+                    match snapshot[*counter] {
+                        0 => {}
+                        count => write!(f, ", {counter:?} {count}")?,
+                    }
+                }
+                let requests = &snapshot.requests;
+                write!(f, ", requests {:?}", requests.commands)?;
+                write!(
+                    f,
+                    ", digits {}, invalid {}",
+                    requests.digits, requests.invalid
+                )
+            }
+        }
+    }
 }
 
 /// Something that happened to a client.
@@ -152,7 +198,7 @@ impl fmt::Display for ClientEvent {
             ClientEvent::Connected { connection } => write!(f, "has connection {connection}"),
             ClientEvent::AsksByDatagram => write!(f, "asks by datagram"),
             ClientEvent::Failed(error) => write!(f, "fails: {error}"),
-            ClientEvent::Told(reply) => write!(f, "is told '{reply}'"),
+            ClientEvent::Told(reply) => write!(f, "receives reply '{reply}'"),
             ClientEvent::Sent => write!(f, "has sent all"),
             ClientEvent::Forgets => write!(f, "forgets its connection"),
             ClientEvent::Done => write!(f, "is done"),
@@ -167,6 +213,15 @@ pub enum End {
     Client,
     /// The server's.
     Server,
+}
+
+impl End {
+    pub(crate) fn other(self) -> End {
+        match self {
+            End::Client => End::Server,
+            End::Server => End::Client,
+        }
+    }
 }
 
 impl fmt::Display for End {
@@ -290,6 +345,15 @@ pub enum Peer {
     Server,
     /// A client.
     Client(usize),
+}
+
+impl Peer {
+    pub(crate) fn client(self) -> Option<usize> {
+        match self {
+            Peer::Server => None,
+            Peer::Client(client) => Some(client),
+        }
+    }
 }
 
 impl fmt::Display for Peer {

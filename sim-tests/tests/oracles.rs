@@ -117,7 +117,7 @@ fn is_read(kind: &EventKind, text: &str) -> bool {
 
 #[test]
 fn a_wrong_byte_is_noticed() {
-    assert_noticed("was not to read \"6\\n", |trace| {
+    assert_noticed("the client expected \"5\\n\" and read \"6\\n", |trace| {
         let index = find(trace, |kind| is_read(kind, "15\n"));
         if let EventKind::Stream {
             event: StreamEvent::Read(bytes),
@@ -142,7 +142,7 @@ fn a_reply_that_never_comes_is_noticed() {
 
 #[test]
 fn a_reply_that_nobody_asked_for_is_noticed() {
-    assert_noticed("was not to read \"15\\n\"", |trace| {
+    assert_noticed("the client expected \"\" and read \"15\\n\"", |trace| {
         let index = find(trace, |kind| is_read(kind, "15\n"));
         let mut copy = trace.events[index].clone();
         if let EventKind::Stream { connection, .. } = &mut copy.kind {
@@ -243,6 +243,32 @@ fn room_that_is_not_given_back_is_noticed() {
             }
         },
     );
+}
+
+#[test]
+fn an_event_of_an_unknown_connection_is_noticed() {
+    assert_noticed("this belongs to nothing that has begun", |trace| {
+        let is_accept = |kind: &EventKind| {
+            matches!(
+                kind,
+                EventKind::Stream {
+                    event: StreamEvent::Accepted,
+                    ..
+                }
+            )
+        };
+        let index = find(trace, is_accept);
+        trace.events.remove(index);
+    });
+}
+
+#[test]
+fn a_datagram_that_is_received_twice_is_noticed() {
+    assert_noticed("is received, but not as it was sent", |trace| {
+        let received = datagrams_with(trace, "what?")[1];
+        let copy = trace.events[received].clone();
+        trace.events.insert(received, copy);
+    });
 }
 
 #[test]

@@ -6,43 +6,43 @@ use chime_protocol::Framing;
 use chime_protocol::model::naive::{self, Conversation};
 use chrono::NaiveDateTime;
 
-use super::history::{Attempt, Client, Connection, History, Piece};
 use super::{Failure, SLACK_MS, coverage, failure};
 use crate::coverage::CoverageGoal;
 use crate::scenario::Behaviour;
+use crate::trace::connection::{Connection, Piece};
+use crate::trace::index::{Attempt, Client, Index};
 
 /// Checks every conversation.
 pub(super) fn check(
     model: naive::Answer,
-    history: &History<'_>,
+    index: &Index<'_>,
     coverage: &mut BTreeSet<CoverageGoal>,
 ) -> Result<(), Failure> {
-    for index in 0..history.connections.len() {
-        let connection = &history.connections[index];
+    for (&number, connection) in &index.connections {
         let Some(client) = connection.client else {
             continue;
         };
-        let client = &history.clients[client];
+        let client = &index.clients[client];
         let case = Case {
-            history,
+            index,
             connection,
             client,
-            index,
+            number,
         };
         let transcript = case.compare(model)?;
         let reason = case.explain(&transcript)?;
         case.check_told()?;
         coverage::note(&case, &transcript, reason, coverage);
     }
-    check_attempts(history, coverage)
+    check_attempts(index, coverage)
 }
 
 /// One connection to be judged.
 pub(super) struct Case<'a> {
-    pub(super) history: &'a History<'a>,
+    pub(super) index: &'a Index<'a>,
     pub(super) connection: &'a Connection<'a>,
     pub(super) client: &'a Client<'a>,
-    pub(super) index: usize,
+    pub(super) number: usize,
 }
 
 /// A conversation as its client saw it, beside what the model says.
@@ -76,7 +76,7 @@ impl<'a> Case<'a> {
     ///
     /// A reply that tells the time must be right for some instant between its request and its arrival.
     fn compare(&self, model: naive::Answer) -> Result<Transcript, Failure> {
-        let server = &self.history.scenario.server;
+        let server = &self.index.scenario.server;
         let is_refused = self.connection.is_refused;
         let mut conversation = match is_refused {
             false => Conversation::new(model, server.service, server.framing),
@@ -84,7 +84,7 @@ impl<'a> Case<'a> {
         };
         let got = self.connection.client_side.bytes_read();
         let mut position = 0;
-        let mut earliest_ms = self.connection.accepted_ms;
+        let mut earliest_ms = self.connection.accepted.at_ms;
         let mut transcript = Transcript {
             is_refused,
             is_closed: false,
@@ -99,19 +99,23 @@ impl<'a> Case<'a> {
                 .map_or(earliest_ms, |request| request.at_ms);
             earliest_ms = earliest_ms.max(at_ms);
             let latest_ms = self.arrived_ms(position).max(earliest_ms);
-            let mut best = 0;
+            let (mut best, mut expected) = (0, Vec::new());
             let answered = (earliest_ms..=latest_ms).find_map(|now_ms| {
                 let mut attempt = conversation.clone();
                 if let Some(request) = &request {
                     attempt.sent.clear();
-                    request.put(&mut attempt, self.history.clock(now_ms));
+                    request.put(&mut attempt, self.index.clock(now_ms));
                 }
                 let rest = &got[position..];
-                best = best.max(common_prefix(rest, &attempt.sent));
+                let right = common_prefix(rest, &attempt.sent);
+                if right >= best {
+                    best = right;
+                    expected = attempt.sent[right..].to_vec();
+                }
                 (best == attempt.sent.len().min(rest.len())).then_some((now_ms, attempt))
             });
             let Some((now_ms, answered)) = answered else {
-                return Err(self.wrong(&got, position + best));
+                return Err(self.wrong(&got, position + best, &expected));
             };
             let is_whole = got.len() - position >= answered.sent.len();
             transcript.asked.push(Asked {
@@ -124,7 +128,7 @@ impl<'a> Case<'a> {
             conversation = answered;
         }
         if position < got.len() {
-            return Err(self.wrong(&got, position));
+            return Err(self.wrong(&got, position, b""));
         }
         transcript.is_closed = conversation.is_closed;
         Ok(transcript)
@@ -136,9 +140,9 @@ impl<'a> Case<'a> {
         let side = &self.connection.client_side;
         let mut requests: Vec<Request> = Vec::new();
         let mut line = Vec::new();
-        for Piece { at_ms, bytes, .. } in &side.wrote {
-            let at_ms = *at_ms;
-            match self.history.scenario.server.framing {
+        for Piece { at, bytes, .. } in &side.wrote {
+            let at_ms = at.at_ms;
+            match self.index.scenario.server.framing {
                 Framing::Read => requests.push(Request::bytes(bytes, at_ms)),
                 Framing::Line => {
                     for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -151,9 +155,9 @@ impl<'a> Case<'a> {
                 }
             }
         }
-        if let Some(at_ms) = side.shut_ms {
+        if let Some(shut) = side.shut {
             requests.push(Request {
-                at_ms,
+                at_ms: shut.at_ms,
                 bytes: line,
                 is_end: true,
             });
@@ -170,12 +174,12 @@ impl<'a> Case<'a> {
             end > position
         });
         match piece {
-            Some(piece) => piece.at_ms,
-            None => self.connection.accepted_ms,
+            Some(piece) => piece.at.at_ms,
+            None => self.connection.accepted.at_ms,
         }
     }
 
-    fn wrong(&self, got: &[u8], position: usize) -> Failure {
+    fn wrong(&self, got: &[u8], position: usize, expected: &[u8]) -> Failure {
         let mut start = 0;
         let mut pieces = self.connection.client_side.read.iter();
         let piece = pieces.find(|piece| {
@@ -185,11 +189,12 @@ impl<'a> Case<'a> {
         });
         Failure {
             message: format!(
-                "connection {}: from byte {position} on the client was not to read \"{}\"",
-                self.index,
+                "connection {}: at byte {position} the client expected \"{}\" and read \"{}\"",
+                self.number,
+                expected.escape_ascii(),
                 got[position..].escape_ascii()
             ),
-            event: piece.map_or(self.connection.accepted_event, |piece| piece.event),
+            event: piece.map_or(self.connection.accepted.event, |piece| piece.at.event),
             right_bytes: Some(position - start),
         }
     }
@@ -200,7 +205,7 @@ impl<'a> Case<'a> {
             self.client.behaviour,
             Some(Behaviour::Ask { .. } | Behaviour::Pipe { .. }) | None
         );
-        if !is_by_library || self.history.scenario.server.framing == Framing::Read {
+        if !is_by_library || self.index.scenario.server.framing == Framing::Read {
             return Ok(());
         }
         let attempt = self.attempt();
@@ -214,7 +219,10 @@ impl<'a> Case<'a> {
             }
         }
         if attempt.failed.is_none() && lines.next().is_some() && self.client.behaviour.is_some() {
-            let message = format!("connection {}: the client was not told a reply", self.index);
+            let message = format!(
+                "connection {}: the client was not told a reply",
+                self.number
+            );
             return Err(failure(message, self.last_event()));
         }
         Ok(())
@@ -223,14 +231,14 @@ impl<'a> Case<'a> {
     /// The event by which the first end of it was dropped.
     pub(super) fn last_event(&self) -> usize {
         let dropped = [&self.connection.server_side, &self.connection.client_side]
-            .map(|side| side.dropped.map(|(_, event)| event));
+            .map(|side| side.dropped.map(|dropped| dropped.event));
         let dropped = dropped.into_iter().flatten().min();
-        dropped.unwrap_or(self.connection.accepted_event)
+        dropped.unwrap_or(self.connection.accepted.event)
     }
 
     pub(super) fn attempt(&self) -> &Attempt<'a> {
         let mut attempts = self.client.attempts.iter();
-        let attempt = attempts.find(|attempt| attempt.connection == Some(self.index));
+        let attempt = attempts.find(|attempt| attempt.connection == Some(self.number));
         attempt.expect("a client's connection is one of its attempts")
     }
 }
@@ -270,26 +278,22 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
 }
 
 /// Who could not connect had a reason, and who tried the healed server was served soon.
-fn check_attempts(
-    history: &History<'_>,
-    coverage: &mut BTreeSet<CoverageGoal>,
-) -> Result<(), Failure> {
-    for client in &history.clients {
-        for attempt in client
-            .attempts
-            .iter()
-            .filter(|attempt| !attempt.is_by_datagram)
-        {
+fn check_attempts(index: &Index<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> Result<(), Failure> {
+    for client in &index.clients {
+        for attempt in &client.attempts {
             let Some((event, error)) = attempt.failed else {
                 continue;
             };
-            let mut faults = history.faults_in(attempt.begin_ms, attempt.end_ms);
-            let has_link_fault = faults.any(|kind| kind.host() == Some(client.host));
+            if attempt.is_by_datagram {
+                continue;
+            }
+            let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end_ms);
+            let has_link_fault = index.has_link_fault(client.host, begin_ms, end_ms);
             // Who has come to the door before it closes is let in, unless the door is jammed.
-            let travel_ms = history.latency_max_ms() + SLACK_MS;
-            let was_up = match history.scenario.network.accept_error_percent {
-                0 => history.is_up(attempt.begin_ms, attempt.begin_ms + travel_ms),
-                _ => history.is_up(attempt.begin_ms, attempt.end_ms),
+            let travel_ms = index.latency_max_ms() + SLACK_MS;
+            let was_up = match index.scenario.network.accept_error_percent {
+                0 => index.is_up(begin_ms, begin_ms + travel_ms),
+                _ => index.is_up(begin_ms, end_ms),
             };
             if attempt.connection.is_none() && was_up && !has_link_fault {
                 let message = format!("a client cannot connect for no reason: {error}");
@@ -297,31 +301,27 @@ fn check_attempts(
             }
         }
         let is_ask = matches!(client.behaviour, Some(Behaviour::Ask { .. }));
-        let has_failed = client
-            .attempts
-            .iter()
-            .any(|attempt| attempt.failed.is_some());
-        let is_served = client
-            .attempts
-            .last()
-            .is_some_and(|last| last.failed.is_none());
+        let mut attempts = client.attempts.iter();
+        let has_failed = attempts.any(|attempt| attempt.failed.is_some());
+        let last = client.attempts.last();
+        let is_served = last.is_some_and(|last| last.failed.is_none());
         if is_ask && has_failed && is_served {
             coverage.insert(CoverageGoal::ServedAnew);
         }
         if client.behaviour.is_none()
             && let Some(done_ms) = client.done_ms
         {
-            let server = &history.scenario.server;
+            let server = &index.scenario.server;
             // A round of refusals, then a conversation and a datagram.
-            let soon_ms = server.idle_timeout_ms + 5_000 + 20 * history.latency_max_ms();
-            let others = history
+            let soon_ms = server.idle_timeout_ms + 5_000 + 20 * index.latency_max_ms();
+            let others = index
                 .clients
                 .iter()
                 .filter(|other| other.behaviour.is_some());
             let room_ms = others.filter_map(|other| other.done_ms).max().unwrap_or(0);
-            if done_ms > history.healed_ms.max(room_ms) + soon_ms {
+            if done_ms > index.healed_ms.max(room_ms) + soon_ms {
                 let message = "a client was not served soon after all had healed".to_string();
-                return Err(failure(message, history.trace.events.len() - 1));
+                return Err(failure(message, index.trace.events.len() - 1));
             }
         }
     }

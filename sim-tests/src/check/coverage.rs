@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use chrono::{Datelike, NaiveDateTime};
 
 use super::conversations::{Case, Transcript};
-use super::history::{Piece, Side};
 use super::reasons::Reason;
 use crate::coverage::CoverageGoal;
 use crate::scenario::{Behaviour, Ending, FaultKind, Reading};
+use crate::trace::connection::Piece;
 
 /// Notes what was seen in a conversation that ended for this reason, or in order.
 pub(super) fn note(
@@ -67,7 +67,7 @@ fn note_bytes(
     let is_more = unanswered.is_some_and(|index| index + 1 < asked.len());
     see(CoverageGoal::MoreAfterQuit, is_served && is_more);
     let is_last_answered = asked.last().is_some_and(|last| last.has_reply);
-    let is_half_closed = case.connection.client_side.shut_ms.is_some();
+    let is_half_closed = case.connection.client_side.shut.is_some();
     see(
         CoverageGoal::LastLineWithoutEnd,
         is_served && is_half_closed && is_last_answered && is_in_mid_line(case),
@@ -76,9 +76,10 @@ fn note_bytes(
 
 /// Whether the server had read the beginning of a line, and not its end, when it closed.
 fn is_in_mid_line(case: &Case<'_>) -> bool {
-    let closed_ms = case.closed_ms().unwrap_or(u32::MAX);
+    let closed = case.connection.server_side.closed();
+    let closed_ms = closed.map_or(u32::MAX, |closed| closed.at_ms);
     let reads = case.connection.server_side.read.iter();
-    let last = reads.take_while(|piece| piece.at_ms <= closed_ms).last();
+    let last = reads.take_while(|piece| piece.at.at_ms <= closed_ms).last();
     last.is_some_and(|piece| !piece.bytes.ends_with(b"\n"))
 }
 
@@ -115,10 +116,9 @@ fn note_end(
     );
 
     let [client_side, server_side] = [&case.connection.client_side, &case.connection.server_side];
-    let is_reset = |side: &Side<'_>| side.failed.is_some_and(|(_, is_injected)| !is_injected);
     see(
         CoverageGoal::Reset,
-        is_reset(client_side) || is_reset(server_side),
+        client_side.is_reset() || server_side.is_reset(),
     );
     let is_forgotten = matches!(
         case.client.behaviour,
@@ -140,8 +140,8 @@ fn note_end(
         CoverageGoal::ServedAfterHold,
         is_held && is_served && transcript.asked.len() > 1,
     );
-    let life = &case.history.lives[case.connection.life];
-    let has_stopped = |at_ms: u32| life.stopping_ms.is_some_and(|stop_ms| stop_ms < at_ms);
+    let life = &case.index.lives[case.connection.life];
+    let has_stopped = |at_ms: u32| life.stopping.is_some_and(|stopping| stopping.at_ms < at_ms);
     let mut asked = transcript.asked.iter();
     let is_answered_late =
         asked.any(|asked| asked.has_reply && asked.answered_ms.is_some_and(has_stopped));
@@ -157,7 +157,7 @@ fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(Cove
         .skip(1)
         .filter(|asked| asked.has_reply);
     let instants: Vec<NaiveDateTime> = replies
-        .filter_map(|asked| asked.answered_ms.map(|at_ms| case.history.clock(at_ms)))
+        .filter_map(|asked| asked.answered_ms.map(|at_ms| case.index.clock(at_ms)))
         .collect();
     let turns = || instants.iter().zip(instants.iter().skip(1));
     let is_midnight = turns().any(|(one, next)| one.date() < next.date());

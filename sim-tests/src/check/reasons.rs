@@ -1,9 +1,9 @@
 //! Why a conversation ended early: the scenario must explain it.
 
 use super::conversations::{Case, Transcript};
-use super::history::Span;
 use super::{Failure, QUIET_MS, SLACK_MS, failure};
 use crate::scenario::{Behaviour, Ending, FaultKind, Reading, Server};
+use crate::trace::index::FaultSpan;
 
 /// Why a conversation ended before all that was asked had been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl<'a> Case<'a> {
         let side = &self.connection.client_side;
         let is_cut = match self.client.behaviour {
             // It waits for the end.
-            Some(Behaviour::Write { .. }) => side.read_end_ms.is_none() || !transcript.is_closed,
+            Some(Behaviour::Write { .. }) => side.read_end.is_none() || !transcript.is_closed,
             // The library finds fault with an early end.
             _ => self.attempt().failed.is_some() && !transcript.is_refused,
         };
@@ -65,7 +65,7 @@ impl<'a> Case<'a> {
                 .filter(|asked| asked.answered_ms.is_none());
             let message = format!(
                 "connection {}: the conversation ends early, {} replies are missing, and nothing explains it",
-                self.index,
+                self.number,
                 missing.count()
             );
             return Err(failure(message, self.last_event()));
@@ -89,18 +89,16 @@ impl<'a> Case<'a> {
 
     fn stream_failed(&self) -> Option<Reason> {
         let sides = [&self.connection.client_side, &self.connection.server_side];
-        let is_injected = sides
-            .iter()
-            .any(|side| side.failed.is_some_and(|(_, by)| by));
+        let is_injected = sides.iter().any(|side| side.failed == Some(true));
         is_injected.then_some(Reason::StreamFailed)
     }
 
     /// The faults of this connection's link while it lasted.
-    pub(super) fn link_faults(&self) -> impl Iterator<Item = &Span<'a>> {
-        let latency_ms = self.history.latency_max_ms();
-        let begin_ms = self.connection.accepted_ms.saturating_sub(latency_ms);
+    pub(super) fn link_faults(&self) -> impl Iterator<Item = &FaultSpan<'a>> {
+        let latency_ms = self.index.latency_max_ms();
+        let begin_ms = self.connection.accepted.at_ms.saturating_sub(latency_ms);
         let end_ms = self.connection.end_ms();
-        self.history.faults.iter().filter(move |span| {
+        self.index.faults.iter().filter(move |span| {
             span.kind.host() == Some(self.client.host) && span.overlaps(begin_ms, end_ms)
         })
     }
@@ -120,21 +118,16 @@ impl<'a> Case<'a> {
     }
 
     fn killed(&self) -> Option<Reason> {
-        let life = &self.history.lives[self.connection.life];
-        let (killed_ms, outcome) = life.end?;
-        (outcome.is_none() && killed_ms <= self.connection.end_ms()).then_some(Reason::Killed)
-    }
-
-    /// When the server closed.
-    pub(super) fn closed_ms(&self) -> Option<u32> {
-        let side = &self.connection.server_side;
-        side.shut_ms.or(side.dropped.map(|(at_ms, _)| at_ms))
+        let life = &self.index.lives[self.connection.life];
+        let is_killed = life.outcome.is_none();
+        (is_killed && life.end?.at_ms <= self.connection.end_ms()).then_some(Reason::Killed)
     }
 
     pub(super) fn drained(&self) -> Option<Reason> {
-        let stopping_ms = self.history.lives[self.connection.life].stopping_ms?;
+        let stopping_ms = self.index.lives[self.connection.life].stopping?.at_ms;
         let drain_ms = self.server().drain_timeout_ms;
-        (self.closed_ms()? + SLACK_MS >= stopping_ms + drain_ms).then_some(Reason::Drain)
+        (self.connection.server_side.closed()?.at_ms + SLACK_MS >= stopping_ms + drain_ms)
+            .then_some(Reason::Drain)
     }
 
     /// The server closed while the client was still writing, and gave the last replies up when the
@@ -148,18 +141,17 @@ impl<'a> Case<'a> {
             })
         );
         let side = &self.connection.client_side;
-        let is_reset = side.failed.is_some_and(|(_, is_injected)| !is_injected);
-        if is_slow && is_reset {
+        if is_slow && side.is_reset() {
             return Some(Reason::Slow);
         }
-        let holds = |span: &Span<'_>| matches!(span.kind, FaultKind::Hold { .. });
-        let is_given_up = side.read_end_ms.is_none() || is_reset;
+        let holds = |span: &FaultSpan<'_>| matches!(span.kind, FaultKind::Hold { .. });
+        let is_given_up = side.read_end.is_none() || side.is_reset();
         (is_given_up && self.link_faults().any(holds)).then_some(Reason::Hold)
     }
 
     /// Whether all that had been asked well before `by_ms` has been answered.
     fn is_answered(&self, transcript: &Transcript, by_ms: u32) -> bool {
-        let travel_ms = self.history.latency_max_ms() + SLACK_MS;
+        let travel_ms = self.index.latency_max_ms() + SLACK_MS;
         let is_delayed = self.is_delayed();
         transcript.asked.iter().all(|asked| {
             asked.answered_ms.is_some() || is_delayed || asked.at_ms + travel_ms > by_ms
@@ -167,8 +159,8 @@ impl<'a> Case<'a> {
     }
 
     fn stopped(&self, transcript: &Transcript) -> Option<Reason> {
-        let stopping_ms = self.history.lives[self.connection.life].stopping_ms?;
-        let closed_ms = self.closed_ms()?;
+        let stopping_ms = self.index.lives[self.connection.life].stopping?.at_ms;
+        let closed_ms = self.connection.server_side.closed()?.at_ms;
         let is_after = stopping_ms <= closed_ms;
         (is_after && self.is_answered(transcript, stopping_ms.min(closed_ms)))
             .then_some(Reason::Stop)
@@ -176,7 +168,7 @@ impl<'a> Case<'a> {
 
     /// The last line that the server began to read took too long, and all before it were answered.
     fn slow_line(&self, transcript: &Transcript) -> Option<Reason> {
-        let (dropped_ms, _) = self.connection.server_side.dropped?;
+        let dropped_ms = self.connection.server_side.dropped?.at_ms;
         let (began_ms, _) = self.connection.server_side.partial_line()?;
         let is_slow = dropped_ms + SLACK_MS >= began_ms + self.server().line_timeout_ms + QUIET_MS;
         (is_slow && self.is_answered(transcript, dropped_ms)).then_some(Reason::SlowLine)
@@ -184,20 +176,22 @@ impl<'a> Case<'a> {
 
     fn slow_reader(&self) -> Option<Reason> {
         let side = &self.connection.server_side;
-        let (dropped_ms, _) = side.dropped?;
+        let dropped_ms = side.dropped?.at_ms;
         let last_ms = side.last_moved_ms()?.max(side.read_until_ms());
         let is_slow = dropped_ms + SLACK_MS >= last_ms + self.server().write_timeout_ms + QUIET_MS;
         (is_slow && side.blocked_ms.is_some()).then_some(Reason::SlowReader)
     }
 
     fn server(&self) -> &Server {
-        &self.history.scenario.server
+        &self.index.scenario.server
     }
 
     fn idle(&self, transcript: &Transcript) -> Option<Reason> {
         let side = &self.connection.server_side;
-        let (dropped_ms, _) = side.dropped?;
-        let last_ms = side.last_moved_ms().unwrap_or(self.connection.accepted_ms);
+        let dropped_ms = side.dropped?.at_ms;
+        let last_ms = side
+            .last_moved_ms()
+            .unwrap_or(self.connection.accepted.at_ms);
         let is_idle = dropped_ms + SLACK_MS >= last_ms + self.server().idle_timeout_ms + QUIET_MS;
         (is_idle && self.is_answered(transcript, dropped_ms)).then_some(Reason::Idle)
     }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::history::{Connection, History, Life};
 use chime_protocol::Framing;
 use chime_server::Counter;
 
 use super::{Failure, QUIET_MS, SLACK_MS, datagrams, failure};
 use crate::coverage::CoverageGoal;
+use crate::trace::connection::Connection;
+use crate::trace::index::{Index, Life};
 use crate::trace::{EventKind, ServerEvent};
 
 /// How long the server waits at most for a client to close, after it has closed itself.
@@ -15,19 +16,18 @@ const LINGER_MS: u32 = 1_000;
 
 /// Checks the server.
 pub(super) fn check(
-    history: &History<'_>,
+    index: &Index<'_>,
     coverage: &mut BTreeSet<CoverageGoal>,
 ) -> Result<(), Failure> {
-    let lives = history.lives.iter().enumerate();
-    lives
-        .clone()
-        .try_for_each(|(index, life)| check_counters(history, index, life))?;
-    history.connections.iter().try_for_each(|connection| {
-        check_idle(history, connection)?;
-        check_line(history, connection)?;
-        check_reader(history, connection)
+    for (number, life) in index.lives.iter().enumerate() {
+        check_counters(index, number, life)?;
+    }
+    index.connections.values().try_for_each(|connection| {
+        check_idle(index, connection)?;
+        check_line(index, connection)?;
+        check_reader(index, connection)
     })?;
-    for event in &history.trace.events {
+    for event in &index.trace.events {
         match event.kind {
             EventKind::Server(ServerEvent::CannotAccept) => {
                 coverage.insert(CoverageGoal::AcceptFailed)
@@ -42,43 +42,42 @@ pub(super) fn check(
 }
 
 /// No connection is kept for longer than the idle timeout in which no byte moves.
-fn check_idle(history: &History<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
+fn check_idle(index: &Index<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
     let side = &connection.server_side;
-    let Some((dropped_ms, dropped)) = side.dropped else {
+    let (Some(dropped), Some(closed)) = (side.dropped, side.closed()) else {
         let message = "a connection was kept to the end".to_string();
-        return Err(failure(message, history.trace.events.len() - 1));
+        return Err(failure(message, index.trace.events.len() - 1));
     };
-    let idle_ms = history.scenario.server.idle_timeout_ms;
-    let closed_ms = side.shut_ms.unwrap_or(dropped_ms);
+    let idle_ms = index.scenario.server.idle_timeout_ms;
     let pieces = side.wrote.iter().chain(&side.read);
-    let mut moves: Vec<u32> = pieces.map(|piece| piece.at_ms).collect();
-    moves.retain(|at_ms| *at_ms < closed_ms);
-    moves.extend([connection.accepted_ms, closed_ms]);
+    let mut moves: Vec<u32> = pieces.map(|piece| piece.at.at_ms).collect();
+    moves.retain(|at_ms| *at_ms < closed.at_ms);
+    moves.extend([connection.accepted.at_ms, closed.at_ms]);
     moves.sort_unstable();
     if moves
         .windows(2)
         .any(|pair| pair[1] - pair[0] > idle_ms + QUIET_MS + SLACK_MS)
     {
         let message = format!("a connection was idle for more than {idle_ms} ms");
-        return Err(failure(message, dropped));
+        return Err(failure(message, dropped.event));
     }
-    if dropped_ms - closed_ms > LINGER_MS + SLACK_MS {
+    if dropped.at_ms - closed.at_ms > LINGER_MS + SLACK_MS {
         let message = format!("a closed connection was kept for more than {LINGER_MS} ms");
-        return Err(failure(message, dropped));
+        return Err(failure(message, dropped.event));
     }
     Ok(())
 }
 
 /// No line takes longer than its time, unless the client takes no replies meanwhile.
-fn check_line(history: &History<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
-    let server = &history.scenario.server;
+fn check_line(index: &Index<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
+    let server = &index.scenario.server;
     let side = &connection.server_side;
-    let (Some((dropped_ms, dropped)), Some((began_ms, bytes))) =
-        (side.dropped, side.partial_line())
+    let (Some(dropped), Some(closed), Some((began_ms, bytes))) =
+        (side.dropped, side.closed(), side.partial_line())
     else {
         return Ok(());
     };
-    let closed_ms = side.shut_ms.unwrap_or(dropped_ms);
+    let closed_ms = closed.at_ms;
     let grace_ms = u32::try_from(2 * bytes).unwrap_or(u32::MAX);
     let due_ms = began_ms
         .saturating_add(server.line_timeout_ms)
@@ -87,40 +86,42 @@ fn check_line(history: &History<'_>, connection: &Connection<'_>) -> Result<(), 
     if !is_excused && closed_ms > due_ms.saturating_add(QUIET_MS + SLACK_MS) {
         let message =
             format!("a line that began at {began_ms} ms was waited for until {closed_ms} ms");
-        return Err(failure(message, dropped));
+        return Err(failure(message, dropped.event));
     }
     Ok(())
 }
 
 /// No client that takes no replies is waited for longer than the write timeout.
-fn check_reader(history: &History<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
+fn check_reader(index: &Index<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
     let side = &connection.server_side;
-    let (Some((dropped_ms, dropped)), Some(blocked_ms)) = (side.dropped, side.blocked_ms) else {
+    let (Some(dropped), Some(closed), Some(blocked_ms)) =
+        (side.dropped, side.closed(), side.blocked_ms)
+    else {
         return Ok(());
     };
-    let last_ms = side.last_moved_ms().unwrap_or(connection.accepted_ms);
+    let closed_ms = closed.at_ms;
+    let last_ms = side.last_moved_ms().unwrap_or(connection.accepted.at_ms);
     let due_ms = last_ms
         .max(side.read_until_ms())
-        .saturating_add(history.scenario.server.write_timeout_ms);
-    let closed_ms = side.shut_ms.unwrap_or(dropped_ms);
+        .saturating_add(index.scenario.server.write_timeout_ms);
     if blocked_ms >= last_ms && closed_ms > due_ms.saturating_add(QUIET_MS + SLACK_MS) {
         let message = format!("a client took nothing from {last_ms} ms until {closed_ms} ms");
-        return Err(failure(message, dropped));
+        return Err(failure(message, dropped.event));
     }
     Ok(())
 }
 
 /// What the server counted is what happened, and all its room is free again.
-fn check_counters(history: &History<'_>, index: usize, life: &Life) -> Result<(), Failure> {
-    let Some((stopped_ms, Some((snapshot, permits)))) = life.end else {
+fn check_counters(index: &Index<'_>, number: usize, life: &Life) -> Result<(), Failure> {
+    let (Some(stopped), Some((snapshot, permits))) = (life.end, life.outcome) else {
         return Ok(());
     };
-    let last = history.trace.events.len() - 1;
-    let accepted = history.connections.iter();
-    let accepted = accepted.filter(|connection| connection.life == index);
+    let last = index.trace.events.len() - 1;
+    let accepted = index.connections.values();
+    let accepted = accepted.filter(|connection| connection.life == number);
     let (refused, served): (Vec<_>, Vec<_>) =
         accepted.partition(|connection| connection.is_refused);
-    let (answered, ignored) = datagrams::counts(history, life.started_ms, stopped_ms);
+    let (answered, ignored) = datagrams::counts(index, life.started.at_ms, stopped.at_ms);
     let counted = [
         ("served", snapshot[Counter::ConnectionServed], served.len()),
         (
@@ -147,7 +148,7 @@ fn check_counters(history: &History<'_>, index: usize, life: &Life) -> Result<()
             return Err(failure(message, last));
         }
     }
-    let connections_max = history.scenario.server.connections_max;
+    let connections_max = index.scenario.server.connections_max;
     if permits != connections_max {
         let message = format!("there is room for {permits} at the end, not for {connections_max}");
         return Err(failure(message, last));

@@ -1,9 +1,9 @@
 //! What is written next to an event.
 
 use crate::picture::markup::{first_bytes, last_bytes, shortened};
-use crate::picture::story::Story;
-use crate::scenario::{FaultKind, Text};
-use crate::trace::{ClientEvent, DatagramEvent, Event, EventKind, ServerEvent, StreamEvent};
+use crate::scenario::Text;
+use crate::trace::index::{Datagram, Index};
+use crate::trace::{ClientEvent, DatagramEvent, Event, EventKind, Peer, ServerEvent, StreamEvent};
 
 /// How many characters of bytes are shown.
 const BYTES_MAX: usize = 40;
@@ -20,23 +20,22 @@ pub(super) struct Span {
     pub(super) text: String,
 }
 
-/// The label of an event; nothing if what arrives there has been written where it was sent.
-pub(super) fn label(story: &Story<'_>, index: usize) -> Vec<Span> {
-    match &story.trace.events[index].kind {
-        EventKind::FaultBegan(kind) => vec![trouble(format!("{} begins", fault(kind)))],
-        EventKind::FaultEnded(kind) => vec![trouble(format!("{} ends", fault(kind)))],
-        EventKind::Healed => vec![Span::new("healed", "all heals")],
+/// The label of an event; nothing if it receives exactly what one event has sent.
+pub(super) fn label(index: &Index<'_>, event: usize, is_plain: bool) -> Vec<Span> {
+    let kind = &index.trace.events[event].kind;
+    match kind {
+        EventKind::FaultBegan(_) | EventKind::FaultEnded(_) => vec![trouble(kind.to_string())],
+        EventKind::Healed => vec![Span::new("healed", kind.to_string())],
         EventKind::Server(event) => vec![server(event)],
         EventKind::Client { event, .. } => client(event),
         EventKind::Stream {
             connection, event, ..
-        } => stream(*connection, event, story.plain_reads.contains(&index)),
+        } => stream(*connection, event, is_plain),
         EventKind::Datagram { datagram, event } => {
-            let notes = story.notes.get(datagram).map_or(&[][..], Vec::as_slice);
-            datagram_label(event, notes, story.plain_reads.contains(&index))
+            let notes = index.datagrams.get(datagram).map(notes);
+            datagram_label(event, &notes.unwrap_or_default(), is_plain)
         }
-        EventKind::Panicked(text) => vec![wrong(format!("panicked: {text}"))],
-        EventKind::Stuck(text) => vec![wrong(format!("stuck: {text}"))],
+        EventKind::Panicked(_) | EventKind::Stuck(_) => vec![wrong(kind.to_string())],
     }
 }
 
@@ -70,7 +69,7 @@ fn bytes(kind: &EventKind) -> Option<(&'static str, &[u8])> {
         EventKind::Client {
             event: ClientEvent::Told(reply),
             ..
-        } => Some(("is told", reply.as_bytes())),
+        } => Some(("receives reply", reply.as_bytes())),
         EventKind::Stream { event, .. } => match event {
             StreamEvent::Wrote { bytes, .. } => Some(("writes", bytes)),
             StreamEvent::Read(bytes) => Some(("reads", bytes)),
@@ -86,40 +85,29 @@ fn bytes(kind: &EventKind) -> Option<(&'static str, &[u8])> {
     }
 }
 
-fn fault(kind: &FaultKind) -> String {
-    let name = kind.name();
-    let name = match kind {
-        FaultKind::Slow { latency_ms, .. } => format!("{name} ({latency_ms} ms)"),
-        FaultKind::ClockStep { seconds } => format!("{name} ({seconds:+} s)"),
-        _ => name.into(),
-    };
-    match kind.host() {
-        Some(host) => format!("host {host}: {name}"),
-        None => name,
-    }
-}
-
 fn server(event: &ServerEvent) -> Span {
     match event {
-        ServerEvent::Started => Span::new("server-word", "server starts"),
-        ServerEvent::Stopping => Span::new("server-word", "server is told to stop"),
+        ServerEvent::Started | ServerEvent::Stopping => {
+            Span::new("server-word", format!("server {event}"))
+        }
         ServerEvent::Stopped { snapshot, .. } => {
             let connections = snapshot[chime_server::Counter::ConnectionServed];
             let datagrams = snapshot[chime_server::Counter::DatagramAnswered];
-            let text = format!(
-                "server has stopped: {connections} connections, {datagrams} datagrams served"
-            );
+            let text =
+                format!("server stopped: {connections} connections, {datagrams} datagrams served");
             Span::new("server-word", text)
         }
-        ServerEvent::Killed => trouble("server is killed"),
-        ServerEvent::CannotAccept => trouble("server cannot accept (injected)"),
-        ServerEvent::CannotReceive => trouble("server cannot receive (injected)"),
+        ServerEvent::Killed | ServerEvent::CannotAccept | ServerEvent::CannotReceive => {
+            trouble(format!("server {event}"))
+        }
     }
 }
 
 fn client(event: &ClientEvent) -> Vec<Span> {
     match event {
-        ClientEvent::Told(reply) => vec![quiet("is told "), Span::new("told", reply.as_str())],
+        ClientEvent::Told(reply) => {
+            vec![quiet("receives reply "), Span::new("told", reply.as_str())]
+        }
         ClientEvent::Failed(_) => vec![trouble(event.to_string())],
         ClientEvent::Forgets => vec![trouble(event.to_string())],
         _ => vec![quiet(event.to_string())],
@@ -156,13 +144,31 @@ fn stream(connection: usize, event: &StreamEvent, is_plain: bool) -> Vec<Span> {
     }
 }
 
-fn datagram_label(event: &DatagramEvent, notes: &[String], is_plain: bool) -> Vec<Span> {
+/// What happened to a datagram on its way.
+fn notes(datagram: &Datagram<'_>) -> String {
+    let mut notes = Vec::new();
+    if datagram.by != Peer::Server && datagram.from == datagram.to {
+        notes.push("as if from the server".into());
+    }
+    if datagram.is_lost {
+        notes.push("lost".into());
+    }
+    if datagram.bytes != datagram.bytes_sent {
+        notes.push(format!("becomes {}", datagram.bytes));
+    }
+    if datagram.is_duplicate {
+        notes.push("once more".into());
+    }
+    notes.join(", ")
+}
+
+fn datagram_label(event: &DatagramEvent, notes: &str, is_plain: bool) -> Vec<Span> {
     match event {
         DatagramEvent::Sent { bytes, .. } => {
             if notes.is_empty() {
                 return vec![quoted(bytes, BYTES_MAX)];
             }
-            let notes = trouble(format!(" {}", notes.join(", ")));
+            let notes = trouble(format!(" {notes}"));
             vec![quoted(bytes, NOTED_BYTES_MAX), notes]
         }
         DatagramEvent::Received { bytes, .. } if !is_plain => {

@@ -1,5 +1,6 @@
 //! Where things stand from left to right.
 
+use crate::picture::svg::{COLOURS, colour_class};
 use crate::scenario::Scenario;
 use crate::trace::Peer;
 
@@ -23,8 +24,8 @@ pub(super) struct Lanes {
     pub(super) hosts: Vec<Lane>,
     pub(super) server: i32,
     pub(super) width: i32,
-    /// Where each client stands, and on which side.
-    clients: Vec<(i32, Side)>,
+    /// Where each client stands, on which side, and its colour.
+    clients: Vec<(i32, Side, usize)>,
     /// The side on which there is room for what is the server's own.
     pub(super) own_side: Side,
 }
@@ -54,7 +55,7 @@ impl Lanes {
             hosts: Vec::new(),
             server: 0,
             width: AXIS,
-            clients: vec![(0, Side::Left); scenario.clients.len() + host_count],
+            clients: vec![(0, Side::Left, 0); scenario.clients.len() + host_count],
             own_side: if has_right { Side::Right } else { Side::Left },
         };
         for host in 0..left_count {
@@ -77,8 +78,10 @@ impl Lanes {
         let width = HOST_MIN.max(taken);
         let left = self.width + if self.hosts.is_empty() { 0 } else { 8 };
         let first = left + (width - taken) / 2 + CLIENT / 2;
+        let before: usize = self.hosts.iter().map(|host| host.clients.len()).sum();
         for (place, client) in (0..).zip(&clients) {
-            self.clients[*client] = (first + CLIENT * place, side);
+            let colour = (before + place as usize) % COLOURS;
+            self.clients[*client] = (first + CLIENT * place, side, colour);
         }
         self.width = left + width;
         self.hosts.push(Lane {
@@ -104,7 +107,13 @@ impl Lanes {
     /// The side of a client, or the one for what is the server's own.
     pub(super) fn side(&self, client: Option<usize>) -> Side {
         let place = client.and_then(|client| self.clients.get(client));
-        place.map_or(self.own_side, |(_, side)| *side)
+        place.map_or(self.own_side, |(_, side, _)| *side)
+    }
+
+    /// The class with the colour of a client. Those side by side differ.
+    pub(super) fn colour(&self, client: Option<usize>) -> String {
+        let place = client.and_then(|client| self.clients.get(client));
+        colour_class(place.map(|(_, _, colour)| *colour))
     }
 
     /// The lane from left to right of a host, or of the server.

@@ -1,4 +1,4 @@
-//! The picture itself, one layer over the other.
+//! The drawing: messages and events over the lifelines.
 
 use std::ops::Range;
 
@@ -6,8 +6,9 @@ use crate::Failure;
 use crate::picture::labels::{Span, failure_label, label};
 use crate::picture::lanes::{AXIS, Lanes, SERVER_HALF, Side};
 use crate::picture::markup::{Escaped, shortened};
+use crate::picture::messages::{Message, MessageKind, Messages, subject};
 use crate::picture::rows::{ROW_FAILURE, ROW_LABEL, ROW_QUIET, Rows};
-use crate::picture::story::{Cargo, Journey, Story};
+use crate::trace::index::Index;
 use crate::trace::{ClientEvent, DatagramEvent, EventKind, Peer, ServerEvent, StreamEvent, Trace};
 
 /// How many colours clients have.
@@ -18,37 +19,47 @@ const FAILURE_MAX: usize = 120;
 
 /// Draws the events of a window.
 pub(super) fn svg(
-    trace: &Trace,
+    index: &Index<'_>,
     lanes: &Lanes,
     window: Range<usize>,
     failure: Option<&Failure>,
 ) -> String {
-    let story = Story::new(trace);
+    let trace = index.trace;
+    let Messages { list, plain_reads } = Messages::new(index);
     let labels: Vec<_> = window
         .clone()
-        .map(|index| match failure {
-            Some(failure) if failure.event == index => {
-                failure_label(&trace.events[index], failure.right_bytes)
+        .map(|event| match failure {
+            Some(failure) if failure.event == event => {
+                failure_label(&trace.events[event], failure.right_bytes)
             }
-            _ => label(&story, index),
+            _ => label(index, event, plain_reads.contains(&event)),
         })
         .collect();
     let rows = rows(trace, window, &labels, failure);
-    let mut sketch = Sketch {
-        story,
+    let mut drawing = Drawing {
+        index,
         lanes,
         rows,
         svg: String::new(),
     };
-    sketch.draw_backdrop(failure);
-    sketch.draw_journeys();
-    for (index, spans) in sketch.rows.window.clone().zip(labels) {
-        sketch.draw_event(index, &spans);
+    drawing.draw_lanes();
+    drawing.draw_times();
+    drawing.draw_faults();
+    if let Some(failure) = failure {
+        drawing.draw_failure_row(failure);
+    }
+    drawing.draw_clients();
+    drawing.draw_server();
+    for message in &list {
+        drawing.draw_message(message);
+    }
+    for (event, spans) in drawing.rows.window.clone().zip(labels) {
+        drawing.draw_event(event, &spans);
     }
     if let Some(failure) = failure {
-        sketch.draw_failure(failure);
+        drawing.draw_failure(failure);
     }
-    sketch.finish()
+    drawing.finish()
 }
 
 /// Rows as high as what stands in them.
@@ -76,35 +87,29 @@ fn rows(
     })
 }
 
-/// The picture as far as it is drawn.
-pub(super) struct Sketch<'a> {
-    pub(super) story: Story<'a>,
+/// What is drawn so far.
+pub(super) struct Drawing<'a> {
+    pub(super) index: &'a Index<'a>,
     pub(super) lanes: &'a Lanes,
     pub(super) rows: Rows,
     pub(super) svg: String,
 }
 
-impl Sketch<'_> {
-    fn draw_journeys(&mut self) {
-        let journeys = std::mem::take(&mut self.story.journeys);
-        for journey in &journeys {
-            let last = journey.to.unwrap_or(journey.from);
-            if journey.from < self.rows.window.end && last >= self.rows.window.start {
-                self.draw_journey(journey);
-            }
+impl Drawing<'_> {
+    fn draw_message(&mut self, message: &Message) {
+        let last = message.to.unwrap_or(message.from);
+        if message.from >= self.rows.window.end || last < self.rows.window.start {
+            return;
         }
-    }
-
-    fn draw_journey(&mut self, journey: &Journey) {
-        let client = journey.client();
-        let from_x = self.edge(journey.source, client);
-        let to_x = self.edge(journey.target, client);
-        let from_y = self.rows.y(journey.from);
+        let client = message.client();
+        let from_x = self.edge(message.source, client);
+        let to_x = self.edge(message.target, client);
+        let from_y = self.rows.y(message.from);
         // Where most labels have ended.
         let (lost_x, lost_y) = (from_x + (to_x - from_x) * 3 / 4, from_y + 3);
-        let class = cargo_class(journey.cargo);
-        let colour = colour(client);
-        let path = match journey.to.map(|to| self.rows.y(to)) {
+        let class = class(&message.kind);
+        let colour = self.lanes.colour(client);
+        let path = match message.to.map(|to| self.rows.y(to)) {
             Some(to_y) if from_x == to_x => {
                 let out = match self.lanes.own_side {
                     Side::Left => from_x - 26,
@@ -115,16 +120,16 @@ impl Sketch<'_> {
             Some(to_y) => format!("M{from_x} {from_y} L{to_x} {to_y}"),
             None => format!("M{from_x} {from_y} L{lost_x} {lost_y}"),
         };
-        let title = self.title([Some(journey.from), journey.to]);
-        let head = match journey.cargo {
-            Cargo::PartOfBytes => "",
-            _ if journey.to.is_none() => "",
+        let title = self.title([Some(message.from), message.to]);
+        let head = match message.kind {
+            MessageKind::PartOfBytes => "",
+            _ if message.to.is_none() => "",
             _ => &format!(" marker-end=\"url(#head-{colour})\""),
         };
         self.svg += &format!(
             "<g class=\"{class} {colour}\"><title>{title}</title><path d=\"{path}\"{head}/>"
         );
-        if journey.to.is_none() {
+        if message.to.is_none() {
             self.svg += &cross(lost_x, lost_y);
         }
         self.svg += "</g>\n";
@@ -142,13 +147,13 @@ impl Sketch<'_> {
         }
     }
 
-    fn draw_event(&mut self, index: usize, spans: &[Span]) {
+    fn draw_event(&mut self, event: usize, spans: &[Span]) {
         if spans.is_empty() {
             return;
         }
-        let y = self.rows.y(index);
-        let kind = &self.story.trace.events[index].kind;
-        let subject = self.story.subject(index);
+        let y = self.rows.y(event);
+        let kind = &self.index.trace.events[event].kind;
+        let subject = subject(self.index, event);
         let client = subject.as_ref().and_then(|subject| subject.client);
         let (label_x, direction) = match (&subject, kind) {
             (Some(subject), _) if subject.place == Some(Peer::Server) => {
@@ -163,8 +168,11 @@ impl Sketch<'_> {
             }
             (None, _) => self.lanes.label_at_hosts(Side::Left),
         };
-        let title = self.title([Some(index), None]);
-        self.svg += &format!("<g class=\"{}\"><title>{title}</title>", colour(client));
+        let title = self.title([Some(event), None]);
+        self.svg += &format!(
+            "<g class=\"{}\"><title>{title}</title>",
+            self.lanes.colour(client)
+        );
         if let Some(subject) = &subject {
             self.svg += &mark(kind, self.edge(subject.place, client), y);
         } else if let Some(class) = across(kind) {
@@ -178,7 +186,7 @@ impl Sketch<'_> {
     /// Writes the failure above its event, and draws a ring around where that happened.
     fn draw_failure(&mut self, failure: &Failure) {
         let y = self.rows.y(failure.event);
-        if let Some(subject) = self.story.subject(failure.event) {
+        if let Some(subject) = subject(self.index, failure.event) {
             let x = self.edge(subject.place, subject.client);
             self.svg += &format!("<circle class=\"ring\" cx=\"{x}\" cy=\"{y}\" r=\"8\"/>");
         }
@@ -194,7 +202,7 @@ impl Sketch<'_> {
     fn title(&self, events: [Option<usize>; 2]) -> String {
         let lines = events.into_iter().flatten();
         let lines: Vec<_> = lines
-            .map(|index| Escaped(self.story.trace.events[index].to_string().trim()).to_string())
+            .map(|event| Escaped(self.index.trace.events[event].to_string().trim()).to_string())
             .collect();
         lines.join("\n")
     }
@@ -214,8 +222,8 @@ impl Sketch<'_> {
     }
 }
 
-fn arrow_head(client: Option<usize>) -> String {
-    let colour = colour(client);
+fn arrow_head(colour: Option<usize>) -> String {
+    let colour = colour_class(colour);
     format!(
         "<marker id=\"head-{colour}\" class=\"head {colour}\" viewBox=\"0 0 10 10\" refX=\"9\" \
          refY=\"5\" markerWidth=\"9\" markerHeight=\"9\" markerUnits=\"userSpaceOnUse\" \
@@ -223,20 +231,18 @@ fn arrow_head(client: Option<usize>) -> String {
     )
 }
 
-/// The class with the colour of a client.
-pub(super) fn colour(client: Option<usize>) -> String {
-    client.map_or("nobody".into(), |client| {
-        format!("client-{}", client % COLOURS)
-    })
+/// The class with a colour of clients, or with the one of no client.
+pub(super) fn colour_class(colour: Option<usize>) -> String {
+    colour.map_or("nobody".into(), |colour| format!("client-{colour}"))
 }
 
-fn cargo_class(cargo: Cargo) -> &'static str {
-    match cargo {
-        Cargo::Connection => "connection",
-        Cargo::Bytes => "stream",
-        Cargo::PartOfBytes => "part",
-        Cargo::End => "end",
-        Cargo::Datagram => "datagram",
+fn class(kind: &MessageKind) -> &'static str {
+    match kind {
+        MessageKind::Connection => "connection",
+        MessageKind::Bytes => "stream",
+        MessageKind::PartOfBytes => "part",
+        MessageKind::End => "end",
+        MessageKind::Datagram => "datagram",
     }
 }
 
