@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
-use crate::{book, fuzz, readme};
+use crate::{book, fuzz, readme, target_dir};
 
 /// Seeds that must have the same trace in debug and release builds.
 const SEEDS: u32 = 100;
@@ -96,7 +96,7 @@ fn compare_traces(shell: &Shell) -> Result<()> {
     for seed in 0..SEEDS {
         let seed = seed.to_string();
         let trace = |profile| -> Result<Vec<u8>> {
-            let sim = format!("target/{profile}/sim");
+            let sim = target_dir().join(profile).join("sim");
             let output = cmd!(shell, "{sim} run {seed}").quiet().output()?;
             Ok(output.stdout)
         };

@@ -7,7 +7,7 @@ mod readme;
 mod threats;
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -58,4 +58,9 @@ fn run(task: Task) -> Result<()> {
         Task::Readme { filters } => readme::run(&shell, &filters),
         Task::Threats => threats::run(&shell),
     }
+}
+
+/// Returns the folder of build output.
+fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
 }

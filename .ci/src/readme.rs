@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,13 +15,15 @@ use anyhow::{Context, Result, bail, ensure};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use xshell::{Shell, cmd};
 
+use crate::target_dir;
+
 const README: &str = "README.md";
 const TIMEOUT: Duration = Duration::from_secs(900);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(shell: &Shell, filters: &[String]) -> Result<()> {
     // Commands that `cargo install` has installed are found in the path, as for a user.
-    let installed = shell.current_dir().join("target/installed");
+    let installed = shell.current_dir().join(target_dir()).join("installed");
     let path = format!("{}:{}", installed.join("bin").display(), shell.var("PATH")?);
     let _root = shell.push_env("CARGO_INSTALL_ROOT", &installed);
     let _path = shell.push_env("PATH", &path);
@@ -88,7 +91,8 @@ fn run_command(shell: &Shell, command: &str) -> Result<()> {
             .quiet()
             .ignore_stderr()
             .run()?;
-        let mut started = Job::start(shell, "target/release/chime-server", "server")?;
+        let server_path = target_dir().join("release/chime-server");
+        let mut started = Job::start(shell, &server_path.to_string_lossy(), "server")?;
         started.wait_for(Some("listening on udp"))?;
         server = Some(started);
     }
@@ -101,12 +105,12 @@ fn run_command(shell: &Shell, command: &str) -> Result<()> {
 struct Job<'a> {
     shell: &'a Shell,
     child: Child,
-    output: String,
+    output: PathBuf,
 }
 
 impl Job<'_> {
     fn start<'a>(shell: &'a Shell, command: &str, name: &str) -> Result<Job<'a>> {
-        let output = format!("target/readme-{name}.log");
+        let output = target_dir().join(format!("readme-{name}.log"));
         let file = File::create(&output)?;
         let child = Command::new("bash")
             .args(["-c", command])

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use xshell::{Shell, cmd};
 
+use crate::target_dir;
+
 const THREATS: &str = "server/tests/threats/threats.toml";
 const TABLE: &str = "server/tests/threats/README.md";
-/// Where the tests record their figures, a file for each threat.
-const FIGURES: &str = "target/tmp/threats";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,7 +50,9 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         .iter()
         .map(Threat::test_prefix)
         .collect::<Result<_>>()?;
-    shell.remove_path(FIGURES)?;
+    // The tests record their figures there, in a file for each threat.
+    let figure_dir = target_dir().join("tmp/threats");
+    shell.remove_path(&figure_dir)?;
     // One test at a time, so that no test disturbs what another one measures.
     let filters = &prefixes;
     let tests = cmd!(
@@ -87,11 +89,8 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
             "| {id} | {name} | {mitigation} | {} |",
             names.join(", ")
         )?;
-        let file = format!(
-            "{FIGURES}/{}.txt",
-            prefix.trim_end_matches('_').to_uppercase()
-        );
-        match shell.read_file(file) {
+        let file = format!("{}.txt", prefix.trim_end_matches('_').to_uppercase());
+        match shell.read_file(figure_dir.join(file)) {
             Ok(text) => {
                 write!(figures, "\n### {id}\n\n")?;
                 for line in text.lines() {
