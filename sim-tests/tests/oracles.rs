@@ -173,14 +173,27 @@ fn an_end_before_its_time_is_noticed() {
 #[test]
 fn a_library_that_invents_a_reply_is_noticed() {
     assert_noticed("which is not what came", |trace| {
-        let index = find(
-            trace,
-            |kind| matches!(kind, EventKind::Client { event: ClientEvent::Told(reply), .. } if reply == "15"),
-        );
-        if let EventKind::Client { event, .. } = &mut trace.events[index].kind {
-            *event = ClientEvent::Told("16".into());
-        }
+        invent_reply(trace, "15", "16")
     });
+}
+
+#[test]
+fn a_library_that_invents_a_reply_to_a_datagram_is_noticed() {
+    assert_noticed("but no datagram brought it", |trace| {
+        invent_reply(trace, "26-11-21", "26-11-22");
+    });
+}
+
+/// Lets a client receive `invented` from its library in place of `reply`.
+fn invent_reply(trace: &mut Trace, reply: &str, invented: &str) {
+    let told = ClientEvent::Told(reply.into());
+    let index = find(
+        trace,
+        |kind| matches!(kind, EventKind::Client { event, .. } if *event == told),
+    );
+    if let EventKind::Client { event, .. } = &mut trace.events[index].kind {
+        *event = ClientEvent::Told(invented.into());
+    }
 }
 
 #[test]

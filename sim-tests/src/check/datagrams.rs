@@ -176,7 +176,7 @@ fn check_question(
                 && datagram.received.is_some_and(is_here)
         });
         if !has_come {
-            let message = format!("client {client} is told '{reply}', which never came");
+            let message = format!("client {client} received '{reply}', but no datagram brought it");
             return Err(failure(message, *event));
         }
         if asked > 1 {
