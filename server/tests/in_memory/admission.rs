@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
+use crate::conversations::expect_text;
 use crate::sockets::{FULL, InMemoryServer, WELCOME, read_to_eof};
 use crate::{QUIET, options, run};
 
@@ -105,9 +106,7 @@ fn t21_a_header_split_into_single_bytes_is_accepted() {
                 stream.write_all(&[byte]).await.expect("sent");
                 sleep(Duration::from_millis(10)).await;
             }
-            let mut welcome = [0; WELCOME.len()];
-            stream.read_exact(&mut welcome).await.expect("a welcome");
-            assert_eq!(welcome, *WELCOME.as_bytes());
+            expect_text(&mut stream, WELCOME).await;
         });
     }
 }

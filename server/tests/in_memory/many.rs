@@ -6,6 +6,7 @@ use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 
+use crate::conversations::expect_text;
 use crate::sockets::{InMemoryServer, WELCOME, read_to_eof};
 use crate::{options_for, run};
 
@@ -16,8 +17,7 @@ const SIZES: [usize; 4] = [50, 500, 2_000, 4_000];
 async fn connect_all(server: &InMemoryServer, clients: usize) -> Vec<DuplexStream> {
     let mut streams: Vec<_> = (0..clients).map(|_| server.connect()).collect();
     for stream in &mut streams {
-        let mut welcome = [0; WELCOME.len()];
-        stream.read_exact(&mut welcome).await.expect("a welcome");
+        expect_text(stream, WELCOME).await;
     }
     streams
 }

@@ -12,6 +12,7 @@ use tokio::io::{
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep};
 
+use crate::conversations::expect_text;
 use crate::sockets::{InMemoryServer, PEER, WELCOME, read_to_eof};
 use crate::{QUIET, options, options_for, run};
 
@@ -131,10 +132,7 @@ fn t16_an_idle_client_is_closed_after_the_quiet_period() {
     run(async {
         let server = InMemoryServer::start(options());
         let mut client = server.connect();
-        client
-            .read_exact(&mut [0; WELCOME.len()])
-            .await
-            .expect("a welcome");
+        expect_text(&mut client, WELCOME).await;
         let start = Instant::now();
         server.stop.cancel();
         assert_eq!(read_to_eof(&mut client).await, "");
@@ -147,10 +145,7 @@ fn t16_input_reported_within_the_quiet_period_is_answered() {
     run(async {
         let server = InMemoryServer::start(options());
         let mut client = server.connect();
-        client
-            .read_exact(&mut [0; WELCOME.len()])
-            .await
-            .expect("a welcome");
+        expect_text(&mut client, WELCOME).await;
         server.stop.cancel();
         sleep(QUIET - Duration::from_millis(1)).await;
         client.write_all(b"12\n34\n").await.expect("sent");

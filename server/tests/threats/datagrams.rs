@@ -137,7 +137,7 @@ fn t02_the_amplification_factor_is_at_most_three() {
         factor_max = factor_max.max(factor);
         length_max = length_max.max(reply.to_string().len() + 1);
     }
-    // A reply is counted after it has been sent.
+    // The server counts a reply after sending it, so the counter may lag.
     let answered = requests().len() as u64;
     wait_for_metric(&server, ANSWERED, answered);
     let others: Vec<usize> = (0..=1500).filter(|length| *length != 3).collect();
