@@ -1,13 +1,13 @@
-//! Simulations of chime: the server's and the client's own code over a network that fails in every way.
+//! Simulations of chime: the server's and the client's own code on a simulated network, with faults.
 //!
-//! A simulation is a value, a [`Scenario`](scenario::Scenario): a server, clients good and bad, a network,
-//! and the faults that strike and when. [`run`] is a pure function of it that returns a
-//! [`Trace`](trace::Trace), of which [`check()`] says what is wrong; [`draw`] makes a picture of it, and
-//! [`shrink()`] a simpler scenario that fails as well.
+//! A [`Scenario`](chime::Scenario) is plain data: a server, clients, a network, and faults. [`run`] is a pure function
+//! of it that returns a [`Trace`](trace::Trace). [`check()`] judges the trace, [`draw`] draws it as a sequence diagram,
+//! and [`shrink`](scenario::shrink) reduces a failing scenario.
 //!
 //! ```
-//! use chime_sim_tests::scenario::{Behaviour, Client, Fault, FaultKind, Scenario};
-//! use chime_sim_tests::{CoverageGoal, check, run};
+//! use chime_sim_tests::chime::{Behaviour, CoverageGoal, Scenario};
+//! use chime_sim_tests::scenario::{Client, Fault, FaultKind};
+//! use chime_sim_tests::{check, run};
 //!
 //! let scenario = Scenario {
 //!     clients: vec![Client {
@@ -19,27 +19,25 @@
 //!     heal_ms: 500,
 //!     ..Scenario::default()
 //! };
-//! let trace = run(&scenario);
-//! let reached = check(&scenario, &trace).expect("the server does what it has to");
-//! assert!(reached.contains(&CoverageGoal::Killed));
+//! let goals = check(&scenario, &run(&scenario)).expect("the server keeps its contract");
+//! assert!(goals.contains(&CoverageGoal::Killed));
 //! ```
 //!
-//! A run has two phases. Until `heal_ms` the faults strike: safety must hold. Then all heals, and each host
-//! has one more client, which must be served soon, over a connection and by a datagram; at the end the
-//! server is told to stop and must have no connection left, and all its room free.
+//! A run has two phases. Until `heal_ms` faults strike: safety must hold. Then the network heals, and each host gets
+//! one more client, which must be served soon over TCP and UDP: liveness. At the end the server shuts down, and must
+//! have no connection left and all permits free.
 //!
-//! What goes over the network is [turmoil](https://docs.rs/turmoil)'s. Its streams deliver each write whole and at once, so
-//! the sockets here cut, join, delay and fail what passes through them, and hold no more bytes than a window has
-//! room for; datagrams get lost, doubled and changed. A clock that a scenario sets is the server's.
+//! The network is [turmoil](https://docs.rs/turmoil)'s. Its streams deliver each write whole and at once, so the
+//! sockets here cut, glue, delay and fail what passes through, and have a window; datagrams are lost, duplicated and
+//! corrupted. The scenario sets the server's wall clock.
 //!
-//! The transcript of each client has to be that of the naive model in [`chime_protocol::model`], and where
-//! it ends early the scenario must explain why. The server has to keep its limits, every datagram has
-//! to be accounted for, and many runs together have to reach every [`CoverageGoal`].
+//! The transcript of each client must be that of the naive model in [`chime_protocol::model`]; where it ends early, the
+//! scenario must explain why. The server must keep its limits, every datagram is accounted for, and many runs together
+//! must reach every [`CoverageGoal`](chime::CoverageGoal).
 //!
-//! `Scenario::from_seed(number)` draws one by the swarm: each kind of fault is on with probability one half. The
-//! strategy [`Scenarios`] draws them for property tests. The command `sim` runs swarms of them,
-//! keeps what fails, and replays it.
-
+//! One generator makes scenarios from bytes: a seed expands to bytes ([`Scenario::from_seed`](scenario::Scenario)), a
+//! fuzzer supplies them (`cargo +nightly fuzz run scenario`), and so does a property test
+//! ([`Scenarios`](scenario::Scenarios)). The command `sim` runs a swarm of seeds, keeps failures, and replays them.
 //!
 //! # How the tests fit together
 //!
@@ -71,19 +69,16 @@
 //! [`Script`]: chime_protocol::model::Script
 
 mod check;
-mod clients;
-mod coverage;
-mod network;
+pub mod chime;
+pub mod command;
+pub mod exec;
 mod picture;
-mod run;
+mod protocol;
 pub mod scenario;
-mod shrink;
-mod swarm;
 pub mod trace;
-mod world;
 
-pub use check::{Failure, check, check_against};
-pub use coverage::CoverageGoal;
+pub use check::{check, check_with};
+pub use chime::Chime;
+pub use exec::run;
 pub use picture::draw;
-pub use run::run;
-pub use shrink::{Scenarios, Shrinking, shrink};
+pub use protocol::{Data, Failure, Protocol};

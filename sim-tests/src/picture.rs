@@ -11,12 +11,12 @@ mod svg;
 
 use std::ops::Range;
 
-use crate::Failure;
 use crate::picture::lanes::Lanes;
 use crate::picture::markup::Escaped;
 use crate::scenario::Scenario;
-use crate::trace::index::Index;
+use crate::trace::Index;
 use crate::trace::{Peer, Trace};
+use crate::{Failure, Protocol};
 
 /// How many events are drawn at most.
 const EVENTS_MAX: usize = 2_000;
@@ -38,7 +38,11 @@ const LEGEND: &str = "<ul class=\"legend\">\
 ///
 /// Time runs downwards; the server and each host have a lane. If something is wrong, the page says
 /// what, and shows where.
-pub fn draw(scenario: &Scenario, trace: &Trace, failure: Option<&Failure>) -> String {
+pub fn draw<P: Protocol>(
+    scenario: &Scenario<P>,
+    trace: &Trace,
+    failure: Option<&Failure>,
+) -> String {
     let lanes = Lanes::new(scenario);
     let window = window(trace.events.len(), failure);
     let mut page = String::from(
@@ -72,14 +76,12 @@ fn window(count: usize, failure: Option<&Failure>) -> Range<usize> {
     start..count.min(start + EVENTS_MAX)
 }
 
-fn heading(scenario: &Scenario, trace: &Trace) -> String {
+fn heading<P: Protocol>(scenario: &Scenario<P>, trace: &Trace) -> String {
     let length_ms = trace.events.last().map_or(0, |event| event.at_ms);
     format!(
-        "<h1>A simulated run of chime</h1>\n<p>service {} · framing {} · seed {} · \
+        "<h1>A simulated run of chime</h1>\n<p>seed {} · \
          clients {} · hosts {} · {} events in {length_ms} ms</p>\n",
-        scenario.server.service,
-        scenario.server.framing,
-        scenario.seed,
+        scenario.rng_seed,
         scenario.clients.len(),
         scenario.host_count(),
         trace.events.len(),

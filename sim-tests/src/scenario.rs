@@ -1,45 +1,71 @@
-//! What is to be simulated, as a value.
+//! The input of one simulated run, as plain data.
 
-mod by_name;
+mod generate;
+pub mod json;
+mod shrink;
 mod text;
 
 use std::fmt;
 
-use chime_protocol::model::Script;
-use chime_protocol::{Framing, Service};
-use chrono::NaiveDateTime;
+use arbitrary::Arbitrary;
+use chrono::{NaiveDate, NaiveDateTime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strum::{IntoStaticStr, VariantNames};
 
+use crate::Protocol;
+use json::within;
+
+pub use generate::{list, one_in, percent, range};
+pub use shrink::{Scenarios, Shrinking, shrink};
 pub use text::Text;
 
-/// A simulation before it is run: one server, some hosts with clients, a network and what goes wrong.
+/// The maximum number of hosts with clients. The time of a run grows with the cube of it: many clients share a host.
+pub const HOSTS_MAX: usize = 20;
+
+const HOST_MAX: i64 = HOSTS_MAX as i64 - 1;
+const HOUR_MS: i64 = 3_600_000;
+const YEAR_SECONDS: i64 = 366 * 86_400;
+
+/// The input of one simulated run: a server, clients on some hosts, a network, and faults.
 ///
-/// As JSON it can be kept, read and written by hand; what is left out is as by default. Times are in
-/// milliseconds since the start.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Scenario {
-    /// Decides what the percentages of the network leave open.
-    pub seed: u64,
-    /// The server.
-    pub server: Server,
+/// A scenario is kept, read and edited as JSON, which leaves out what has its default. Times are in milliseconds since
+/// the start. Two clients and all that a network and its faults can do:
+///
+/// ```json
+#[doc = include_str!("scenario/every-field.json")]
+/// ```
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "", default, deny_unknown_fields)]
+pub struct Scenario<P: Protocol> {
+    /// The seed of the random numbers that decide what the percentages of the network leave open.
+    pub rng_seed: u64,
+    /// The server's wall clock at the start.
+    #[serde(deserialize_with = "json::clock")]
+    pub clock: NaiveDateTime,
+    /// The settings of the server.
+    pub server: P::Server,
     /// The network between the server and each host.
     pub network: Network,
     /// The clients. Clients of the same host share its link to the server.
-    pub clients: Vec<Client>,
-    /// What goes wrong, and when.
+    pub clients: Vec<Client<P::Behaviour>>,
+    /// The faults.
     pub faults: Vec<Fault>,
-    /// When all heals: faults end, and the network does nothing any more that it need not do.
+    /// When the network heals: faults end, and the percentages become 0. At most an hour.
+    #[serde(deserialize_with = "within::<0, HOUR_MS, _, _>")]
     pub heal_ms: u32,
 }
 
-impl Default for Scenario {
-    /// One server on a network that does nothing wrong, and no clients.
-    fn default() -> Scenario {
+impl<P: Protocol> Default for Scenario<P> {
+    /// A server on a network without faults, and no clients.
+    fn default() -> Scenario<P> {
+        let date = NaiveDate::from_ymd_opt(2026, 11, 21).expect("the date exists");
         Scenario {
-            seed: 0,
-            server: Server::default(),
+            rng_seed: 0,
+            clock: date
+                .and_hms_micro_opt(6, 32, 6, 123_456)
+                .expect("the time exists"),
+            server: P::Server::default(),
             network: Network::default(),
             clients: Vec::new(),
             faults: Vec::new(),
@@ -48,18 +74,30 @@ impl Default for Scenario {
     }
 }
 
-impl Scenario {
-    /// How many hosts there are besides the server's. Time for them grows with the cube of it: many
-    /// clients share a host.
+impl<P: Protocol> Scenario<P> {
+    /// The number of hosts besides the server's, at least 1.
     pub fn host_count(&self) -> usize {
         let of_clients = self.clients.iter().map(|client| client.host);
         let of_faults = self.faults.iter().filter_map(|fault| fault.kind.host());
         of_clients.chain(of_faults).max().map_or(1, |host| host + 1)
     }
+
+    /// Parses JSON.
+    ///
+    /// # Errors
+    ///
+    /// An error names the path of the value that is not valid: `clients[0].host: must be at most 19`.
+    pub fn from_json(text: &[u8]) -> Result<Scenario<P>, String> {
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        let scenario = serde_path_to_error::deserialize(&mut deserializer);
+        let scenario = scenario.map_err(|error| error.to_string())?;
+        deserializer.end().map_err(|error| error.to_string())?;
+        Ok(scenario)
+    }
 }
 
-impl fmt::Display for Scenario {
-    /// Writes JSON, without what is as by default.
+impl<P: Protocol> fmt::Display for Scenario<P> {
+    /// Writes JSON without what has its default.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [mut scenario, default] = [self, &Scenario::default()]
             .map(|scenario| serde_json::to_value(scenario).expect("a scenario is plain data"));
@@ -68,7 +106,14 @@ impl fmt::Display for Scenario {
     }
 }
 
-/// Leaves out of an object what is as in another.
+impl<P: Protocol> fmt::Debug for Scenario<P> {
+    /// Writes the JSON, too: test failures and fuzzers show a scenario as it can be replayed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Leaves out of an object what equals `default`.
 fn leave_out(value: &mut Value, default: &Value) {
     if let (Value::Object(fields), Value::Object(defaults)) = (value, default) {
         fields.retain(|name, field| defaults.get(name) != Some(field));
@@ -78,87 +123,65 @@ fn leave_out(value: &mut Value, default: &Value) {
     }
 }
 
-/// A limit that no simulation reaches.
-const NEVER_MS: u32 = 24 * 3_600_000;
-
-/// The server of a simulation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Server {
-    /// Which commands it offers over TCP.
-    #[serde(with = "by_name")]
-    pub service: Service,
-    /// Where commands end over TCP.
-    #[serde(with = "by_name")]
-    pub framing: Framing,
-    /// What its clock shows at the start.
-    pub clock: NaiveDateTime,
-    /// How many connections it serves at a time.
-    pub connections_max: usize,
-    /// How long a connection may be idle.
-    pub idle_timeout_ms: u32,
-    /// How long a line may take, beside a second for each 500 bytes of it.
-    pub line_timeout_ms: u32,
-    /// How long a client may take no byte of a reply.
-    pub write_timeout_ms: u32,
-    /// How long the conversations may go on after an order to stop.
-    pub drain_timeout_ms: u32,
-}
-
-impl Default for Server {
-    fn default() -> Server {
-        Server {
-            service: Service::Both,
-            framing: Framing::Line,
-            clock: Script::clock_at_start(),
-            connections_max: 10_000,
-            idle_timeout_ms: 2_000,
-            line_timeout_ms: NEVER_MS,
-            write_timeout_ms: NEVER_MS,
-            drain_timeout_ms: 2_000,
-        }
-    }
-}
-
-/// What the network does all the time until it heals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What the network does until it heals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(default, deny_unknown_fields)]
 pub struct Network {
-    /// The least time that a message takes.
-    pub latency_min_ms: u32,
-    /// The most time that a message takes. Datagrams overtake each other within the range.
-    pub latency_max_ms: u32,
-    /// How many bytes each direction of a stream holds before its writer has to wait; at least 1.
-    pub window_bytes: usize,
-    /// Percentage of reads and writes that move only a few of the bytes they could. With the framing
-    /// `read`, where one write is one command, this is left out.
+    /// Percentage of reads and writes that move only a few of the bytes that they could move.
+    #[arbitrary(with = percent(5..=60))]
+    #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub cut_percent: u8,
-    /// Percentage of reads that take what several writes sent. Left out with the framing `read`.
+    /// Percentage of reads that return the bytes of several writes.
+    #[arbitrary(with = percent(5..=60))]
+    #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub glue_percent: u8,
-    /// Percentage of reads and writes that have to be tried again for no reason.
+    /// Percentage of reads and writes that are pending once without a reason.
+    #[arbitrary(with = percent(5..=40))]
+    #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub pending_percent: u8,
     /// Percentage of reads and writes that fail, and the stream with them.
+    #[arbitrary(with = one_in(6, 1..=3, 0..=0))]
+    #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub stream_error_percent: u8,
-    /// Percentage of the server's waits for a connection that fail.
+    /// Percentage of the server's accepts that fail.
+    #[arbitrary(with = percent(5..=50))]
+    #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub accept_error_percent: u8,
-    /// Percentage of datagrams that get lost.
+    /// Percentage of datagrams that are lost.
+    #[arbitrary(with = percent(5..=60))]
+    #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub loss_percent: u8,
     /// Percentage of datagrams that arrive twice.
+    #[arbitrary(with = percent(5..=60))]
+    #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub duplication_percent: u8,
-    /// Percentage of datagrams that arrive changed.
+    /// Percentage of datagrams that arrive corrupted.
+    #[arbitrary(with = percent(5..=60))]
+    #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub corruption_percent: u8,
-    /// Percentage of the server's waits for a datagram that fail.
+    /// Percentage of the server's receives that fail.
+    #[arbitrary(with = percent(5..=50))]
+    #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub datagram_error_percent: u8,
-    /// How many datagrams a socket holds; what comes when it is full gets lost.
+    /// The minimum latency of a message.
+    #[arbitrary(with = one_in(3, 0..=50, 0..=4))]
+    pub latency_min_ms: u32,
+    /// The maximum latency of a message, if it is more than the minimum. Datagrams are reordered within the range.
+    #[arbitrary(with = one_in(3, 0..=250, 0..=9))]
+    pub latency_max_ms: u32,
+    /// The bytes that each direction of a stream holds before its writer has to wait; at least 1.
+    #[arbitrary(with = one_in(2, 1..=499, 65_536..=65_536))]
+    #[serde(deserialize_with = "within::<1, 1_000_000_000, _, _>")]
+    pub window_bytes: usize,
+    /// The number of datagrams that a socket holds. Those that find it full are lost.
+    #[arbitrary(with = one_in(4, 1..=3, 1_000..=1_000))]
+    #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub datagrams_max: usize,
 }
 
 impl Default for Network {
     fn default() -> Network {
         Network {
-            latency_min_ms: 1,
-            latency_max_ms: 1,
-            window_bytes: 65_536,
             cut_percent: 0,
             glue_percent: 0,
             pending_percent: 0,
@@ -168,173 +191,100 @@ impl Default for Network {
             duplication_percent: 0,
             corruption_percent: 0,
             datagram_error_percent: 0,
+            latency_min_ms: 1,
+            latency_max_ms: 1,
+            window_bytes: 65_536,
             datagrams_max: 1_000,
         }
+    }
+}
+
+impl Network {
+    /// The maximum latency of a message on a link without a fault.
+    pub fn latency_max_ms(&self) -> u32 {
+        self.latency_max_ms.max(self.latency_min_ms)
     }
 }
 
 /// A client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Client {
-    /// The host it is on.
+pub struct Client<B> {
+    /// Its host, counted from 0.
+    #[serde(deserialize_with = "within::<0, HOST_MAX, _, _>")]
     pub host: usize,
     /// When it starts.
     pub start_ms: u32,
     /// What it does.
-    pub behaviour: Behaviour,
+    pub behaviour: B,
 }
 
-/// What a client does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Behaviour {
-    /// Asks a line at a time with [`chime_client::Connection`], and connects anew when that fails.
-    Ask {
-        /// The lines, without their ends.
-        lines: Vec<String>,
-        /// The wait before each line but the first, and before connecting anew.
-        pause_ms: u32,
-    },
-    /// Sends ahead of the replies with [`chime_client::Pipe`].
-    Pipe {
-        /// What its input gives.
-        chunks: Vec<Text>,
-        /// The wait before each chunk but the first.
-        pause_ms: u32,
-    },
-    /// Asks for each of these commands with [`chime_client::ask_datagram`].
-    AskDatagrams {
-        /// The commands.
-        commands: Vec<String>,
-        /// The wait before each but the first.
-        pause_ms: u32,
-    },
-    /// Writes bytes as they stand.
-    Write {
-        /// What it does, in order.
-        acts: Vec<Act>,
-        /// How it takes the replies meanwhile.
-        reading: Reading,
-        /// What it does then.
-        ending: Ending,
-    },
-    /// Sends datagrams as they stand.
-    WriteDatagrams {
-        /// The datagrams.
-        datagrams: Vec<Text>,
-        /// Whom they claim to be from.
-        source: Source,
-        /// The wait before each but the first.
-        pause_ms: u32,
-    },
-}
-
-/// One thing that a client does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Act {
-    /// Writes these bytes.
-    Write(Text),
-    /// Waits so many milliseconds.
-    Pause(u32),
-    /// Stops sending.
-    Shut,
-}
-
-/// How a client takes what it is sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Reading {
-    /// At once.
-    Eager,
-    /// A little at a time.
-    Slow {
-        /// So many bytes.
-        bytes: usize,
-        /// After each wait of so many milliseconds.
-        pause_ms: u32,
-    },
-    /// Not at all.
-    Never,
-}
-
-/// What a client does at last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ending {
-    /// It waits until the server closes.
-    Await,
-    /// It drops the connection, read or not.
-    Leave,
-    /// It falls silent without a word to anyone.
-    Forget,
-}
-
-/// Whom a datagram claims to be from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Source {
-    /// Who sent it.
-    Sender,
-    /// The server itself.
-    Server,
-    /// A port of the sender where no one listens.
-    Nobody,
-    /// A port of the sender that only a service has.
-    Service,
-}
-
-/// Something that goes wrong for a while.
+/// A fault and its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
     /// When it begins.
     pub at_ms: u32,
-    /// How long it lasts. It ends when all heals, at the latest.
+    /// How long it lasts. It ends when the network heals, at the latest.
     pub for_ms: u32,
-    /// What it is.
+    /// What it does.
     pub kind: FaultKind,
 }
 
-/// What goes wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a fault does.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary, IntoStaticStr, VariantNames,
+)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[strum(serialize_all = "kebab-case")]
 pub enum FaultKind {
-    /// Messages between the server and this host wait.
+    /// Messages between the server and this host are held back.
     Hold {
         /// The host.
+        #[arbitrary(with = range(0..=1))]
+        #[serde(deserialize_with = "within::<0, HOST_MAX, _, _>")]
         host: usize,
     },
-    /// Messages between the server and this host get lost.
+    /// Messages between the server and this host are lost.
     Partition {
         /// The host.
+        #[arbitrary(with = range(0..=1))]
+        #[serde(deserialize_with = "within::<0, HOST_MAX, _, _>")]
         host: usize,
     },
-    /// Messages from this host to the server get lost.
+    /// Messages from this host to the server are lost.
     PartitionToServer {
         /// The host.
+        #[arbitrary(with = range(0..=1))]
+        #[serde(deserialize_with = "within::<0, HOST_MAX, _, _>")]
         host: usize,
     },
-    /// Messages from the server to this host get lost.
+    /// Messages from the server to this host are lost.
     PartitionFromServer {
         /// The host.
+        #[arbitrary(with = range(0..=1))]
+        #[serde(deserialize_with = "within::<0, HOST_MAX, _, _>")]
         host: usize,
     },
-    /// Messages between the server and this host take this long.
+    /// Messages between the server and this host have another latency.
     Slow {
         /// The host.
+        #[arbitrary(with = range(0..=1))]
+        #[serde(deserialize_with = "within::<0, HOST_MAX, _, _>")]
         host: usize,
-        /// How long, both ways.
+        /// The latency, both ways.
+        #[arbitrary(with = range(0..=500))]
         latency_ms: u32,
     },
-    /// The server is killed, and started again at the end.
+    /// The server is killed. A new one starts when the fault ends.
     Crash,
-    /// The server is told to stop, and started again at the end.
+    /// The server shuts down gracefully. A new one starts when the fault ends; what is left of the old one is killed then.
     Stop,
-    /// The clock of the server is set forward, or back, for good.
+    /// The server's wall clock is set forward or back. It stays so when the fault ends.
     ClockStep {
-        /// By so many seconds.
+        /// By how many seconds, at most a year.
+        #[arbitrary(with = generate::clock_step)]
+        #[serde(deserialize_with = "within::<{ -YEAR_SECONDS }, YEAR_SECONDS, _, _>")]
         seconds: i64,
     },
 }
@@ -354,15 +304,6 @@ impl FaultKind {
 
     /// Its name, as in JSON.
     pub fn name(&self) -> &'static str {
-        match self {
-            FaultKind::Hold { .. } => "hold",
-            FaultKind::Partition { .. } => "partition",
-            FaultKind::PartitionToServer { .. } => "partition-to-server",
-            FaultKind::PartitionFromServer { .. } => "partition-from-server",
-            FaultKind::Slow { .. } => "slow",
-            FaultKind::Crash => "crash",
-            FaultKind::Stop => "stop",
-            FaultKind::ClockStep { .. } => "clock-step",
-        }
+        self.into()
     }
 }

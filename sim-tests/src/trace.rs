@@ -1,17 +1,18 @@
-//! What happened in a simulation.
+//! The events of a run, and their index.
 
-pub(crate) mod connection;
-pub(crate) mod index;
+mod connection;
+mod index;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use chime_server::{Counter, CounterSnapshot};
-use strum::VariantArray;
-
 use crate::scenario::{FaultKind, Text};
 
-/// Everything that happened in a simulation, in order.
+pub use connection::{Connection, Piece, Side};
+pub use index::{Attempt, Client, Datagram, FaultSpan, Index, Life, Moment};
+
+/// The events of a run, in order.
 ///
 /// Its [`Display`](fmt::Display) has a line for each event; two runs of a scenario are compared by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,19 +128,16 @@ pub enum ServerEvent {
     CannotReceive,
     /// It was told to stop.
     Stopping,
-    /// It has stopped.
+    /// Its graceful shutdown is over.
     Stopped {
-        /// What it did.
-        snapshot: Box<CounterSnapshot>,
-        /// How many connections it has room for now.
-        permits: usize,
+        /// What it counted.
+        counters: BTreeMap<String, u64>,
     },
     /// It was killed.
     Killed,
 }
 
 impl fmt::Display for ServerEvent {
-    /// Writes all that the server counted, too: two runs are compared by it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ServerEvent::Started => write!(f, "started"),
@@ -147,21 +145,10 @@ impl fmt::Display for ServerEvent {
             ServerEvent::CannotReceive => write!(f, "cannot receive (injected)"),
             ServerEvent::Stopping => write!(f, "is shutting down"),
             ServerEvent::Killed => write!(f, "killed"),
-            ServerEvent::Stopped { snapshot, permits } => {
-                write!(f, "stopped: {permits} permits free")?;
-                for counter in Counter::VARIANTS {
-                    match snapshot[*counter] {
-                        0 => {}
-                        count => write!(f, ", {counter:?} {count}")?,
-                    }
-                }
-                let requests = &snapshot.requests;
-                write!(f, ", requests {:?}", requests.commands)?;
-                write!(
-                    f,
-                    ", digits {}, invalid {}",
-                    requests.digits, requests.invalid
-                )
+            ServerEvent::Stopped { counters } => {
+                write!(f, "stopped:")?;
+                let mut counters = counters.iter().filter(|(_, count)| **count > 0);
+                counters.try_for_each(|(name, count)| write!(f, " {name}={count}"))
             }
         }
     }

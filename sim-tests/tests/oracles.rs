@@ -2,11 +2,12 @@
 
 use chime_protocol::Service;
 use chime_protocol::model::naive;
-use chime_sim_tests::scenario::{Act, Behaviour, Client, Ending, Reading, Scenario, Source, Text};
+use chime_sim_tests::chime::{Act, Behaviour, Ending, Reading, Scenario, Source, check_against};
+use chime_sim_tests::scenario::{Client, Text, shrink};
 use chime_sim_tests::trace::{
     ClientEvent, DatagramEvent, End, EventKind, ServerEvent, StreamEvent, Trace,
 };
-use chime_sim_tests::{check, check_against, run, shrink};
+use chime_sim_tests::{check, run};
 use chrono::{NaiveDateTime, TimeDelta};
 
 /// How many scenarios a wrong model may get past.
@@ -233,34 +234,47 @@ fn a_failure_of_the_library_for_no_reason_is_noticed() {
 
 #[test]
 fn a_server_that_miscounts_is_noticed() {
-    assert_noticed("the server counts 0 served, not 3", |trace| {
-        let index = trace.events.len() - 1;
-        if let EventKind::Server(ServerEvent::Stopped { snapshot, .. }) =
-            &mut trace.events[index].kind
-        {
-            **snapshot = chime_server::CounterSnapshot::default();
-        }
-    });
-}
-
-#[test]
-fn room_that_is_not_given_back_is_noticed() {
-    assert_noticed(
-        "there is room for 9999 at the end, not for 10000",
-        |trace| {
-            let index = trace.events.len() - 1;
-            if let EventKind::Server(ServerEvent::Stopped { permits, .. }) =
-                &mut trace.events[index].kind
+    for (name, wrong) in [
+        (
+            "ConnectionServed",
+            "the server counts ConnectionServed=4, expected 3",
+        ),
+        (
+            "ConnectionRefused",
+            "the server counts ConnectionRefused=1, expected 0",
+        ),
+        (
+            "conversations-ended",
+            "the server counts conversations-ended=4, expected 3",
+        ),
+        (
+            "ConversationPanicked",
+            "the server counts ConversationPanicked=1, expected 0",
+        ),
+        (
+            "DatagramAnswered",
+            "the server counts DatagramAnswered=3, expected 2",
+        ),
+        (
+            "DatagramIgnored",
+            "the server counts DatagramIgnored=2, expected 1",
+        ),
+        ("permits", "the server counts permits=10001, expected 10000"),
+    ] {
+        assert_noticed(wrong, |trace| {
+            let last = trace.events.len() - 1;
+            if let EventKind::Server(ServerEvent::Stopped { counters }) =
+                &mut trace.events[last].kind
             {
-                *permits -= 1;
+                *counters.get_mut(name).expect("the counter exists") += 1;
             }
-        },
-    );
+        });
+    }
 }
 
 #[test]
 fn an_event_of_an_unknown_connection_is_noticed() {
-    assert_noticed("this belongs to nothing that has begun", |trace| {
+    assert_noticed("this event belongs to nothing that has begun", |trace| {
         let is_accept = |kind: &EventKind| {
             matches!(
                 kind,

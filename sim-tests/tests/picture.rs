@@ -1,8 +1,7 @@
 //! What stands in the picture of a run.
 
-use chime_sim_tests::scenario::{
-    Act, Behaviour, Client, Ending, Fault, FaultKind, Network, Reading, Scenario, Source, Text,
-};
+use chime_sim_tests::chime::{Act, Behaviour, Ending, Reading, Scenario, Source};
+use chime_sim_tests::scenario::{Client, Fault, FaultKind, Network, Text};
 use chime_sim_tests::trace::{
     ClientEvent, DatagramEvent, End, Event, EventKind, Peer, StreamEvent, Trace,
 };
@@ -325,7 +324,7 @@ fn stream(at_ms: u32, end: End, event: StreamEvent) -> Event {
     Event { at_ms, kind }
 }
 
-fn at(host: usize, start_ms: u32, behaviour: Behaviour) -> Client {
+fn at(host: usize, start_ms: u32, behaviour: Behaviour) -> Client<Behaviour> {
     Client {
         host,
         start_ms,

@@ -163,57 +163,59 @@ pub fn digits() -> impl Strategy<Value = String> {
     prop_oneof![4 => "[0-9]{1,12}", 2 => "0{0,20}[0-9]{1,20}", 1 => "[0-9]{1,200}", 1 => "9{1,99}"]
 }
 
+/// Commands that are not quite valid.
+pub const NEAR_MISSES: &[&[u8]] = &[
+    b"",
+    b" ",
+    b"\r",
+    b"\t\r",
+    b"1 2",
+    b"1\t2",
+    b"-5",
+    b"+5",
+    b"1.5",
+    b"1e3",
+    b"0x10",
+    b"day1",
+    b"1day",
+    b"quitt",
+    b"qui",
+    b"exit ?",
+    b"day\r\r",
+    b"da\ry",
+    b"d ay",
+    b"\rday",
+    b"day\0",
+    b"day\x0b",
+    b"sendtime",
+    b"send  time",
+    b"send\ttime",
+    b"send \ttime",
+    b"send time now",
+    b"send",
+    b"send ",
+    b"time send",
+    b"what?",
+    b"\xc2\xb2",
+    b"\xd9\xa1",
+    b"\xef\xbc\x91",
+    b"da\xff",
+    b"\xffday",
+    b"12\xff34",
+    b"he\xc5\x82p",
+    b"T\xc4\xb0ME",
+    b"0000000000000000x",
+    b"00000000000000000x",
+    b"123456789012345\r6",
+];
+
 fn near_miss() -> impl Strategy<Value = Vec<u8>> {
-    let examples: &[&[u8]] = &[
-        b"",
-        b" ",
-        b"\r",
-        b"\t\r",
-        b"1 2",
-        b"1\t2",
-        b"-5",
-        b"+5",
-        b"1.5",
-        b"1e3",
-        b"0x10",
-        b"day1",
-        b"1day",
-        b"quitt",
-        b"qui",
-        b"exit ?",
-        b"day\r\r",
-        b"da\ry",
-        b"d ay",
-        b"\rday",
-        b"day\0",
-        b"day\x0b",
-        b"sendtime",
-        b"send  time",
-        b"send\ttime",
-        b"send \ttime",
-        b"send time now",
-        b"send",
-        b"send ",
-        b"time send",
-        b"what?",
-        b"\xc2\xb2",
-        b"\xd9\xa1",
-        b"\xef\xbc\x91",
-        b"da\xff",
-        b"\xffday",
-        b"12\xff34",
-        b"he\xc5\x82p",
-        b"T\xc4\xb0ME",
-        b"0000000000000000x",
-        b"00000000000000000x",
-        b"123456789012345\r6",
-    ];
     let long = "[a-z ]{8,40}".prop_map(String::into_bytes);
     // A neighbour of the digits in ASCII, or any byte.
     let middle = prop_oneof![select(b"/:".to_vec()), any::<u8>()];
     let corrupted = (digits(), middle, digits())
         .prop_map(|(before, byte, after)| [before.as_bytes(), &[byte], after.as_bytes()].concat());
-    prop_oneof![4 => select(examples).prop_map(<[u8]>::to_vec), 1 => long, 2 => corrupted]
+    prop_oneof![4 => select(NEAR_MISSES).prop_map(<[u8]>::to_vec), 1 => long, 2 => corrupted]
 }
 
 /// A datagram: a request, a near miss, or neither.

@@ -4,7 +4,7 @@ use crate::Failure;
 use crate::picture::markup::Escaped;
 use crate::picture::rows::ROW_FAILURE;
 use crate::picture::svg::Drawing;
-use crate::trace::index::FaultSpan;
+use crate::trace::FaultSpan;
 
 impl Drawing<'_> {
     /// Draws a band from where each fault begins to where it ends, the shortest on top.

@@ -2,8 +2,8 @@
 
 use crate::picture::markup::{first_bytes, last_bytes, shortened};
 use crate::scenario::Text;
-use crate::trace::index::{Datagram, Index};
 use crate::trace::{ClientEvent, DatagramEvent, Event, EventKind, Peer, ServerEvent, StreamEvent};
+use crate::trace::{Datagram, Index};
 
 /// How many characters of bytes are shown.
 const BYTES_MAX: usize = 40;
@@ -90,13 +90,7 @@ fn server(event: &ServerEvent) -> Span {
         ServerEvent::Started | ServerEvent::Stopping => {
             Span::new("server-word", format!("server {event}"))
         }
-        ServerEvent::Stopped { snapshot, .. } => {
-            let connections = snapshot[chime_server::Counter::ConnectionServed];
-            let datagrams = snapshot[chime_server::Counter::DatagramAnswered];
-            let text =
-                format!("server stopped: {connections} connections, {datagrams} datagrams served");
-            Span::new("server-word", text)
-        }
+        ServerEvent::Stopped { .. } => Span::new("server-word", "server stopped"),
         ServerEvent::Killed | ServerEvent::CannotAccept | ServerEvent::CannotReceive => {
             trouble(format!("server {event}"))
         }

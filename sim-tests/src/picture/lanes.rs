@@ -1,5 +1,6 @@
 //! Where things stand from left to right.
 
+use crate::Protocol;
 use crate::picture::svg::{COLOURS, colour_class};
 use crate::scenario::Scenario;
 use crate::trace::Peer;
@@ -47,7 +48,7 @@ pub(super) enum Side {
 }
 
 impl Lanes {
-    pub(super) fn new(scenario: &Scenario) -> Lanes {
+    pub(super) fn new<P: Protocol>(scenario: &Scenario<P>) -> Lanes {
         let host_count = scenario.host_count();
         let left_count = host_count.div_ceil(2);
         let has_right = left_count < host_count;
@@ -70,7 +71,7 @@ impl Lanes {
         lanes
     }
 
-    fn add(&mut self, scenario: &Scenario, host: usize, side: Side) {
+    fn add<P: Protocol>(&mut self, scenario: &Scenario<P>, host: usize, side: Side) {
         let is_here = |client: &usize| scenario.clients[*client].host == host;
         let mut clients: Vec<_> = (0..scenario.clients.len()).filter(is_here).collect();
         clients.push(scenario.clients.len() + host);

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::trace::connection::Connection;
-use crate::trace::index::{Index, Moment};
+use crate::trace::Connection;
 use crate::trace::{DatagramEvent, End, EventKind, Peer};
+use crate::trace::{Index, Moment};
 
 /// The messages of a run.
 pub(super) struct Messages {

@@ -8,7 +8,7 @@ use crate::picture::lanes::{AXIS, Lanes, SERVER_HALF, Side};
 use crate::picture::markup::{Escaped, shortened};
 use crate::picture::messages::{Message, MessageKind, Messages, subject};
 use crate::picture::rows::{ROW_FAILURE, ROW_LABEL, ROW_QUIET, Rows};
-use crate::trace::index::Index;
+use crate::trace::Index;
 use crate::trace::{ClientEvent, DatagramEvent, EventKind, Peer, ServerEvent, StreamEvent, Trace};
 
 /// How many colours clients have.

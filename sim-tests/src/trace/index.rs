@@ -3,131 +3,155 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use chime_server::CounterSnapshot;
 use chrono::{NaiveDateTime, TimeDelta};
 
 use super::connection::{Connection, Piece, Side};
 use super::{ClientEvent, DatagramEvent, End, EventKind, Peer, ServerEvent, StreamEvent, Trace};
-use crate::network::UDP_PORT;
-use crate::scenario::{Behaviour, FaultKind, Scenario, Text};
+use crate::Protocol;
+use crate::exec::SERVER_PORT;
+use crate::scenario::{FaultKind, Scenario, Text};
 
 /// The connections, clients, datagrams, server lives and faults of a trace.
-pub(crate) struct Index<'a> {
-    pub(crate) scenario: &'a Scenario,
-    pub(crate) trace: &'a Trace,
-    pub(crate) connections: BTreeMap<usize, Connection<'a>>,
-    /// The clients of the scenario, then those that verify the recovery, one for each host.
-    pub(crate) clients: Vec<Client<'a>>,
-    pub(crate) datagrams: BTreeMap<usize, Datagram<'a>>,
-    pub(crate) lives: Vec<Life>,
-    pub(crate) faults: Vec<FaultSpan<'a>>,
-    pub(crate) healed_ms: u32,
+pub struct Index<'a> {
+    /// The trace.
+    pub trace: &'a Trace,
+    /// The connections by number, in the order in which the server accepted them.
+    pub connections: BTreeMap<usize, Connection<'a>>,
+    /// The clients: those of the scenario, then one for each host, which verifies the recovery.
+    pub clients: Vec<Client<'a>>,
+    /// The datagrams by number.
+    pub datagrams: BTreeMap<usize, Datagram<'a>>,
+    /// The servers, one after the other.
+    pub lives: Vec<Life<'a>>,
+    /// The faults.
+    pub faults: Vec<FaultSpan<'a>>,
+    /// When the network healed.
+    pub healed_ms: u32,
     /// The first event without its subject, such as a read from a connection that was never accepted.
-    pub(crate) stray: Option<usize>,
-    /// How many connections the server serves.
-    served_now: usize,
-    /// Who uses each address for datagrams.
+    pub stray: Option<usize>,
+    clock_at_start: NaiveDateTime,
+    /// The user of each address for datagrams.
     peers: BTreeMap<SocketAddr, Peer>,
 }
 
 /// An event and its time.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment {
-    pub(crate) event: usize,
-    pub(crate) at_ms: u32,
+pub struct Moment {
+    /// The index of the event.
+    pub event: usize,
+    /// Its time.
+    pub at_ms: u32,
 }
 
-/// What a client did.
+/// A client: first those of the scenario, then one for each host that verifies the recovery.
 #[derive(Default)]
-pub(crate) struct Client<'a> {
-    pub(crate) host: usize,
-    /// What it was to do; none if it verifies the recovery.
-    pub(crate) behaviour: Option<&'a Behaviour>,
-    pub(crate) attempts: Vec<Attempt<'a>>,
-    pub(crate) done_ms: Option<u32>,
+pub struct Client<'a> {
+    /// Its host.
+    pub host: usize,
+    /// Its attempts, in order.
+    pub attempts: Vec<Attempt<'a>>,
+    /// When it ended.
+    pub done_ms: Option<u32>,
 }
 
-/// One attempt to connect, or one question over datagrams.
+/// One attempt to connect, or one request over UDP.
 #[derive(Default)]
-pub(crate) struct Attempt<'a> {
-    pub(crate) is_by_datagram: bool,
-    pub(crate) begin: Moment,
-    pub(crate) end_ms: u32,
-    pub(crate) connection: Option<usize>,
+pub struct Attempt<'a> {
+    /// Whether it is over UDP.
+    pub is_by_datagram: bool,
+    /// When it began.
+    pub begin: Moment,
+    /// The time of its last event.
+    pub end_ms: u32,
+    /// The number of its connection.
+    pub connection: Option<usize>,
     /// The replies that the client library returned, each with its event.
-    pub(crate) told: Vec<(usize, &'a str)>,
-    pub(crate) failed: Option<(usize, &'a str)>,
+    pub told: Vec<(usize, &'a str)>,
+    /// The event and the error, if it failed.
+    pub failed: Option<(usize, &'a str)>,
 }
 
 /// A datagram. A duplicate is a datagram, too.
-pub(crate) struct Datagram<'a> {
-    pub(crate) sent: Moment,
-    pub(crate) by: Peer,
+pub struct Datagram<'a> {
+    /// When it was sent.
+    pub sent: Moment,
+    /// The sender.
+    pub by: Peer,
     /// The receiver, or the user of the destination address.
-    pub(crate) receiver: Option<Peer>,
-    pub(crate) from: SocketAddr,
-    pub(crate) to: SocketAddr,
-    pub(crate) bytes_sent: &'a Text,
-    /// What arrives, if it does.
-    pub(crate) bytes: &'a Text,
-    pub(crate) is_duplicate: bool,
-    pub(crate) is_corrupted: bool,
-    pub(crate) is_lost: bool,
+    pub receiver: Option<Peer>,
+    /// The source address.
+    pub from: SocketAddr,
+    /// The destination address.
+    pub to: SocketAddr,
+    /// What was sent.
+    pub bytes_sent: &'a Text,
+    /// What arrives, unless it is lost.
+    pub bytes: &'a Text,
+    /// Whether the network duplicated another datagram.
+    pub is_duplicate: bool,
+    /// Whether the network corrupted it.
+    pub is_corrupted: bool,
+    /// Whether the network lost it.
+    pub is_lost: bool,
     /// When it was first received.
-    pub(crate) received: Option<Moment>,
+    pub received: Option<Moment>,
 }
 
 impl Datagram<'_> {
-    pub(crate) fn is_to_server(&self) -> bool {
-        self.to.port() == UDP_PORT
+    /// Returns whether its destination is the server.
+    pub fn is_to_server(&self) -> bool {
+        self.to.port() == SERVER_PORT
     }
 }
 
-/// A server from its start to its end.
-pub(crate) struct Life {
-    pub(crate) started: Moment,
-    pub(crate) stopping: Option<Moment>,
+/// A server, from its start to its end.
+pub struct Life<'a> {
+    /// When it began to listen.
+    pub started: Moment,
+    /// When its graceful shutdown began.
+    pub stopping: Option<Moment>,
     /// When it was killed or stopped.
-    pub(crate) end: Option<Moment>,
-    /// What it counted and how many permits were free, if it stopped.
-    pub(crate) outcome: Option<(CounterSnapshot, usize)>,
+    pub end: Option<Moment>,
+    /// What it counted, if its graceful shutdown ended.
+    pub counters: Option<&'a BTreeMap<String, u64>>,
 }
 
 /// A fault while it lasted.
-pub(crate) struct FaultSpan<'a> {
-    pub(crate) kind: &'a FaultKind,
-    pub(crate) begin: Moment,
-    pub(crate) end: Option<Moment>,
+pub struct FaultSpan<'a> {
+    /// What it does.
+    pub kind: &'a FaultKind,
+    /// When it began.
+    pub begin: Moment,
+    /// When it ended.
+    pub end: Option<Moment>,
 }
 
 impl FaultSpan<'_> {
-    pub(crate) fn overlaps(&self, begin_ms: u32, end_ms: u32) -> bool {
+    /// Returns whether it lasts at any time of a span.
+    pub fn overlaps(&self, begin_ms: u32, end_ms: u32) -> bool {
         self.begin.at_ms <= end_ms && self.end.is_none_or(|end| begin_ms <= end.at_ms)
     }
 }
 
 impl<'a> Index<'a> {
-    pub(crate) fn new(scenario: &'a Scenario, trace: &'a Trace) -> Index<'a> {
-        let clients = scenario.clients.iter().map(|client| Client {
-            host: client.host,
-            behaviour: Some(&client.behaviour),
-            ..Client::default()
-        });
-        let last = (0..scenario.host_count()).map(|host| Client {
+    /// Builds the index.
+    pub fn new<P: Protocol>(scenario: &Scenario<P>, trace: &'a Trace) -> Index<'a> {
+        let hosts = scenario.clients.iter().map(|client| client.host);
+        let clients = hosts.chain(0..scenario.host_count()).map(|host| Client {
             host,
-            ..Client::default()
+            attempts: Vec::new(),
+            done_ms: None,
         });
         let mut index = Index {
-            scenario,
             trace,
             connections: BTreeMap::new(),
-            clients: clients.chain(last).collect(),
+            clients: clients.collect(),
             datagrams: BTreeMap::new(),
             lives: Vec::new(),
             faults: Vec::new(),
             healed_ms: u32::MAX,
             stray: None,
-            served_now: 0,
+            clock_at_start: scenario.clock,
             peers: BTreeMap::new(),
         };
         for (event, happened) in trace.events.iter().enumerate() {
@@ -166,13 +190,13 @@ impl<'a> Index<'a> {
         Some(())
     }
 
-    fn add_server(&mut self, at: Moment, event: &ServerEvent) -> Option<()> {
+    fn add_server(&mut self, at: Moment, event: &'a ServerEvent) -> Option<()> {
         if *event == ServerEvent::Started {
             self.lives.push(Life {
                 started: at,
                 stopping: None,
                 end: None,
-                outcome: None,
+                counters: None,
             });
         }
         let life = self.lives.last_mut()?;
@@ -180,9 +204,9 @@ impl<'a> Index<'a> {
             ServerEvent::Started | ServerEvent::CannotAccept | ServerEvent::CannotReceive => {}
             ServerEvent::Stopping => life.stopping = Some(at),
             ServerEvent::Killed => life.end = Some(at),
-            ServerEvent::Stopped { snapshot, permits } => {
+            ServerEvent::Stopped { counters } => {
                 life.end = Some(at);
-                life.outcome = Some((**snapshot, *permits));
+                life.counters = Some(counters);
             }
         }
         Some(())
@@ -225,14 +249,11 @@ impl<'a> Index<'a> {
         event: &'a StreamEvent,
     ) -> Option<()> {
         if *event == StreamEvent::Accepted {
-            let is_refused = self.served_now >= self.scenario.server.connections_max;
-            self.served_now += usize::from(!is_refused);
             let connection = Connection {
                 accepted: at,
                 client: None,
                 connected: None,
                 life: self.lives.len().saturating_sub(1),
-                is_refused,
                 client_side: Side::default(),
                 server_side: Side::default(),
             };
@@ -259,12 +280,7 @@ impl<'a> Index<'a> {
             StreamEvent::Failed { is_injected, .. } => {
                 side.failed = side.failed.or(Some(*is_injected));
             }
-            StreamEvent::Dropped => {
-                side.dropped = Some(at);
-                if end == End::Server && !connection.is_refused {
-                    self.served_now -= 1;
-                }
-            }
+            StreamEvent::Dropped => side.dropped = Some(at),
         }
         Some(())
     }
@@ -318,14 +334,14 @@ impl<'a> Index<'a> {
         Some(())
     }
 
-    /// The attempts of all clients, each with the number of its client.
-    pub(crate) fn attempts(&self) -> impl Iterator<Item = (usize, &Attempt<'a>)> {
+    /// Returns the attempts of all clients, each with the number of its client.
+    pub fn attempts(&self) -> impl Iterator<Item = (usize, &Attempt<'a>)> {
         let clients = self.clients.iter().enumerate();
         clients.flat_map(|(number, client)| client.attempts.iter().map(move |it| (number, it)))
     }
 
-    /// What the clock of the server showed.
-    pub(crate) fn clock(&self, at_ms: u32) -> NaiveDateTime {
+    /// Returns the server's wall clock at a time.
+    pub fn clock(&self, at_ms: u32) -> NaiveDateTime {
         let steps = self.faults.iter().filter(|span| span.begin.at_ms <= at_ms);
         let seconds: i64 = steps
             .map(|span| match span.kind {
@@ -334,26 +350,20 @@ impl<'a> Index<'a> {
             })
             .sum();
         let passed = TimeDelta::milliseconds(at_ms.into()) + TimeDelta::seconds(seconds);
-        self.scenario.server.clock + passed
+        self.clock_at_start + passed
     }
 
-    /// Whether a fault strikes the link of a host at some time in a span.
-    pub(crate) fn has_link_fault(&self, host: usize, begin_ms: u32, end_ms: u32) -> bool {
+    /// Returns whether a fault strikes the link of a host at any time of a span.
+    pub fn has_link_fault(&self, host: usize, begin_ms: u32, end_ms: u32) -> bool {
         let mut faults = self.faults.iter();
         faults.any(|span| span.kind.host() == Some(host) && span.overlaps(begin_ms, end_ms))
     }
 
-    /// Whether the server was up all this time.
-    pub(crate) fn is_up(&self, begin_ms: u32, end_ms: u32) -> bool {
+    /// Returns whether one server was up, and not shutting down, all this time.
+    pub fn is_up(&self, begin_ms: u32, end_ms: u32) -> bool {
         self.lives.iter().any(|life| {
             let ends = [life.stopping, life.end].into_iter().flatten();
             life.started.at_ms < begin_ms && ends.into_iter().all(|end| end_ms < end.at_ms)
         })
-    }
-
-    /// The most time that a message takes, unless its link is slow or held.
-    pub(crate) fn latency_max_ms(&self) -> u32 {
-        let network = &self.scenario.network;
-        network.latency_max_ms.max(network.latency_min_ms)
     }
 }

@@ -1,8 +1,8 @@
 //! Clients, good and bad, on a network that does nothing wrong.
 
 use chime_protocol::Framing;
-use chime_sim_tests::CoverageGoal;
-use chime_sim_tests::scenario::{Act, Behaviour, Ending, Network, Reading, Scenario, Server, Text};
+use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Server};
+use chime_sim_tests::scenario::{Network, Text};
 
 use crate::{act, ask, passes, told, with, write};
 

@@ -1,8 +1,8 @@
 //! Thousands of clients at a time.
 
-use chime_sim_tests::scenario::{Behaviour, Client, Network, Scenario};
-
 use crate::{ask, passes, told};
+use chime_sim_tests::chime::{Behaviour, Scenario};
+use chime_sim_tests::scenario::{Client, Network};
 
 const HOSTS: usize = 20;
 const CLIENTS: usize = 5_000;

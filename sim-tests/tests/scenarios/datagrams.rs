@@ -1,9 +1,8 @@
 //! Datagrams that get lost, come twice, late, changed, or from someone else.
 
-use chime_sim_tests::CoverageGoal;
-use chime_sim_tests::scenario::{Behaviour, FaultKind, Network, Scenario, Source, Text};
-
 use crate::{fault, passes, told, with};
+use chime_sim_tests::chime::{Behaviour, CoverageGoal, Scenario, Source};
+use chime_sim_tests::scenario::{FaultKind, Network, Text};
 
 fn ask_datagrams() -> Behaviour {
     Behaviour::AskDatagrams {
@@ -30,7 +29,7 @@ fn over(network: Network, situations: &[CoverageGoal]) {
     let mut missed = situations.to_vec();
     for seed in 0..30 {
         let scenario = Scenario {
-            seed,
+            rng_seed: seed,
             network,
             ..with([
                 ask_datagrams(),

@@ -7,11 +7,10 @@ mod network;
 mod server;
 mod time;
 
-use chime_sim_tests::scenario::{
-    Act, Behaviour, Client, Ending, Fault, FaultKind, Reading, Scenario, Text,
-};
+use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Scenario};
+use chime_sim_tests::scenario::{Client, Fault, FaultKind, Text};
 use chime_sim_tests::trace::{ClientEvent, EventKind, Trace};
-use chime_sim_tests::{CoverageGoal, check, run};
+use chime_sim_tests::{check, run};
 
 /// Runs a scenario that has to be right and to reach these situations.
 fn passes(scenario: &Scenario, situations: &[CoverageGoal]) -> Trace {

@@ -1,9 +1,8 @@
 //! A network that fails, at every step of a conversation.
 
-use chime_sim_tests::CoverageGoal;
-use chime_sim_tests::scenario::{Act, FaultKind, Network, Scenario, Text};
-
 use crate::{act, ask, fault, passes, told, with};
+use chime_sim_tests::chime::{Act, CoverageGoal, Scenario};
+use chime_sim_tests::scenario::{FaultKind, Network, Text};
 
 /// Two conversations with something going on in most of their milliseconds.
 fn conversation() -> Scenario {
@@ -114,7 +113,7 @@ fn streams_may_cut_join_and_hesitate() {
     let mut cut_count = 0;
     for seed in 0..20 {
         let scenario = Scenario {
-            seed,
+            rng_seed: seed,
             network: Network {
                 cut_percent: 50,
                 glue_percent: 50,
@@ -136,7 +135,7 @@ fn streams_may_fail_at_any_step() {
     let mut coverage = 0;
     for seed in 0..50 {
         let scenario = Scenario {
-            seed,
+            rng_seed: seed,
             network: Network {
                 stream_error_percent: 5,
                 ..Network::default()

@@ -1,11 +1,8 @@
 //! A server that is full, stopped, or short of something.
 
-use chime_sim_tests::CoverageGoal;
-use chime_sim_tests::scenario::{
-    Act, Behaviour, Ending, FaultKind, Network, Reading, Scenario, Server, Text,
-};
-
 use crate::{act, ask, fault, passes, told, with, write};
+use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Server};
+use chime_sim_tests::scenario::{FaultKind, Network, Text};
 
 #[test]
 fn whoever_comes_when_it_is_full_is_told_so() {
@@ -93,7 +90,7 @@ fn t09_clients_that_never_read_are_closed_and_others_are_served() {
 fn failures_to_accept_pass() {
     for seed in 0..20 {
         let scenario = Scenario {
-            seed,
+            rng_seed: seed,
             network: Network {
                 accept_error_percent: 50,
                 ..Network::default()

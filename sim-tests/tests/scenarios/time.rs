@@ -1,7 +1,7 @@
 //! Clocks: the replies follow them, and nothing else does.
 
-use chime_sim_tests::CoverageGoal;
-use chime_sim_tests::scenario::{FaultKind, Scenario, Server};
+use chime_sim_tests::chime::{CoverageGoal, Scenario};
+use chime_sim_tests::scenario::FaultKind;
 use chrono::NaiveDate;
 
 use crate::{ask, fault, passes, told, with};
@@ -12,10 +12,7 @@ fn over_midnight(year: i32, month: u32, day: u32, line: &str) -> (Scenario, [Str
         .and_then(|date| date.and_hms_milli_opt(23, 59, 59, 700))
         .expect("an instant");
     let scenario = Scenario {
-        server: Server {
-            clock,
-            ..Server::default()
-        },
+        clock,
         ..with([ask(&[line, line], 600)])
     };
     let trace = passes(&scenario, &[CoverageGoal::MidnightBetweenReplies]);

@@ -1,9 +1,12 @@
 //! Why a conversation ended early: the scenario must explain it.
 
 use super::conversations::{Case, Transcript};
-use super::{Failure, QUIET_MS, SLACK_MS, failure};
-use crate::scenario::{Behaviour, Ending, FaultKind, Reading, Server};
-use crate::trace::index::FaultSpan;
+use super::server::{partial_line, read_until_ms};
+use super::{QUIET_MS, SLACK_MS};
+use crate::Failure;
+use crate::chime::{Behaviour, Ending, Reading, Server};
+use crate::scenario::FaultKind;
+use crate::trace::FaultSpan;
 
 /// Why a conversation ended before all that was asked had been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl<'a> Case<'a> {
     /// Why the conversation ended early, if it did; a failure if there is no reason for it.
     pub(super) fn explain(&self, transcript: &Transcript) -> Result<Option<Reason>, Failure> {
         let side = &self.connection.client_side;
-        let is_cut = match self.client.behaviour {
+        let is_cut = match self.behaviour {
             // It waits for the end.
             Some(Behaviour::Write { .. }) => side.read_end.is_none() || !transcript.is_closed,
             // The library finds fault with an early end.
@@ -68,14 +71,14 @@ impl<'a> Case<'a> {
                 self.number,
                 missing.count()
             );
-            return Err(failure(message, self.last_event()));
+            return Err(Failure::new(message, self.last_event()));
         }
         Ok(reason)
     }
 
     fn client_left(&self) -> Option<Reason> {
         let is_meant = matches!(
-            self.client.behaviour,
+            self.behaviour,
             Some(Behaviour::Write {
                 ending: Ending::Leave | Ending::Forget,
                 ..
@@ -95,10 +98,10 @@ impl<'a> Case<'a> {
 
     /// The faults of this connection's link while it lasted.
     pub(super) fn link_faults(&self) -> impl Iterator<Item = &FaultSpan<'a>> {
-        let latency_ms = self.index.latency_max_ms();
+        let latency_ms = self.run.latency_max_ms();
         let begin_ms = self.connection.accepted.at_ms.saturating_sub(latency_ms);
         let end_ms = self.connection.end_ms();
-        self.index.faults.iter().filter(move |span| {
+        self.run.index.faults.iter().filter(move |span| {
             span.kind.host() == Some(self.client.host) && span.overlaps(begin_ms, end_ms)
         })
     }
@@ -118,13 +121,13 @@ impl<'a> Case<'a> {
     }
 
     fn killed(&self) -> Option<Reason> {
-        let life = &self.index.lives[self.connection.life];
-        let is_killed = life.outcome.is_none();
+        let life = &self.run.index.lives[self.connection.life];
+        let is_killed = life.counters.is_none();
         (is_killed && life.end?.at_ms <= self.connection.end_ms()).then_some(Reason::Killed)
     }
 
     pub(super) fn drained(&self) -> Option<Reason> {
-        let stopping_ms = self.index.lives[self.connection.life].stopping?.at_ms;
+        let stopping_ms = self.run.index.lives[self.connection.life].stopping?.at_ms;
         let drain_ms = self.server().drain_timeout_ms;
         (self.connection.server_side.closed()?.at_ms + SLACK_MS >= stopping_ms + drain_ms)
             .then_some(Reason::Drain)
@@ -134,7 +137,7 @@ impl<'a> Case<'a> {
     /// client had not read them in time; or the client gave up before the network delivered.
     fn gave_up_late(&self) -> Option<Reason> {
         let is_slow = matches!(
-            self.client.behaviour,
+            self.behaviour,
             Some(Behaviour::Write {
                 reading: Reading::Slow { .. },
                 ..
@@ -151,7 +154,7 @@ impl<'a> Case<'a> {
 
     /// Whether all that had been asked well before `by_ms` has been answered.
     fn is_answered(&self, transcript: &Transcript, by_ms: u32) -> bool {
-        let travel_ms = self.index.latency_max_ms() + SLACK_MS;
+        let travel_ms = self.run.latency_max_ms() + SLACK_MS;
         let is_delayed = self.is_delayed();
         transcript.asked.iter().all(|asked| {
             asked.answered_ms.is_some() || is_delayed || asked.at_ms + travel_ms > by_ms
@@ -159,7 +162,7 @@ impl<'a> Case<'a> {
     }
 
     fn stopped(&self, transcript: &Transcript) -> Option<Reason> {
-        let stopping_ms = self.index.lives[self.connection.life].stopping?.at_ms;
+        let stopping_ms = self.run.index.lives[self.connection.life].stopping?.at_ms;
         let closed_ms = self.connection.server_side.closed()?.at_ms;
         let is_after = stopping_ms <= closed_ms;
         (is_after && self.is_answered(transcript, stopping_ms.min(closed_ms)))
@@ -169,7 +172,7 @@ impl<'a> Case<'a> {
     /// The last line that the server began to read took too long, and all before it were answered.
     fn slow_line(&self, transcript: &Transcript) -> Option<Reason> {
         let dropped_ms = self.connection.server_side.dropped?.at_ms;
-        let (began_ms, _) = self.connection.server_side.partial_line()?;
+        let (began_ms, _) = partial_line(&self.connection.server_side)?;
         let is_slow = dropped_ms + SLACK_MS >= began_ms + self.server().line_timeout_ms + QUIET_MS;
         (is_slow && self.is_answered(transcript, dropped_ms)).then_some(Reason::SlowLine)
     }
@@ -177,13 +180,13 @@ impl<'a> Case<'a> {
     fn slow_reader(&self) -> Option<Reason> {
         let side = &self.connection.server_side;
         let dropped_ms = side.dropped?.at_ms;
-        let last_ms = side.last_moved_ms()?.max(side.read_until_ms());
+        let last_ms = side.last_moved_ms()?.max(read_until_ms(side));
         let is_slow = dropped_ms + SLACK_MS >= last_ms + self.server().write_timeout_ms + QUIET_MS;
         (is_slow && side.blocked_ms.is_some()).then_some(Reason::SlowReader)
     }
 
     fn server(&self) -> &Server {
-        &self.index.scenario.server
+        &self.run.scenario.server
     }
 
     fn idle(&self, transcript: &Transcript) -> Option<Reason> {

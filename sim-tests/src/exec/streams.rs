@@ -1,52 +1,92 @@
-//! Connections that are cut and joined, that wait and fail.
+//! TCP: turmoil delivers each write whole and at once, so these streams cut, glue, delay and fail what passes through.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use chime_protocol::Framing;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 use turmoil::net::{TcpListener, TcpStream};
 
-use super::SERVER;
+use super::hosts::{SERVER_PORT, server_address};
+use super::world::World;
 use crate::scenario::Text;
 use crate::trace::{End, EventKind, ServerEvent, StreamEvent};
-use crate::world::{Connection, World};
 
-const TCP_PORT: u16 = 9990;
-
-/// The most bytes that a cut read or write moves.
+/// The maximum number of bytes that a cut read or write moves.
 const CUT_MAX: usize = 8;
 
-/// Where the server's connections come from.
-pub(crate) struct Listener {
+/// The connections whose client end is not yet known, by the address of the client.
+#[derive(Default)]
+pub(super) struct Connections {
+    accepted: RefCell<BTreeMap<SocketAddr, Rc<Connection>>>,
+    count: Cell<usize>,
+}
+
+/// What the two ends of a connection share.
+struct Connection {
+    index: usize,
+    to_server: Flow,
+    to_client: Flow,
+}
+
+/// One direction of a connection.
+#[derive(Default)]
+struct Flow {
+    /// The number of bytes that were written and not yet read.
+    bytes: Cell<usize>,
+    /// Whether the reader has dropped its end.
+    is_closed: Cell<bool>,
+    writer: RefCell<Option<Waker>>,
+}
+
+impl Flow {
+    fn wake_writer(&self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+}
+
+impl Connection {
+    /// The direction into which this end writes.
+    fn outgoing(&self, end: End) -> &Flow {
+        match end {
+            End::Client => &self.to_server,
+            End::Server => &self.to_client,
+        }
+    }
+
+    /// The direction from which this end reads.
+    fn incoming(&self, end: End) -> &Flow {
+        self.outgoing(end.other())
+    }
+}
+
+/// The listening socket of the server.
+pub struct Listener {
     inner: TcpListener,
     world: Rc<World>,
 }
 
 impl Listener {
-    pub(crate) async fn bind(world: &Rc<World>) -> io::Result<Listener> {
+    pub(super) async fn bind(world: &Rc<World>) -> io::Result<Listener> {
         Ok(Listener {
-            inner: TcpListener::bind((Ipv4Addr::UNSPECIFIED, TCP_PORT)).await?,
+            inner: TcpListener::bind((Ipv4Addr::UNSPECIFIED, SERVER_PORT)).await?,
             world: Rc::clone(world),
         })
     }
-}
 
-impl chime_server::Listener for Listener {
-    type Stream = Stream;
-
-    async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
-        if self
-            .world
-            .happens(self.world.network().accept_error_percent)
-        {
-            self.world
-                .record(EventKind::Server(ServerEvent::CannotAccept));
-            return Err(match self.world.below(2) {
+    /// Accepts a connection; returns it with the address of the client.
+    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let world = &self.world;
+        if world.chance.happens(|network| network.accept_error_percent) {
+            world.record(EventKind::Server(ServerEvent::CannotAccept));
+            return Err(match world.chance.below(2) {
                 0 => io::ErrorKind::ConnectionAborted.into(),
                 _ => io::Error::other("too many open files"),
             });
@@ -54,35 +94,44 @@ impl chime_server::Listener for Listener {
         // As a socket of tokio does.
         coop::consume_budget().await;
         let (inner, client) = self.inner.accept().await?;
-        let connection = self.world.accept(client);
-        self.world
-            .record_stream(&connection, End::Server, StreamEvent::Accepted);
-        self.world.server_streams.update(|count| count + 1);
-        Ok((
-            Stream::new(inner, End::Server, connection, &self.world),
-            client,
-        ))
+        let connection = Rc::new(Connection {
+            index: world
+                .connections
+                .count
+                .replace(world.connections.count.get() + 1),
+            to_server: Flow::default(),
+            to_client: Flow::default(),
+        });
+        let accepted = &world.connections.accepted;
+        accepted.borrow_mut().insert(client, Rc::clone(&connection));
+        world.server.stream_count.update(|count| count + 1);
+        let stream = Stream::new(inner, End::Server, connection, world);
+        stream.record(StreamEvent::Accepted);
+        Ok((stream, client))
     }
 }
 
-/// Connects a client to the server.
-pub(crate) async fn connect(world: &Rc<World>) -> io::Result<(Stream, usize)> {
-    let inner = TcpStream::connect((SERVER, TCP_PORT)).await?;
-    let connection = world.accepted(inner.local_addr()?);
+/// Connects a client to the server; returns the stream and the number of the connection.
+pub(super) async fn connect(world: &Rc<World>) -> io::Result<(Stream, usize)> {
+    let inner = TcpStream::connect(server_address()).await;
+    // The message of turmoil is the address.
+    let inner = inner.map_err(|error| io::Error::from(error.kind()))?;
+    let client = inner.local_addr()?;
+    let connection = world.connections.accepted.borrow_mut().remove(&client);
+    let connection = connection.expect("the server has accepted");
     let index = connection.index;
     Ok((Stream::new(inner, End::Client, connection, world), index))
 }
 
-/// One end of a connection, which cuts and joins what goes through it, waits and fails as the scenario
-/// has it, and records it all.
-pub(crate) struct Stream {
+/// One end of a connection. It cuts, glues, delays and fails what passes through it, and records it.
+pub struct Stream {
     inner: TcpStream,
     end: End,
     connection: Rc<Connection>,
     world: Rc<World>,
     has_failed: bool,
-    /// Whether it has just made someone wait for no reason, which it does not do twice in a row.
-    has_waited: bool,
+    /// Whether the last operation was pending without a reason, which does not happen twice in a row.
+    was_pending: bool,
 }
 
 impl Stream {
@@ -93,28 +142,32 @@ impl Stream {
             connection,
             world: Rc::clone(world),
             has_failed: false,
-            has_waited: false,
+            was_pending: false,
         }
     }
 
     fn record(&self, event: StreamEvent) {
-        self.world.record_stream(&self.connection, self.end, event);
+        self.world.record(EventKind::Stream {
+            connection: self.connection.index,
+            end: self.end,
+            event,
+        });
     }
 
-    /// What may happen to any read or write.
+    /// Fails or is pending, as any operation may.
     fn poll_trouble(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let network = self.world.network();
+        let error = io::Error::from(io::ErrorKind::ConnectionReset);
         if self.has_failed {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            return Poll::Ready(Err(error));
         }
-        if self.world.happens(network.stream_error_percent) {
+        let chance = &self.world.chance;
+        if chance.happens(|network| network.stream_error_percent) {
             self.has_failed = true;
-            let error = io::Error::from(io::ErrorKind::ConnectionReset);
             return Poll::Ready(Err(self.failed(error, true)));
         }
-        self.has_waited = !self.has_waited && self.world.happens(network.pending_percent);
+        self.was_pending = !self.was_pending && chance.happens(|network| network.pending_percent);
         // Like a socket of tokio: every operation costs budget, and is pending without it.
-        let operations = match self.has_waited {
+        let operations = match self.was_pending {
             true => usize::from(u8::MAX),
             false => 1,
         };
@@ -132,17 +185,19 @@ impl Stream {
         error
     }
 
-    /// How many bytes a read or a write may move that could move so many.
+    /// Returns how many of `length` bytes this transfer moves.
     fn cut(&self, length: usize) -> usize {
-        if length > 1 && self.is_free() && self.world.happens(self.world.network().cut_percent) {
-            return 1 + self.world.below(CUT_MAX.min(length - 1));
+        let is_cut = length > 1
+            && self.may_cut()
+            && self.world.chance.happens(|network| network.cut_percent);
+        match is_cut {
+            true => 1 + self.world.chance.below(CUT_MAX.min(length - 1)),
+            false => length,
         }
-        length
     }
 
-    /// Whether bytes may be cut and joined as it pleases.
-    fn is_free(&self) -> bool {
-        self.world.scenario.server.framing == Framing::Line
+    fn may_cut(&self) -> bool {
+        !self.world.server.keeps_writes.get()
     }
 }
 
@@ -157,8 +212,8 @@ impl AsyncRead for Stream {
         let mut part = buffer.take(length);
         let read = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part));
         read.map_err(|error| self.failed(error, false))?;
-        let is_glued = self.is_free() && self.world.happens(self.world.network().glue_percent);
-        // What comes at the end is for the next read to see.
+        let is_glued = self.may_cut() && self.world.chance.happens(|network| network.glue_percent);
+        // EOF is left to the next read.
         while is_glued && !part.filled().is_empty() && part.remaining() > 0 {
             let before = part.filled().len();
             let more = Pin::new(&mut self.inner).poll_read(cx, &mut part);
@@ -168,7 +223,7 @@ impl AsyncRead for Stream {
         }
         let bytes = Text::from(part.filled());
         let filled = bytes.len();
-        // `part` has written to the same memory, and `buffer` is told how much.
+        // `part` is the same memory; this sets the filled length of `buffer`.
         buffer.put_slice(&bytes);
         let flow = self.connection.incoming(self.end);
         flow.bytes.update(|before| before - filled);
@@ -192,7 +247,7 @@ impl AsyncWrite for Stream {
         let flow = connection.outgoing(self.end);
         let room = match flow.is_closed.get() {
             false => {
-                let window = self.world.network().window_bytes;
+                let window = self.world.chance.network().window_bytes;
                 window.saturating_sub(flow.bytes.get())
             }
             true => usize::MAX,
@@ -202,7 +257,7 @@ impl AsyncWrite for Stream {
             flow.writer.replace(Some(cx.waker().clone()));
             return Poll::Pending;
         }
-        let length = match self.is_free() {
+        let length = match self.may_cut() {
             true => self.cut(bytes.len().min(room)),
             false => bytes.len(),
         };
@@ -236,7 +291,7 @@ impl Drop for Stream {
         flow.is_closed.set(true);
         flow.wake_writer();
         if self.end == End::Server {
-            self.world.server_streams.update(|count| count - 1);
+            self.world.server.stream_count.update(|count| count - 1);
         }
     }
 }

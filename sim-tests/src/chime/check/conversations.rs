@@ -6,27 +6,26 @@ use chime_protocol::Framing;
 use chime_protocol::model::naive::{self, Conversation};
 use chrono::NaiveDateTime;
 
-use super::{Failure, SLACK_MS, coverage, failure};
-use crate::coverage::CoverageGoal;
-use crate::scenario::Behaviour;
-use crate::trace::connection::{Connection, Piece};
-use crate::trace::index::{Attempt, Client, Index};
+use super::{Run, SLACK_MS, coverage};
+use crate::Failure;
+use crate::chime::{Behaviour, CoverageGoal};
+use crate::trace::{Attempt, Client, Connection, Piece};
 
 /// Checks every conversation.
 pub(super) fn check(
     model: naive::Answer,
-    index: &Index<'_>,
+    run: &Run<'_>,
     coverage: &mut BTreeSet<CoverageGoal>,
 ) -> Result<(), Failure> {
-    for (&number, connection) in &index.connections {
+    for (&number, connection) in &run.index.connections {
         let Some(client) = connection.client else {
             continue;
         };
-        let client = &index.clients[client];
         let case = Case {
-            index,
+            run,
             connection,
-            client,
+            client: &run.index.clients[client],
+            behaviour: run.behaviour(client),
             number,
         };
         let transcript = case.compare(model)?;
@@ -34,14 +33,16 @@ pub(super) fn check(
         case.check_told()?;
         coverage::note(&case, &transcript, reason, coverage);
     }
-    check_attempts(index, coverage)
+    check_attempts(run, coverage)
 }
 
 /// One connection to be judged.
 pub(super) struct Case<'a> {
-    pub(super) index: &'a Index<'a>,
+    pub(super) run: &'a Run<'a>,
     pub(super) connection: &'a Connection<'a>,
     pub(super) client: &'a Client<'a>,
+    /// What the client does, unless it verifies the recovery.
+    pub(super) behaviour: Option<&'a Behaviour>,
     pub(super) number: usize,
 }
 
@@ -76,8 +77,8 @@ impl<'a> Case<'a> {
     ///
     /// A reply that tells the time must be right for some instant between its request and its arrival.
     fn compare(&self, model: naive::Answer) -> Result<Transcript, Failure> {
-        let server = &self.index.scenario.server;
-        let is_refused = self.connection.is_refused;
+        let server = &self.run.scenario.server;
+        let is_refused = self.run.refused.contains(&self.number);
         let mut conversation = match is_refused {
             false => Conversation::new(model, server.service, server.framing),
             true => Conversation::refused(server.framing),
@@ -104,7 +105,7 @@ impl<'a> Case<'a> {
                 let mut attempt = conversation.clone();
                 if let Some(request) = &request {
                     attempt.sent.clear();
-                    request.put(&mut attempt, self.index.clock(now_ms));
+                    request.put(&mut attempt, self.run.index.clock(now_ms));
                 }
                 let rest = &got[position..];
                 let right = common_prefix(rest, &attempt.sent);
@@ -142,7 +143,7 @@ impl<'a> Case<'a> {
         let mut line = Vec::new();
         for Piece { at, bytes, .. } in &side.wrote {
             let at_ms = at.at_ms;
-            match self.index.scenario.server.framing {
+            match self.run.scenario.server.framing {
                 Framing::Read => requests.push(Request::bytes(bytes, at_ms)),
                 Framing::Line => {
                     for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -202,10 +203,10 @@ impl<'a> Case<'a> {
     /// What the library gave the client is what has come.
     fn check_told(&self) -> Result<(), Failure> {
         let is_by_library = matches!(
-            self.client.behaviour,
+            self.behaviour,
             Some(Behaviour::Ask { .. } | Behaviour::Pipe { .. }) | None
         );
-        if !is_by_library || self.index.scenario.server.framing == Framing::Read {
+        if !is_by_library || self.run.scenario.server.framing == Framing::Read {
             return Ok(());
         }
         let attempt = self.attempt();
@@ -215,15 +216,15 @@ impl<'a> Case<'a> {
         for (event, reply) in &attempt.told {
             if lines.next() != Some(format!("{reply}\n").as_bytes()) {
                 let message = format!("client told '{reply}', which is not what came");
-                return Err(failure(message, *event));
+                return Err(Failure::new(message, *event));
             }
         }
-        if attempt.failed.is_none() && lines.next().is_some() && self.client.behaviour.is_some() {
+        if attempt.failed.is_none() && lines.next().is_some() && self.behaviour.is_some() {
             let message = format!(
                 "connection {}: the client was not told a reply",
                 self.number
             );
-            return Err(failure(message, self.last_event()));
+            return Err(Failure::new(message, self.last_event()));
         }
         Ok(())
     }
@@ -278,8 +279,9 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
 }
 
 /// Who could not connect had a reason, and who tried the healed server was served soon.
-fn check_attempts(index: &Index<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> Result<(), Failure> {
-    for client in &index.clients {
+fn check_attempts(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> Result<(), Failure> {
+    for (number, client) in run.index.clients.iter().enumerate() {
+        let behaviour = run.behaviour(number);
         for attempt in &client.attempts {
             let Some((event, error)) = attempt.failed else {
                 continue;
@@ -288,19 +290,19 @@ fn check_attempts(index: &Index<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> R
                 continue;
             }
             let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end_ms);
-            let has_link_fault = index.has_link_fault(client.host, begin_ms, end_ms);
-            // Who has come to the door before it closes is let in, unless the door is jammed.
-            let travel_ms = index.latency_max_ms() + SLACK_MS;
-            let was_up = match index.scenario.network.accept_error_percent {
-                0 => index.is_up(begin_ms, begin_ms + travel_ms),
-                _ => index.is_up(begin_ms, end_ms),
+            let has_link_fault = run.index.has_link_fault(client.host, begin_ms, end_ms);
+            // A connection that reached the backlog before shutdown is accepted, unless accept errors are injected.
+            let travel_ms = run.latency_max_ms() + SLACK_MS;
+            let was_up = match run.scenario.network.accept_error_percent {
+                0 => run.index.is_up(begin_ms, begin_ms + travel_ms),
+                _ => run.index.is_up(begin_ms, end_ms),
             };
             if attempt.connection.is_none() && was_up && !has_link_fault {
                 let message = format!("a client cannot connect for no reason: {error}");
-                return Err(failure(message, event));
+                return Err(Failure::new(message, event));
             }
         }
-        let is_ask = matches!(client.behaviour, Some(Behaviour::Ask { .. }));
+        let is_ask = matches!(behaviour, Some(Behaviour::Ask { .. }));
         let mut attempts = client.attempts.iter();
         let has_failed = attempts.any(|attempt| attempt.failed.is_some());
         let last = client.attempts.last();
@@ -308,20 +310,17 @@ fn check_attempts(index: &Index<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> R
         if is_ask && has_failed && is_served {
             coverage.insert(CoverageGoal::ServedAnew);
         }
-        if client.behaviour.is_none()
+        if behaviour.is_none()
             && let Some(done_ms) = client.done_ms
         {
-            let server = &index.scenario.server;
+            let server = &run.scenario.server;
             // A round of refusals, then a conversation and a datagram.
-            let soon_ms = server.idle_timeout_ms + 5_000 + 20 * index.latency_max_ms();
-            let others = index
-                .clients
-                .iter()
-                .filter(|other| other.behaviour.is_some());
+            let soon_ms = server.idle_timeout_ms + 5_000 + 20 * run.latency_max_ms();
+            let others = run.index.clients.iter().take(run.scenario.clients.len());
             let room_ms = others.filter_map(|other| other.done_ms).max().unwrap_or(0);
-            if done_ms > index.healed_ms.max(room_ms) + soon_ms {
+            if done_ms > run.index.healed_ms.max(room_ms) + soon_ms {
                 let message = "a client was not served soon after all had healed".to_string();
-                return Err(failure(message, index.trace.events.len() - 1));
+                return Err(Failure::new(message, run.index.trace.events.len() - 1));
             }
         }
     }

@@ -6,9 +6,9 @@ use chrono::{Datelike, NaiveDateTime};
 
 use super::conversations::{Case, Transcript};
 use super::reasons::Reason;
-use crate::coverage::CoverageGoal;
-use crate::scenario::{Behaviour, Ending, FaultKind, Reading};
-use crate::trace::connection::Piece;
+use crate::chime::{Behaviour, CoverageGoal, Ending, Reading};
+use crate::scenario::FaultKind;
+use crate::trace::Piece;
 
 /// Notes what was seen in a conversation that ended for this reason, or in order.
 pub(super) fn note(
@@ -50,7 +50,7 @@ fn note_bytes(
     let is_blocked = server_side.blocked_ms.is_some();
     see(CoverageGoal::ServerBlocked, is_blocked);
     let is_slow = matches!(
-        case.client.behaviour,
+        case.behaviour,
         Some(Behaviour::Write {
             reading: Reading::Slow { .. },
             ..
@@ -121,7 +121,7 @@ fn note_end(
         client_side.is_reset() || server_side.is_reset(),
     );
     let is_forgotten = matches!(
-        case.client.behaviour,
+        case.behaviour,
         Some(Behaviour::Write {
             ending: Ending::Forget,
             ..
@@ -140,7 +140,7 @@ fn note_end(
         CoverageGoal::ServedAfterHold,
         is_held && is_served && transcript.asked.len() > 1,
     );
-    let life = &case.index.lives[case.connection.life];
+    let life = &case.run.index.lives[case.connection.life];
     let has_stopped = |at_ms: u32| life.stopping.is_some_and(|stopping| stopping.at_ms < at_ms);
     let mut asked = transcript.asked.iter();
     let is_answered_late =
@@ -157,7 +157,7 @@ fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(Cove
         .skip(1)
         .filter(|asked| asked.has_reply);
     let instants: Vec<NaiveDateTime> = replies
-        .filter_map(|asked| asked.answered_ms.map(|at_ms| case.index.clock(at_ms)))
+        .filter_map(|asked| asked.answered_ms.map(|at_ms| case.run.index.clock(at_ms)))
         .collect();
     let turns = || instants.iter().zip(instants.iter().skip(1));
     let is_midnight = turns().any(|(one, next)| one.date() < next.date());

@@ -1,8 +1,8 @@
-//! What a campaign has to have seen.
+//! The coverage goals of chime.
 
 use strum::VariantArray;
 
-/// Something that has to happen now and then, or the simulations prove less than they seem to.
+/// An event that must happen in some runs of a swarm, or the runs prove less than they seem to.
 ///
 /// All of them are [`CoverageGoal::VARIANTS`](VariantArray::VARIANTS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, VariantArray)]

@@ -1,10 +1,9 @@
-//! The clients of a simulation, good and bad.
+//! Clients: some use the client library, others write bytes of their own.
 
 use std::cell::Cell;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use chime_client::{Connection, Error, ask_datagram};
@@ -12,32 +11,29 @@ use chime_protocol::{Command, Framing, Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, duplex, split};
 use tokio::time::{sleep, timeout};
 
-use crate::network::{Connected, DatagramSocket, Stream, connect, server_datagram_address};
-use crate::scenario::{Act, Behaviour, Ending, Reading, Source, Text};
+use super::{Act, Behaviour, Ending, Reading, Server, Source};
+use crate::exec::{ClientHost, DatagramSocket, Stream, server_address};
+use crate::scenario::Text;
 use crate::trace::ClientEvent;
-use crate::world::World;
 
-/// How long the clients that use the library wait for the server, and all of them for a connection.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
+/// The timeout of the client library, and of each connect.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often a client that asks connects, before the network heals.
+/// How often a client that asks connects.
 const ATTEMPTS: usize = 4;
 
-/// How long a client waits for replies to datagrams that are sent as they stand.
+/// How long a client waits for replies to its own datagrams.
 const DATAGRAM_WAIT: Duration = Duration::from_millis(200);
 
-/// A client at work.
-pub(crate) struct ClientTask {
-    pub(crate) world: Rc<World>,
-    /// Its number.
-    pub(crate) client: usize,
-    /// The name of its host.
-    pub(crate) host: String,
+/// A client of a server with these settings.
+pub(super) struct Task<'a> {
+    pub(super) server: Server,
+    pub(super) host: &'a ClientHost,
 }
 
-impl ClientTask {
-    /// Does what there is to do.
-    pub(crate) async fn run(self, behaviour: Behaviour) {
+impl Task<'_> {
+    /// Runs the client.
+    pub(super) async fn run(&self, behaviour: Behaviour) {
         match behaviour {
             Behaviour::Ask { lines, pause_ms } => {
                 self.ask(&lines, millis(pause_ms), ATTEMPTS).await;
@@ -45,7 +41,7 @@ impl ClientTask {
             Behaviour::Pipe { chunks, pause_ms } => self.pipe(chunks, millis(pause_ms)).await,
             Behaviour::AskDatagrams { commands, pause_ms } => {
                 for command in commands {
-                    self.ask_datagram(&command, TIMEOUT).await;
+                    self.ask_datagram(&command).await;
                     sleep(millis(pause_ms)).await;
                 }
             }
@@ -63,25 +59,26 @@ impl ClientTask {
                 self.tell(written.await);
             }
         }
-        self.record(ClientEvent::Done);
     }
 
-    /// Tries the healed server until it serves a whole conversation and a datagram.
-    pub(crate) async fn verify_recovery(self) {
-        const PAUSE: Duration = Duration::from_millis(50);
-        let framing = self.world.scenario.server.framing;
-        while !match framing {
-            Framing::Line => self.ask(&["day".into(), "quit".into()], PAUSE, 1).await,
+    /// Uses both transports. Returns whether it was served.
+    pub(super) async fn verify_recovery(&self) -> bool {
+        let is_served = match self.server.framing {
+            Framing::Line => {
+                self.ask(&["day".into(), "quit".into()], Duration::ZERO, 1)
+                    .await
+            }
             Framing::Read => self.write_and_read("quit").await,
-        } {
-            sleep(PAUSE).await;
-        }
-        while !self.ask_datagram("send time", TIMEOUT).await {}
-        self.record(ClientEvent::Done);
+        };
+        is_served && self.ask_datagram("send time").await
     }
 
     fn record(&self, event: ClientEvent) {
-        self.world.record_client(self.client, event);
+        self.host.record(event);
+    }
+
+    async fn connect(&self) -> io::Result<Stream> {
+        self.host.connect(TIMEOUT).await
     }
 
     /// Records how it failed, if it did, and returns whether it did not.
@@ -90,13 +87,6 @@ impl ClientTask {
             self.record(ClientEvent::Failed(error.to_string()));
         }
         ended.is_ok()
-    }
-
-    async fn connect(&self) -> io::Result<Stream> {
-        self.record(ClientEvent::Connects);
-        let (stream, connection) = timeout(TIMEOUT, connect(&self.world)).await??;
-        self.record(ClientEvent::Connected { connection });
-        Ok(stream)
     }
 
     /// Asks these lines in as many connections as it takes; returns whether all have been answered.
@@ -156,26 +146,20 @@ impl ClientTask {
         self.tell(converse);
     }
 
-    async fn ask_datagram(&self, command: &str, timeout: Duration) -> bool {
-        let Some(command) = Command::ALL
-            .into_iter()
-            .find(|known| known.name() == command)
-        else {
-            return self.tell(Err(format!("'{command}' is no command")));
-        };
+    async fn ask_datagram(&self, name: &str) -> bool {
         self.record(ClientEvent::AsksByDatagram);
+        let command = Command::time_commands().find(|command| command.name() == name);
+        let command = command.expect("scenarios have time commands only");
         let asking = async {
-            let socket = DatagramSocket::bind_client(&self.world, self.client).await?;
-            let socket = Connected::new(socket, &self.host)?;
-            ask_datagram(&socket, command, timeout).await
+            let socket = self.host.bind_datagrams().await?;
+            let here = self.host.address(&socket)?;
+            ask_datagram(&Connected { socket, here }, command, TIMEOUT).await
         };
-        match asking.await {
-            Ok(reply) => {
-                self.record(ClientEvent::Told(reply.to_string()));
-                true
-            }
-            Err(error) => self.tell(Err(error)),
+        let reply = asking.await;
+        if let Ok(reply) = &reply {
+            self.record(ClientEvent::Told(reply.to_string()));
         }
+        self.tell(reply.map(drop))
     }
 
     async fn write(&self, acts: Vec<Act>, reading: Reading, ending: Ending) {
@@ -218,15 +202,13 @@ impl ClientTask {
             },
         }
         if ending == Ending::Forget {
-            self.record(ClientEvent::Forgets);
-            let stream = reader.unsplit(writer);
-            self.world.forgotten.borrow_mut().push(Box::new(stream));
+            self.host.forget(reader.unsplit(writer));
         }
     }
 
     /// How long a client waits in vain before it leaves: by then a server that lives has closed.
     fn patience(&self) -> Duration {
-        millis(self.world.scenario.server.idle_timeout_ms) + TIMEOUT
+        millis(self.server.idle_timeout_ms) + TIMEOUT
     }
 
     /// Sends a command and reads to the end; returns whether there was an answer.
@@ -253,9 +235,8 @@ impl ClientTask {
         pause: Duration,
     ) -> io::Result<()> {
         self.record(ClientEvent::AsksByDatagram);
-        let socket = DatagramSocket::bind_client(&self.world, self.client).await?;
-        let here = socket.address(&self.host)?;
-        let server = server_datagram_address();
+        let socket = self.host.bind_datagrams().await?;
+        let (here, server) = (self.host.address(&socket)?, server_address());
         let from = match source {
             Source::Sender => here,
             Source::Server => server,
@@ -312,4 +293,29 @@ async fn sum(connection: &mut Connection<Stream>, digits: &str) -> Result<Reply,
 
 fn millis(millis: u32) -> Duration {
     Duration::from_millis(millis.into())
+}
+
+/// A client's socket that sends to the server and receives from it alone.
+struct Connected {
+    socket: DatagramSocket,
+    here: SocketAddr,
+}
+
+impl chime_client::Datagrams for Connected {
+    async fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        self.socket
+            .send(datagram, self.here, server_address())
+            .await
+    }
+
+    async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let (bytes, from) = self.socket.receive().await?;
+            if from == server_address() {
+                let length = bytes.len().min(buffer.len());
+                buffer[..length].copy_from_slice(&bytes[..length]);
+                return Ok(length);
+            }
+        }
+    }
 }

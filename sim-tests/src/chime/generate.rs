@@ -1,0 +1,192 @@
+//! Generates the settings of servers and what clients do, from bytes.
+
+use arbitrary::{Result, Unstructured};
+use chime_protocol::model::strategies::NEAR_MISSES;
+use chime_protocol::{Command, Framing, Reply, Service};
+
+use super::{Act, Behaviour, Ending, Reading, Source};
+use crate::scenario::{Text, list, one_in};
+
+/// The maximum length of all that a client writes to its connection.
+const STREAM_BYTES_MAX: usize = 8_000;
+
+pub(super) fn service(bytes: &mut Unstructured<'_>) -> Result<Service> {
+    use Service::{Both, DateTime, DigitSum};
+    bytes
+        .choose(&[Both, Both, Both, Both, Both, Both, DateTime, DigitSum])
+        .copied()
+}
+
+pub(super) fn framing(bytes: &mut Unstructured<'_>) -> Result<Framing> {
+    use Framing::{Line, Read};
+    bytes.choose(&[Line, Line, Line, Line, Read]).copied()
+}
+
+/// What a client does. The client library needs framing `line`.
+pub(super) fn behaviour(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
+    let first = if framing == Framing::Line { 0 } else { 6 };
+    match bytes.int_in_range(first..=17)? {
+        0..=2 => Ok(Behaviour::Ask {
+            lines: list(1..=7, |bytes| {
+                Ok(String::from_utf8_lossy(&word(bytes)?).replace('\n', " "))
+            })(bytes)?,
+            pause_ms: pause(bytes)?,
+        }),
+        3..=5 => Ok(Behaviour::Pipe {
+            chunks: line_chunks(bytes)?,
+            pause_ms: pause(bytes)?,
+        }),
+        6..=13 => write(framing, bytes),
+        14..=15 => Ok(Behaviour::AskDatagrams {
+            commands: list(1..=4, time_command)(bytes)?,
+            pause_ms: pause(bytes)?,
+        }),
+        _ => Ok(Behaviour::WriteDatagrams {
+            datagrams: list(1..=11, datagram)(bytes)?,
+            source: *bytes.choose(&[
+                Source::Sender,
+                Source::Sender,
+                Source::Server,
+                Source::Nobody,
+                Source::Service,
+            ])?,
+            pause_ms: pause(bytes)?,
+        }),
+    }
+}
+
+fn write(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
+    let chunks = match framing {
+        Framing::Line => line_chunks(bytes)?,
+        // Mostly a command each.
+        Framing::Read => list(0..=7, |bytes| match bytes.int_in_range(0..=4)? {
+            0..=3 => word(bytes).map(Text),
+            _ => line(bytes).map(Text),
+        })(bytes)?,
+    };
+    let mut acts = Vec::new();
+    for chunk in chunks {
+        if bytes.arbitrary()? {
+            acts.push(Act::Pause(pause(bytes)?));
+        }
+        if !chunk.is_empty() {
+            acts.push(Act::Write(chunk));
+        }
+    }
+    if bytes.arbitrary()? {
+        acts.push(Act::Shut);
+    }
+    Ok(Behaviour::Write {
+        acts,
+        reading: match bytes.int_in_range(0..=7)? {
+            0..=3 => Reading::Eager,
+            4..=6 => Reading::Slow {
+                bytes: bytes.int_in_range(16..=200)?,
+                pause_ms: bytes.int_in_range(1..=15)?,
+            },
+            _ => Reading::Never,
+        },
+        ending: match bytes.int_in_range(0..=7)? {
+            0..=5 => Ending::Await,
+            6 => Ending::Leave,
+            _ => Ending::Forget,
+        },
+    })
+}
+
+fn pause(bytes: &mut Unstructured<'_>) -> Result<u32> {
+    let end_ms = *bytes.choose(&[2, 2, 60, 60, 400])?;
+    bytes.int_in_range(0..=end_ms)
+}
+
+/// Lines, cut into chunks regardless of where they end. Some are one line many times.
+fn line_chunks(bytes: &mut Unstructured<'_>) -> Result<Vec<Text>> {
+    let lines = if bytes.int_in_range(1..=3)? == 3 {
+        let line = line(bytes)?;
+        line.repeat(
+            bytes
+                .int_in_range(2..=200)?
+                .min(STREAM_BYTES_MAX / line.len().max(1)),
+        )
+    } else {
+        list(0..=9, line)(bytes)?.concat()
+    };
+    let mut rest = &*lines;
+    let mut chunks = Vec::new();
+    for _ in 0..bytes.int_in_range(0..=19)? {
+        let length_max = *bytes.choose(&[3, 3, 20, 400])?;
+        let (chunk, after) = rest.split_at(bytes.int_in_range(1..=length_max)?.min(rest.len()));
+        chunks.push(Text::from(chunk));
+        rest = after;
+    }
+    chunks.push(Text::from(rest));
+    chunks.retain(|chunk| !chunk.is_empty());
+    Ok(chunks)
+}
+
+/// A line with its line end, or sometimes without, so that it is joined to the next.
+fn line(bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let mut line = bytes
+        .choose(&["", "", "", "", "", "", " ", "\t "])?
+        .as_bytes()
+        .to_vec();
+    line.extend(word(bytes)?);
+    let ends = [
+        "\n", "\n", "\n", "\n", "\r\n", "\r\n", " \n", "\r\r\n", "\t\r \n", "\r", "",
+    ];
+    line.extend(bytes.choose(&ends)?.as_bytes());
+    Ok(line)
+}
+
+/// A command or a near miss.
+fn word(bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    match bytes.int_in_range(0..=15)? {
+        0..=6 => {
+            // The last two end the conversation.
+            let command = Command::ALL[one_in(8, 5..=6, 0..=4)(bytes)?];
+            let mut name = command.name().as_bytes().to_vec();
+            for letter in &mut name {
+                if bytes.arbitrary()? {
+                    letter.make_ascii_uppercase();
+                }
+            }
+            Ok(name)
+        }
+        7..=10 => digits(bytes),
+        11..=13 => Ok(bytes.choose(NEAR_MISSES)?.to_vec()),
+        14 => Ok([digits(bytes)?, vec![bytes.arbitrary()?], digits(bytes)?].concat()),
+        _ => list(0..=40, |bytes| bytes.arbitrary())(bytes),
+    }
+}
+
+/// Digits, some with leading zeros, some longer than the blocks that are summed at once.
+fn digits(bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let zeros = one_in(4, 1..=20, 0..=0)(bytes)?;
+    let length = one_in(4, 1..=200, 1..=12)(bytes)?;
+    let least = *bytes.choose(b"000009")?;
+    let digits = list(length..=length, |bytes| bytes.int_in_range(least..=b'9'))(bytes)?;
+    Ok([vec![b'0'; zeros], digits].concat())
+}
+
+fn time_command(bytes: &mut Unstructured<'_>) -> Result<String> {
+    let commands: Vec<_> = Command::time_commands().collect();
+    Ok(bytes.choose(&commands)?.name().into())
+}
+
+/// A request, a near miss, a reply, or neither.
+fn datagram(bytes: &mut Unstructured<'_>) -> Result<Text> {
+    let datagram = match bytes.int_in_range(0..=9)? {
+        0..=4 => {
+            let ends = [
+                "", "", "\n", "\n", "\r\n", "\r\n", "\r", "\n\n", "\r\r\n", " ", "\0",
+            ];
+            time_command(bytes)? + bytes.choose(&ends)?
+        }
+        5 => Reply::Sum(bytes.arbitrary()?).to_string(),
+        6 => String::new(),
+        7 => "d".repeat(bytes.int_in_range(1_000..=65_000)?),
+        8 => return line(bytes).map(Text),
+        _ => return list(0..=1_500, |bytes| bytes.arbitrary())(bytes).map(Text),
+    };
+    Ok(Text(datagram.into()))
+}

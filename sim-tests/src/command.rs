@@ -1,0 +1,171 @@
+//! The command line that runs, draws and shrinks the scenarios of a protocol.
+
+mod swarm;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread::available_parallelism;
+use std::{env, fmt};
+
+use clap::{Parser, Subcommand};
+
+use crate::scenario::{Scenario, shrink};
+use crate::{Failure, Protocol, check, draw, run};
+
+/// The maximum number of runs to shrink a scenario.
+const SHRINK_RUNS_MAX: usize = 20_000;
+
+/// Runs, draws and shrinks simulations
+///
+/// SEED is a number, from which a scenario is generated. FILE is a scenario as JSON. The exit code is 1 if a run fails
+/// its check, and 2 if the command itself fails.
+#[derive(Parser)]
+#[command(name = "sim", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs many seeds, and shrinks and draws those that fail
+    ///
+    /// With 1,000 seeds or more it also fails if no seed reached one of the coverage goals.
+    Swarm {
+        /// The number of seeds
+        #[arg(long, value_name = "COUNT")]
+        seeds: u64,
+        /// The first seed
+        #[arg(long, value_name = "SEED", default_value_t = 0)]
+        start: u64,
+        /// The number of threads [default: one per core]
+        #[arg(long, value_name = "COUNT")]
+        jobs: Option<usize>,
+    },
+    /// Runs one scenario and prints its trace
+    Run {
+        /// The scenario
+        #[arg(value_name = "SEED|FILE")]
+        scenario: String,
+    },
+    /// Runs one scenario and draws it as a page of HTML
+    Draw {
+        /// The scenario
+        #[arg(value_name = "SEED|FILE")]
+        scenario: String,
+        /// The page to write
+        #[arg(short, long, value_name = "FILE.html")]
+        output: PathBuf,
+    },
+    /// Shrinks a failing scenario, and prints it as JSON
+    Shrink {
+        /// The scenario
+        #[arg(value_name = "SEED|FILE")]
+        scenario: String,
+    },
+}
+
+/// Runs the command line of a protocol. `name` is how users call it, in the commands that it prints.
+pub fn main<P: Protocol>(name: &str) -> ExitCode {
+    match execute::<P>(name, Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // The reader of the output has closed it.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error may be closed, too.
+            let _ = writeln!(io::stderr(), "sim: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Returns whether all runs passed.
+fn execute<P: Protocol>(name: &str, command: Command) -> io::Result<bool> {
+    match command {
+        Command::Swarm { seeds, start, jobs } => {
+            let cores = available_parallelism().map_or(1, usize::from);
+            swarm::run_all::<P>(name, start, seeds, jobs.unwrap_or(cores).max(1))
+        }
+        Command::Run { scenario } => {
+            let scenario = read::<P>(&scenario)?;
+            let trace = run(&scenario);
+            let mut output = io::stdout().lock();
+            write!(output, "{trace}")?;
+            match check(&scenario, &trace) {
+                Ok(goals) => writeln!(output, "passed; coverage goals reached: {goals:?}")?,
+                Err(failure) => {
+                    writeln!(output, "failed: {failure}")?;
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+        Command::Draw { scenario, output } => {
+            save_picture(name, &scenario, &read::<P>(&scenario)?, &output)?;
+            Ok(true)
+        }
+        Command::Shrink { scenario } => {
+            let scenario = read::<P>(&scenario)?;
+            if find_failure(&scenario).is_none() {
+                return Err(io::Error::other("this scenario passes its check"));
+            }
+            writeln!(io::stdout(), "{}", shrink_failing(scenario))?;
+            Ok(false)
+        }
+    }
+}
+
+/// Returns the scenario of a seed, or in a file.
+fn read<P: Protocol>(argument: &str) -> io::Result<Scenario<P>> {
+    if let Ok(seed) = argument.parse::<u64>() {
+        return Ok(Scenario::from_seed(seed));
+    }
+    let text = fs::read(argument).map_err(|error| explain(argument, error))?;
+    Scenario::from_json(&text).map_err(|error| io::Error::other(format!("{argument}: {error}")))
+}
+
+fn find_failure<P: Protocol>(scenario: &Scenario<P>) -> Option<Failure> {
+    check(scenario, &run(scenario)).err()
+}
+
+fn shrink_failing<P: Protocol>(scenario: Scenario<P>) -> Scenario<P> {
+    shrink(scenario, SHRINK_RUNS_MAX, |scenario| {
+        find_failure(scenario).is_some()
+    })
+}
+
+/// Writes a failing scenario and its picture to the folder of failures; returns the command that replays it.
+pub fn keep_failure<P: Protocol>(
+    name: &str,
+    title: &str,
+    scenario: &Scenario<P>,
+) -> io::Result<String> {
+    let folder =
+        PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into())).join("sim");
+    fs::create_dir_all(&folder).map_err(|error| explain(folder.display(), error))?;
+    let path = folder.join(title).with_extension("json");
+    fs::write(&path, scenario.to_string()).map_err(|error| explain(path.display(), error))?;
+    let shown = path.display().to_string();
+    save_picture(name, &shown, scenario, &path.with_extension("html"))?;
+    Ok(format!("{name} run {shown}"))
+}
+
+fn save_picture<P: Protocol>(
+    name: &str,
+    title: &str,
+    scenario: &Scenario<P>,
+    path: &Path,
+) -> io::Result<()> {
+    let trace = run(scenario);
+    let failure = check(scenario, &trace).err();
+    let page = draw(scenario, &trace, failure.as_ref());
+    fs::write(path, page).map_err(|error| explain(path.display(), error))
+}
+
+/// Adds what an error is about.
+fn explain(subject: impl fmt::Display, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{subject}: {error}"))
+}

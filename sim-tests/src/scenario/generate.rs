@@ -1,0 +1,181 @@
+//! Generates scenarios from bytes, which a seed, a fuzzer or a property test supplies.
+//!
+//! Each kind of fault is on in half of the scenarios: where all strike at once, one hides the other. These switches
+//! are the first bytes. Once the bytes are used up, each number is the least of its range and each fault is off. Every
+//! list has a maximum length, so generation ends.
+
+use std::ops::RangeInclusive;
+
+use arbitrary::unstructured::Int;
+use arbitrary::{Arbitrary, Result, Unstructured};
+use chrono::{NaiveDate, NaiveDateTime};
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
+use strum::VariantNames;
+
+use super::{Client, Fault, FaultKind, Network, Scenario};
+use crate::Protocol;
+
+/// How many bytes a seed expands to.
+const SEED_BYTES: usize = 16_384;
+
+impl<P: Protocol> Scenario<P> {
+    /// Generates a scenario. The same seed gives the same scenario until the generator changes.
+    pub fn from_seed(seed: u64) -> Scenario<P> {
+        let mut bytes = [0; SEED_BYTES];
+        ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
+        let scenario = Scenario::arbitrary(&mut Unstructured::new(&bytes));
+        scenario.expect("generation succeeds with any bytes")
+    }
+}
+
+impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
+    fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Scenario<P>> {
+        let mut network = Network::arbitrary(bytes)?;
+        // With a narrower window the clients time out.
+        network.window_bytes = network
+            .window_bytes
+            .max(4 * network.latency_max_ms() as usize);
+        let is_on: [bool; FaultKind::VARIANTS.len()] = bytes.arbitrary()?;
+        let server = P::Server::arbitrary(bytes)?;
+        let heal_ms = bytes.int_in_range(100..=1_500)?;
+        let clients = list(1..=7, |bytes| {
+            Ok(Client {
+                host: bytes.int_in_range(0..=1)?,
+                start_ms: bytes.int_in_range(0..=heal_ms - 1)?,
+                behaviour: P::behaviour(&server, bytes)?,
+            })
+        })(bytes)?;
+        let mut faults = list(0..=20, |bytes| {
+            // Most connections are short, so most faults begin soon after a client starts.
+            let start_ms = bytes.choose(&clients)?.start_ms;
+            Ok(Fault {
+                kind: FaultKind::arbitrary(bytes)?,
+                at_ms: one_in(4, 0..=heal_ms - 1, start_ms..=start_ms + 60)(bytes)?,
+                for_ms: bytes.int_in_range(1..=400)?,
+            })
+        })(bytes)?;
+        faults.retain(|fault| {
+            let kind = FaultKind::VARIANTS
+                .iter()
+                .position(|name| *name == fault.kind.name());
+            kind.is_some_and(|kind| is_on[kind])
+        });
+        Ok(Scenario {
+            rng_seed: bytes.arbitrary()?,
+            clock: clock(bytes)?,
+            server,
+            network,
+            clients,
+            faults,
+            heal_ms,
+        })
+    }
+}
+
+/// An instant of the years 1970 to 2069. Half of them are in the last second of a day, most before a new month or year.
+fn clock(bytes: &mut Unstructured<'_>) -> Result<NaiveDateTime> {
+    let last_days = [
+        (2026, 12, 31),
+        (2028, 2, 28),
+        (2028, 2, 29),
+        (2026, 2, 28),
+        (1999, 12, 31),
+    ];
+    let milli = bytes.int_in_range(0..=999)?;
+    let (date, second) = if bytes.arbitrary()? {
+        let (year, month, day) = *bytes.choose(&last_days)?;
+        (NaiveDate::from_ymd_opt(year, month, day), 86_399)
+    } else {
+        let days = bytes.int_in_range(0..=36_524)?;
+        (
+            NaiveDate::from_epoch_days(days),
+            bytes.int_in_range(0..=86_399)?,
+        )
+    };
+    let time = chrono::NaiveTime::from_num_seconds_from_midnight_opt(second, milli * 1_000_000);
+    Ok(date
+        .expect("the date exists")
+        .and_time(time.expect("a time of day")))
+}
+
+pub(super) fn clock_step(bytes: &mut Unstructured<'_>) -> Result<i64> {
+    let step = *bytes.choose(&[3_600, -3_600, 86_400, 0])?;
+    match step {
+        0 => bytes.int_in_range(-4_000..=4_000),
+        _ => Ok(step),
+    }
+}
+
+/// A generator of the numbers of a range: `#[arbitrary(with = range(1..=9))]`.
+pub fn range<T: Int>(range: RangeInclusive<T>) -> impl Fn(&mut Unstructured<'_>) -> Result<T> {
+    move |bytes| bytes.int_in_range(range.clone())
+}
+
+/// A generator that draws from the range `rare` once in `times` times, else from `usual`.
+pub fn one_in<T: Int>(
+    times: u8,
+    rare: RangeInclusive<T>,
+    usual: RangeInclusive<T>,
+) -> impl Fn(&mut Unstructured<'_>) -> Result<T> {
+    move |bytes| {
+        let is_rare = bytes.int_in_range(1..=times)? == times;
+        bytes.int_in_range(if is_rare { rare.clone() } else { usual.clone() })
+    }
+}
+
+/// A generator of percentages that are 0, which is off, in half of the scenarios.
+pub fn percent(on: RangeInclusive<u8>) -> impl Fn(&mut Unstructured<'_>) -> Result<u8> {
+    one_in(2, on, 0..=0)
+}
+
+/// A generator of lists with a length of this range.
+pub fn list<T>(
+    length: RangeInclusive<usize>,
+    item: impl Fn(&mut Unstructured<'_>) -> Result<T>,
+) -> impl Fn(&mut Unstructured<'_>) -> Result<Vec<T>> {
+    move |bytes| {
+        let length = bytes.int_in_range(length.clone())?;
+        (0..length).map(|_| item(bytes)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Chime;
+
+    #[test]
+    fn any_bytes_generate_a_bounded_scenario() {
+        let random: Vec<u8> = (0..SEED_BYTES).map(|n| (n * n * 31 % 251) as u8).collect();
+        for bytes in [&[][..], &[0; 100], &[255; 100_000], &random, &random[..99]] {
+            let scenario = Scenario::<Chime>::arbitrary(&mut Unstructured::new(bytes));
+            let scenario = scenario.expect("generation succeeds");
+            assert!((1..=7).contains(&scenario.clients.len()), "{scenario}");
+            assert!(scenario.faults.len() <= 20, "{scenario}");
+            assert!(scenario.host_count() <= 2, "{scenario}");
+            assert!(scenario.heal_ms <= 1_500, "{scenario}");
+            assert!(scenario.to_string().len() < 1_000_000, "{scenario}");
+        }
+    }
+
+    #[test]
+    fn each_switch_is_on_in_about_half_of_the_scenarios() {
+        let mut on_counts = [0; FaultKind::VARIANTS.len()];
+        for seed in 0..1_000 {
+            let scenario = Scenario::<Chime>::from_seed(seed);
+            for (kind, count) in FaultKind::VARIANTS.iter().zip(&mut on_counts) {
+                *count += usize::from(
+                    scenario
+                        .faults
+                        .iter()
+                        .any(|fault| fault.kind.name() == *kind),
+                );
+            }
+        }
+        assert!(
+            on_counts.iter().all(|count| (200..600).contains(count)),
+            "{on_counts:?}"
+        );
+    }
+}
