@@ -74,7 +74,7 @@ mod check;
 mod clients;
 mod coverage;
 mod network;
-mod picture;
+mod render;
 mod run;
 pub mod scenario;
 mod shrink;
@@ -84,6 +84,6 @@ mod world;
 
 pub use check::{Failure, check, check_against};
 pub use coverage::CoverageGoal;
-pub use picture::draw;
+pub use render::draw;
 pub use run::run;
 pub use shrink::{Scenarios, Shrinking, shrink};

@@ -12,8 +12,8 @@ mod svg;
 use std::ops::Range;
 
 use crate::Failure;
-use crate::picture::lanes::Lanes;
-use crate::picture::markup::Escaped;
+use crate::render::lanes::Lanes;
+use crate::render::markup::Escaped;
 use crate::scenario::Scenario;
 use crate::trace::index::Index;
 use crate::trace::{Peer, Trace};
@@ -21,7 +21,7 @@ use crate::trace::{Peer, Trace};
 /// How many events are drawn at most.
 const EVENTS_MAX: usize = 2_000;
 
-const STYLE: &str = include_str!("picture/style.css");
+const STYLE: &str = include_str!("render/style.css");
 
 const LEGEND: &str = "<ul class=\"legend\">\
     <li><i class=\"of-badge\">3</i>client 3</li>\

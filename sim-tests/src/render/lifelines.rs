@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::picture::lanes::AXIS;
-use crate::picture::messages::subject;
-use crate::picture::svg::Drawing;
+use crate::render::lanes::AXIS;
+use crate::render::messages::subject;
+use crate::render::svg::Drawing;
 use crate::trace::Peer;
 
 impl Drawing<'_> {

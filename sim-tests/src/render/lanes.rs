@@ -1,6 +1,6 @@
 //! Where things stand from left to right.
 
-use crate::picture::svg::{COLOURS, colour_class};
+use crate::render::svg::{COLOURS, colour_class};
 use crate::scenario::Scenario;
 use crate::trace::Peer;
 

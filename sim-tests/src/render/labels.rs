@@ -1,6 +1,6 @@
 //! What is written next to an event.
 
-use crate::picture::markup::{first_bytes, last_bytes, shortened};
+use crate::render::markup::{first_bytes, last_bytes, shortened};
 use crate::scenario::Text;
 use crate::trace::index::{Datagram, Index};
 use crate::trace::{ClientEvent, DatagramEvent, Event, EventKind, Peer, ServerEvent, StreamEvent};

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use crate::Failure;
-use crate::picture::labels::{Span, failure_label, label};
-use crate::picture::lanes::{AXIS, Lanes, SERVER_HALF, Side};
-use crate::picture::markup::{Escaped, shortened};
-use crate::picture::messages::{Message, MessageKind, Messages, subject};
-use crate::picture::rows::{ROW_FAILURE, ROW_LABEL, ROW_QUIET, Rows};
+use crate::render::labels::{Span, failure_label, label};
+use crate::render::lanes::{AXIS, Lanes, SERVER_HALF, Side};
+use crate::render::markup::{Escaped, shortened};
+use crate::render::messages::{Message, MessageKind, Messages, subject};
+use crate::render::rows::{ROW_FAILURE, ROW_LABEL, ROW_QUIET, Rows};
 use crate::trace::index::Index;
 use crate::trace::{ClientEvent, DatagramEvent, EventKind, Peer, ServerEvent, StreamEvent, Trace};
 

@@ -1,9 +1,9 @@
 //! Faults, each a band as long as it lasts, and the row of the failure.
 
 use crate::Failure;
-use crate::picture::markup::Escaped;
-use crate::picture::rows::ROW_FAILURE;
-use crate::picture::svg::Drawing;
+use crate::render::markup::Escaped;
+use crate::render::rows::ROW_FAILURE;
+use crate::render::svg::Drawing;
 use crate::trace::index::FaultSpan;
 
 impl Drawing<'_> {
