@@ -84,6 +84,6 @@ mod world;
 
 pub use check::{Failure, check, check_against};
 pub use coverage::CoverageGoal;
-pub use render::draw;
+pub use render::{Page, draw};
 pub use run::run;
 pub use shrink::{Scenarios, Shrinking, shrink};

@@ -1,70 +1,88 @@
-//! Drawing what happened in a simulation, for people to read.
+//! Draws a run as an HTML page with a sequence diagram.
+//!
+//! The page is one file without references to others. Time runs downwards; the server and each host have a
+//! lane, in which each client has a lifeline. A click on a client's number dims all other clients.
 
-mod faults;
 mod labels;
-mod lanes;
-mod lifelines;
-mod markup;
+mod layout;
 mod messages;
-mod rows;
 mod svg;
 
 use std::ops::Range;
 
-use crate::Failure;
-use crate::render::lanes::Lanes;
-use crate::render::markup::Escaped;
-use crate::scenario::Scenario;
-use crate::trace::index::Index;
-use crate::trace::{Peer, Trace};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-/// How many events are drawn at most.
+use crate::Failure;
+use crate::render::layout::Lanes;
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+use crate::trace::index::Index;
+
+/// The most events that are drawn.
 const EVENTS_MAX: usize = 2_000;
 
-const STYLE: &str = include_str!("render/style.css");
+const STYLE: PreEscaped<&str> = PreEscaped(include_str!("render/style.css"));
+const SCRIPT: PreEscaped<&str> = PreEscaped(include_str!("render/filter.js"));
 
-const LEGEND: &str = "<ul class=\"legend\">\
-    <li><i class=\"of-badge\">3</i>client 3</li>\
-    <li><i class=\"of-connection\"></i>connecting</li>\
-    <li><i class=\"of-stream\"></i>bytes, from their write to the read of the last</li>\
-    <li><i class=\"of-part\"></i>a read of some of them</li>\
-    <li><i class=\"of-end\"></i>end of the stream</li>\
-    <li><i class=\"of-datagram\"></i>datagram</li>\
-    <li><i class=\"of-lost\">✕</i>never read, lost or failed</li>\
-    <li><i class=\"of-fault\"></i>fault</li>\
-    </ul>\n";
-
-/// Draws what happened in a run of a scenario as a page of HTML that needs nothing else.
-///
-/// Time runs downwards; the server and each host have a lane. If something is wrong, the page says
-/// what, and shows where.
-pub fn draw(scenario: &Scenario, trace: &Trace, failure: Option<&Failure>) -> String {
-    let lanes = Lanes::new(scenario);
-    let window = window(trace.events.len(), failure);
-    let mut page = String::from(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <title>A simulated run of chime</title>\n",
-    );
-    page += &format!("<style>\n{STYLE}</style>\n</head>\n<body>\n");
-    page += &heading(scenario, trace);
-    if let Some(failure) = failure {
-        page += &failure_box(trace, failure);
-    }
-    if window.len() < trace.events.len() {
-        page += &format!(
-            "<p>There were {} events. Only those from {} to {} are drawn.</p>\n",
-            trace.events.len(),
-            window.start + 1,
-            window.end
-        );
-    }
-    page += LEGEND;
-    page += &lane_heads(&lanes);
-    page += &svg::svg(&Index::new(scenario, trace), &lanes, window, failure);
-    page + "</body>\n</html>\n"
+/// What a page says about the run that it shows.
+pub struct Page<'a> {
+    /// What is drawn: `seed 7`, for example, or a path.
+    pub name: &'a str,
+    /// The command that replays it.
+    pub replay: &'a str,
+    /// The scenario as JSON.
+    pub scenario: &'a str,
 }
 
-/// The events to draw: those around the failure, or the first.
+/// Draws the trace of a scenario as an HTML page, with the failure marked if there is one.
+///
+/// At most 2,000 events are drawn: those around the failure, or the first.
+pub fn draw(
+    page: &Page<'_>,
+    scenario: &Scenario,
+    trace: &Trace,
+    failure: Option<&Failure>,
+) -> String {
+    let page = render(page, &Index::new(scenario, trace), failure).into_string();
+    // Control characters are not allowed in HTML, not even escaped.
+    page.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+}
+
+fn render(page: &Page<'_>, index: &Index<'_>, failure: Option<&Failure>) -> Markup {
+    let lanes = Lanes::new(&index.clients);
+    let events = &index.trace.events;
+    let window = window(events.len(), failure);
+    let title = format!("Simulated run: {}", page.name);
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                title { (title) }
+                style { (STYLE) }
+            }
+            body style={ "max-width:" (lanes.width) "px" } {
+                h1 { (title) }
+                p {
+                    "clients " (index.clients.len()) " · hosts " (lanes.hosts.len())
+                    " · events " (events.len()) " · " (events.last().map_or(0, |event| event.at_ms))
+                    " ms · replay: " code { (page.replay) }
+                }
+                details { summary { "Scenario" } pre { (page.scenario) } }
+                @if let Some(failure) = failure { (failure_box(index, failure)) }
+                @if window.len() < events.len() {
+                    p { "Shows the events " (window.start + 1) " to " (window.end) " of " (events.len()) "." }
+                }
+                (legend())
+                (lane_heads(&lanes))
+                (svg::svg(index, &lanes, window, failure))
+                script { (SCRIPT) }
+            }
+        }
+    }
+}
+
+/// Returns the events to draw: those around the failure, or the first.
 fn window(count: usize, failure: Option<&Failure>) -> Range<usize> {
     let middle = failure.map_or(0, |failure| failure.event);
     let start_max = count.saturating_sub(EVENTS_MAX);
@@ -72,45 +90,49 @@ fn window(count: usize, failure: Option<&Failure>) -> Range<usize> {
     start..count.min(start + EVENTS_MAX)
 }
 
-fn heading(scenario: &Scenario, trace: &Trace) -> String {
-    let length_ms = trace.events.last().map_or(0, |event| event.at_ms);
-    format!(
-        "<h1>A simulated run of chime</h1>\n<p>service {} · framing {} · seed {} · \
-         clients {} · hosts {} · {} events in {length_ms} ms</p>\n",
-        scenario.server.service,
-        scenario.server.framing,
-        scenario.seed,
-        scenario.clients.len(),
-        scenario.host_count(),
-        trace.events.len(),
-    )
-}
-
-fn failure_box(trace: &Trace, failure: &Failure) -> String {
-    let event = trace.events.get(failure.event);
+fn failure_box(index: &Index<'_>, failure: &Failure) -> Markup {
+    let event = index.trace.events.get(failure.event);
     let event = event.map_or("at the end".into(), |event| event.to_string());
-    format!(
-        "<a class=\"failure\" href=\"#failure\"><b>{}</b><i>↓ {}</i></a>\n",
-        Escaped(&failure.message),
-        Escaped(event.trim()),
-    )
+    html! { a.failure href="#failure" { b { (failure.message) } i { "↓ " (event.trim()) } } }
 }
 
-/// The heads of the lanes, which stay in sight.
-fn lane_heads(lanes: &Lanes) -> String {
-    let mut heads = format!("<div class=\"heads\" style=\"width:{}px\">", lanes.width);
-    for (host, lane) in lanes.hosts.iter().enumerate() {
-        let middle = (lane.left + lane.right) / 2;
-        heads += &format!("<span class=\"name\" style=\"left:{middle}px\">host {host}</span>");
-        for client in &lane.clients {
-            let x = lanes.x(Some(Peer::Client(*client)));
-            let colour = lanes.colour(Some(*client));
-            heads += &format!(
-                "<span class=\"client {colour}\" style=\"left:{x}px\" title=\"client {client}\">\
-                 {client}</span>"
-            );
+fn legend() -> Markup {
+    html! {
+        ul.legend {
+            li { i.of-badge { "3" } "client 3: click to dim all others, click again to show all" }
+            li { i.of-connect {} "connect" }
+            li { i.of-stream {} "bytes, from write to the read of the last one" }
+            li { i.of-part {} "partial read" }
+            li { i.of-eof {} "EOF" }
+            li { i.of-datagram {} "datagram" }
+            li { i.of-lost { "✕" } "unread, lost or failed" }
+            li { i.of-fault {} "fault" }
         }
     }
-    let server = lanes.server;
-    heads + &format!("<span class=\"name\" style=\"left:{server}px\">server</span></div>\n")
+}
+
+/// Draws the heads of the lanes, which stay visible while the page scrolls.
+///
+/// The numbers of clients are above their lifelines if there is room, and wrap otherwise.
+fn lane_heads(lanes: &Lanes) -> Markup {
+    let hosts_right = lanes.hosts_right();
+    html! {
+        div.heads {
+            span style={ "flex:" (layout::AXIS) } {}
+            @for (host, lane) in lanes.hosts.iter().enumerate() {
+                div style={ "flex:" (lane.width()) } {
+                    b { "host " (host) }
+                    @let width = format!("min-width:calc(100%*{}/{})", lanes.spacing, lane.width());
+                    @for client in &lane.clients {
+                        button class=(lanes.colour(Some(*client))) data-client=(client) style=(width) {
+                            i { (client) }
+                        }
+                    }
+                }
+            }
+            span style={ "flex:" (lanes.server.left - hosts_right) } {}
+            div style={ "flex:" (lanes.server.width()) } { b { "server" } }
+            span style={ "flex:" (lanes.width - lanes.server.right) } {}
+        }
+    }
 }

@@ -1,101 +1,81 @@
-//! What is written next to an event.
+//! The text of the label next to an event.
 
-use crate::render::markup::{first_bytes, last_bytes, shortened};
-use crate::scenario::Text;
+use maud::{Markup, Render, html};
+
 use crate::trace::index::{Datagram, Index};
-use crate::trace::{ClientEvent, DatagramEvent, Event, EventKind, Peer, ServerEvent, StreamEvent};
+use crate::trace::{ClientEvent, DatagramEvent, EventKind, Peer, ServerEvent, StreamEvent};
 
-/// How many characters of bytes are shown.
+/// The most characters of bytes in a label.
 const BYTES_MAX: usize = 40;
 
-/// How many characters of bytes are shown where more is to be said.
+/// The most characters of bytes in a label with a note.
 const NOTED_BYTES_MAX: usize = 24;
 
-/// How many characters of other text are shown.
-const WORDS_MAX: usize = 60;
+/// The most bytes of a failing read that are shown before its first wrong byte.
+const RIGHT_MAX: usize = 16;
 
-/// A piece of a label, and its style.
+/// The most characters of other text in a label.
+const TEXT_MAX: usize = 60;
+
+/// A piece of a label.
 pub(super) struct Span {
-    pub(super) class: &'static str,
-    pub(super) text: String,
+    /// The class of its style.
+    class: &'static str,
+    text: String,
 }
 
-/// The label of an event; nothing if it receives exactly what one event has sent.
-pub(super) fn label(index: &Index<'_>, event: usize, is_plain: bool) -> Vec<Span> {
+impl Render for Span {
+    fn render(&self) -> Markup {
+        html! { tspan class=(self.class) { (self.text) } }
+    }
+}
+
+/// Returns the label of an event. It is empty if the event receives exactly what one event has sent.
+pub(super) fn label(index: &Index<'_>, event: usize, is_plain_read: bool) -> Vec<Span> {
     let kind = &index.trace.events[event].kind;
     match kind {
-        EventKind::FaultBegan(_) | EventKind::FaultEnded(_) => vec![trouble(kind.to_string())],
-        EventKind::Healed => vec![Span::new("healed", kind.to_string())],
+        EventKind::FaultBegan(_) | EventKind::FaultEnded(_) => vec![trouble(kind)],
+        EventKind::Healed => vec![span("healed", kind.to_string())],
         EventKind::Server(event) => vec![server(event)],
         EventKind::Client { event, .. } => client(event),
         EventKind::Stream {
             connection, event, ..
-        } => stream(*connection, event, is_plain),
+        } => stream(*connection, event, is_plain_read),
         EventKind::Datagram { datagram, event } => {
             let notes = index.datagrams.get(datagram).map(notes);
-            datagram_label(event, &notes.unwrap_or_default(), is_plain)
+            datagram_label(event, &notes.unwrap_or_default(), is_plain_read)
         }
-        EventKind::Panicked(_) | EventKind::Stuck(_) => vec![wrong(kind.to_string())],
+        EventKind::Panicked(_) | EventKind::Stuck(_) => vec![wrong(kind)],
     }
 }
 
-/// The label of the event by which a failure shows, with the first wrong byte marked.
-pub(super) fn failure_label(event: &Event, right_bytes: Option<usize>) -> Vec<Span> {
-    let (Some((verb, bytes)), Some(right_bytes)) = (bytes(&event.kind), right_bytes) else {
-        return vec![wrong(event.kind.to_string())];
+/// Returns the label of the failing event. If that is a read, its first wrong byte is marked.
+pub(super) fn failure_label(kind: &EventKind, right_bytes: Option<usize>) -> Vec<Span> {
+    let EventKind::Stream {
+        event: StreamEvent::Read(bytes),
+        ..
+    } = kind
+    else {
+        return vec![wrong(kind)];
     };
-    let (right, rest) = bytes.split_at(right_bytes.min(bytes.len()));
-    let mut spans = vec![quiet(format!("{verb} \""))];
-    if !right.is_empty() {
-        spans.push(Span::new("bytes right", last_bytes(right, BYTES_MAX)));
-    }
-    if let Some((first, rest)) = rest.split_at_checked(1) {
-        spans.push(Span::new(
-            "bytes first-wrong",
-            first_bytes(first, BYTES_MAX),
-        ));
-        spans.push(Span::new("bytes wrong", first_bytes(rest, BYTES_MAX)));
-        spans.push(quiet("\""));
-    } else {
-        spans.push(quiet("\""));
-        spans.push(Span::new("first-wrong", " and no more"));
-    }
-    spans
-}
-
-/// What is done with bytes in an event, and with which.
-fn bytes(kind: &EventKind) -> Option<(&'static str, &[u8])> {
-    match kind {
-        EventKind::Client {
-            event: ClientEvent::Told(reply),
-            ..
-        } => Some(("receives reply", reply.as_bytes())),
-        EventKind::Stream { event, .. } => match event {
-            StreamEvent::Wrote { bytes, .. } => Some(("writes", bytes)),
-            StreamEvent::Read(bytes) => Some(("reads", bytes)),
-            _ => None,
-        },
-        EventKind::Datagram { event, .. } => match event {
-            DatagramEvent::Sent { bytes, .. } => Some(("sends", bytes)),
-            DatagramEvent::Corrupted(bytes) => Some(("becomes", bytes)),
-            DatagramEvent::Received { bytes, .. } => Some(("receives", bytes)),
-            _ => None,
-        },
-        _ => None,
-    }
+    let (right, rest) = bytes.split_at(right_bytes.unwrap_or(0).min(bytes.len()));
+    let (first, rest) = rest.split_at(rest.len().min(1));
+    let (skipped, right) = right.split_at(right.len().saturating_sub(RIGHT_MAX));
+    let dots = if skipped.is_empty() { "" } else { "…" };
+    vec![
+        quiet("reads \""),
+        span("bytes right", format!("{dots}{}", right.escape_ascii())),
+        span("bytes first-wrong", escaped(first, BYTES_MAX)),
+        span("bytes wrong", escaped(rest, BYTES_MAX)),
+        quiet("\""),
+    ]
 }
 
 fn server(event: &ServerEvent) -> Span {
     match event {
+        ServerEvent::Stopped { .. } => span("server-event", "server stopped"),
         ServerEvent::Started | ServerEvent::Stopping => {
-            Span::new("server-word", format!("server {event}"))
-        }
-        ServerEvent::Stopped { snapshot, .. } => {
-            let connections = snapshot[chime_server::Counter::ConnectionServed];
-            let datagrams = snapshot[chime_server::Counter::DatagramAnswered];
-            let text =
-                format!("server stopped: {connections} connections, {datagrams} datagrams served");
-            Span::new("server-word", text)
+            span("server-event", format!("server {event}"))
         }
         ServerEvent::Killed | ServerEvent::CannotAccept | ServerEvent::CannotReceive => {
             trouble(format!("server {event}"))
@@ -105,101 +85,101 @@ fn server(event: &ServerEvent) -> Span {
 
 fn client(event: &ClientEvent) -> Vec<Span> {
     match event {
-        ClientEvent::Told(reply) => {
-            vec![quiet("receives reply "), Span::new("told", reply.as_str())]
-        }
-        ClientEvent::Failed(_) => vec![trouble(event.to_string())],
-        ClientEvent::Forgets => vec![trouble(event.to_string())],
+        ClientEvent::Told(reply) => vec![quiet("receives reply "), span("reply", reply.as_str())],
+        ClientEvent::Failed(_) | ClientEvent::Forgets => vec![trouble(event)],
         _ => vec![quiet(event.to_string())],
     }
 }
 
-fn stream(connection: usize, event: &StreamEvent, is_plain: bool) -> Vec<Span> {
+fn stream(connection: usize, event: &StreamEvent, is_plain_read: bool) -> Vec<Span> {
     match event {
         StreamEvent::Wrote { bytes, is_short } => {
             let mut spans = vec![quoted(bytes, BYTES_MAX)];
             if *is_short {
-                spans.push(quiet(" cut off"));
+                spans.push(quiet(" short write"));
             }
             spans
         }
-        StreamEvent::Read(_) | StreamEvent::ReadEnd if is_plain => Vec::new(),
+        StreamEvent::Read(_) | StreamEvent::ReadEnd if is_plain_read => Vec::new(),
         StreamEvent::Read(bytes) => vec![quiet("reads "), quoted(bytes, BYTES_MAX)],
-        StreamEvent::Blocked => vec![trouble(event.to_string())],
+        StreamEvent::Blocked => vec![trouble(event)],
         StreamEvent::Failed { error, is_injected } => {
             let cause = if *is_injected { " (injected)" } else { "" };
             vec![trouble(format!(
                 "connection {connection} fails{cause}: {error}"
             ))]
         }
-        StreamEvent::Accepted | StreamEvent::Dropped => {
-            let verb = if *event == StreamEvent::Accepted {
-                "accepts"
-            } else {
-                "drops"
-            };
-            vec![quiet(format!("{verb} connection {connection}"))]
-        }
+        StreamEvent::Accepted => vec![quiet(format!("accepts connection {connection}"))],
+        StreamEvent::Dropped => vec![quiet(format!("drops connection {connection}"))],
         StreamEvent::Shut | StreamEvent::ReadEnd => vec![quiet(event.to_string())],
     }
 }
 
-/// What happened to a datagram on its way.
+/// Returns what the network did to a datagram.
 fn notes(datagram: &Datagram<'_>) -> String {
     let mut notes = Vec::new();
     if datagram.by != Peer::Server && datagram.from == datagram.to {
-        notes.push("as if from the server".into());
+        notes.push("source spoofed".into());
     }
     if datagram.is_lost {
         notes.push("lost".into());
     }
     if datagram.bytes != datagram.bytes_sent {
-        notes.push(format!("becomes {}", datagram.bytes));
+        notes.push(format!("corrupted to {}", datagram.bytes));
     }
     if datagram.is_duplicate {
-        notes.push("once more".into());
+        notes.push("duplicate".into());
     }
     notes.join(", ")
 }
 
-fn datagram_label(event: &DatagramEvent, notes: &str, is_plain: bool) -> Vec<Span> {
+fn datagram_label(event: &DatagramEvent, notes: &str, is_plain_read: bool) -> Vec<Span> {
     match event {
+        DatagramEvent::Sent { bytes, .. } if notes.is_empty() => vec![quoted(bytes, BYTES_MAX)],
         DatagramEvent::Sent { bytes, .. } => {
-            if notes.is_empty() {
-                return vec![quoted(bytes, BYTES_MAX)];
-            }
-            let notes = trouble(format!(" {notes}"));
-            vec![quoted(bytes, NOTED_BYTES_MAX), notes]
+            vec![quoted(bytes, NOTED_BYTES_MAX), trouble(format!(" {notes}"))]
         }
-        DatagramEvent::Received { bytes, .. } if !is_plain => {
+        DatagramEvent::Received { bytes, .. } if !is_plain_read => {
             vec![quiet("receives "), quoted(bytes, BYTES_MAX)]
         }
-        // These are notes next to the bytes that were sent.
+        // The label of the sending event has notes of these.
         _ => Vec::new(),
     }
 }
 
-impl Span {
-    fn new(class: &'static str, text: impl Into<String>) -> Span {
-        Span {
-            class,
-            text: text.into(),
-        }
+fn span(class: &'static str, text: impl Into<String>) -> Span {
+    Span {
+        class,
+        text: text.into(),
     }
 }
 
-fn quoted(bytes: &Text, length_max: usize) -> Span {
-    Span::new("bytes", format!("\"{}\"", first_bytes(bytes, length_max)))
+fn quoted(bytes: &[u8], length_max: usize) -> Span {
+    span("bytes", format!("\"{}\"", escaped(bytes, length_max)))
 }
 
 fn quiet(text: impl Into<String>) -> Span {
-    Span::new("quiet", text)
+    span("quiet", text)
 }
 
-fn trouble(text: impl Into<String>) -> Span {
-    Span::new("trouble", shortened(&text.into(), WORDS_MAX))
+fn trouble(text: impl ToString) -> Span {
+    span("trouble", shortened(&text.to_string(), TEXT_MAX))
 }
 
-fn wrong(text: impl Into<String>) -> Span {
-    Span::new("wrong", shortened(&text.into(), WORDS_MAX))
+fn wrong(text: impl ToString) -> Span {
+    span("wrong", shortened(&text.to_string(), TEXT_MAX))
+}
+
+/// Returns the first characters of a text, on one line.
+pub(super) fn shortened(text: &str, length_max: usize) -> String {
+    let line = text.replace('\n', " ");
+    match line.char_indices().nth(length_max) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// Returns the first bytes, escaped and shortened.
+fn escaped(bytes: &[u8], length_max: usize) -> String {
+    shortened(&bytes.escape_ascii().to_string(), length_max)
 }

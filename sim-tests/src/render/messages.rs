@@ -1,181 +1,149 @@
-//! The messages of a run: what goes from one event to another, or gets lost on its way.
+//! The messages of a run, each from its sending event to its receiving event.
 
 use std::collections::{BTreeSet, VecDeque};
 
+use strum::IntoStaticStr;
+
 use crate::trace::connection::Connection;
-use crate::trace::index::{Index, Moment};
+use crate::trace::index::{Attempt, Index, Moment};
 use crate::trace::{DatagramEvent, End, EventKind, Peer};
 
-/// The messages of a run.
+/// All messages of a run.
 pub(super) struct Messages {
     pub(super) list: Vec<Message>,
     /// The events that receive exactly what one event has sent.
     pub(super) plain_reads: BTreeSet<usize>,
 }
 
-/// Something that goes from one event to another, or gets lost on its way.
+/// A message: an arrow of the diagram.
 pub(super) struct Message {
+    /// The sending event.
     pub(super) from: usize,
+    /// The receiving event, unless the message is lost or never read.
     pub(super) to: Option<usize>,
-    pub(super) source: Option<Peer>,
-    pub(super) target: Option<Peer>,
+    /// The sender and the receiver, if known.
+    pub(super) peers: [Option<Peer>; 2],
     pub(super) kind: MessageKind,
 }
 
-/// What a message consists of.
-#[derive(PartialEq, Eq)]
+/// What a message carries. Converts into the class of the arrow.
+#[derive(Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub(super) enum MessageKind {
-    /// A connect, or its completion.
-    Connection,
-    /// What was written at once, up to its last byte.
-    Bytes,
-    /// A first part of what was written at once.
-    PartOfBytes,
-    /// The end of the stream.
-    End,
+    /// A connect or its completion.
+    Connect,
+    /// The bytes of a write, received with the read of the last one.
+    Stream,
+    /// A read of some bytes of a write, but not of the last one.
+    Part,
+    Eof,
     Datagram,
 }
 
 /// The subject of an event.
 pub(super) struct Subject {
-    /// Where it happened, if that is known.
+    /// The peer where it happened, if known.
     pub(super) place: Option<Peer>,
-    /// The client that it happened to, or that is at the other end.
+    /// That peer or the other end, whichever is a client.
     pub(super) client: Option<usize>,
-}
-
-impl Message {
-    /// The client at either end.
-    pub(super) fn client(&self) -> Option<usize> {
-        client_among([self.source, self.target])
-    }
 }
 
 impl Messages {
     pub(super) fn new(index: &Index<'_>) -> Messages {
         let mut messages = Messages {
-            list: connects(index),
+            list: Vec::new(),
             plain_reads: BTreeSet::new(),
         };
-        let mut in_streams = Vec::new();
-        for connection in index.connections.values() {
-            for writer in [End::Client, End::Server] {
-                messages.follow_stream(connection, writer, &mut in_streams);
-            }
+        for (client, attempt) in index.attempts() {
+            messages.add_connect(index, client, attempt);
         }
-        messages.add(in_streams);
-        let datagrams = index.datagrams.values().map(|datagram| Message {
-            from: datagram.sent.event,
-            to: datagram.received.map(|received| received.event),
-            source: Some(datagram.by),
-            target: datagram.receiver,
-            kind: MessageKind::Datagram,
-        });
-        let datagrams: Vec<_> = datagrams.collect();
-        let received = datagrams.iter().filter_map(|datagram| datagram.to);
-        messages.plain_reads.extend(received);
-        messages.add(datagrams);
+        for connection in index.connections.values() {
+            messages.add_stream(connection, End::Client);
+            messages.add_stream(connection, End::Server);
+        }
+        for datagram in index.datagrams.values() {
+            let peers = [Some(datagram.by), datagram.receiver];
+            messages.add(
+                peers,
+                datagram.sent,
+                datagram.received,
+                MessageKind::Datagram,
+            );
+            let received = datagram.received.map(|received| received.event);
+            messages.plain_reads.extend(received);
+        }
         messages
     }
 
-    /// Adds messages in the order in which they arrive, then those that never do.
-    fn add(&mut self, mut messages: Vec<Message>) {
-        messages.sort_by_key(|message| message.to.unwrap_or(usize::MAX));
-        self.list.append(&mut messages);
+    fn add(
+        &mut self,
+        peers: [Option<Peer>; 2],
+        from: Moment,
+        to: Option<Moment>,
+        kind: MessageKind,
+    ) {
+        self.list.push(Message {
+            from: from.event,
+            to: to.map(|to| to.event),
+            peers,
+            kind,
+        });
+    }
+
+    fn add_connect(&mut self, index: &Index<'_>, client: usize, attempt: &Attempt<'_>) {
+        let (client, server) = (Some(Peer::Client(client)), Some(Peer::Server));
+        let number = attempt.connection;
+        let connection = number.and_then(|number| index.connections.get(&number));
+        let moments = connection.map(|connection| (connection.accepted, connection.connected));
+        if let Some((accepted, Some(connected))) = moments {
+            let kind = MessageKind::Connect;
+            self.add([client, server], attempt.begin, Some(accepted), kind);
+            self.add([server, client], accepted, Some(connected), kind);
+        } else if attempt.failed.is_some() && !attempt.is_by_datagram {
+            self.add([client, server], attempt.begin, None, MessageKind::Connect);
+        }
     }
 
     /// Matches the reads at one end of a connection with the writes at the other.
-    fn follow_stream(
-        &mut self,
-        connection: &Connection<'_>,
-        writer: End,
-        messages: &mut Vec<Message>,
-    ) {
+    fn add_stream(&mut self, connection: &Connection<'_>, writer: End) {
         let (sender, receiver) = (connection.side(writer), connection.side(writer.other()));
-        let mut add = |from: Moment, to, kind| {
-            messages.push(Message {
-                from: from.event,
-                to,
-                source: peer(connection, writer),
-                target: peer(connection, writer.other()),
-                kind,
-            });
-        };
+        let peers = [peer(connection, writer), peer(connection, writer.other())];
         let wrote = sender.wrote.iter().filter(|write| !write.bytes.is_empty());
         let mut unread: VecDeque<_> = wrote.map(|write| (write, write.bytes.len())).collect();
         for read in &receiver.read {
-            let to = read.at.event;
             let mut left = read.bytes.len();
             if let Some((write, rest)) = unread.front()
                 && *rest == left
                 && write.bytes.len() == left
             {
-                self.plain_reads.insert(to);
+                self.plain_reads.insert(read.at.event);
             }
             while left > 0
                 && let Some((write, rest)) = unread.front_mut()
             {
                 if *rest > left {
                     *rest -= left;
-                    add(write.at, Some(to), MessageKind::PartOfBytes);
+                    self.add(peers, write.at, Some(read.at), MessageKind::Part);
                     break;
                 }
                 left -= *rest;
-                add(write.at, Some(to), MessageKind::Bytes);
+                self.add(peers, write.at, Some(read.at), MessageKind::Stream);
                 unread.pop_front();
             }
         }
         for (write, _) in unread {
-            add(write.at, None, MessageKind::Bytes);
+            self.add(peers, write.at, None, MessageKind::Stream);
         }
         if let (Some(closed), Some(read_end)) = (sender.closed(), receiver.read_end)
             && closed < read_end
         {
             self.plain_reads.insert(read_end.event);
-            add(closed, Some(read_end.event), MessageKind::End);
+            self.add(peers, closed, Some(read_end), MessageKind::Eof);
         }
     }
 }
 
-/// The connects and their completions, in the order in which clients learn of them.
-fn connects(index: &Index<'_>) -> Vec<Message> {
-    let mut connects = Vec::new();
-    for (client, attempt) in index.attempts() {
-        let connect = Message {
-            from: attempt.begin.event,
-            to: None,
-            source: Some(Peer::Client(client)),
-            target: Some(Peer::Server),
-            kind: MessageKind::Connection,
-        };
-        let connection = attempt
-            .connection
-            .and_then(|number| index.connections.get(&number));
-        if let Some(connection) = connection
-            && let Some(connected) = connection.connected
-        {
-            let completion = Message {
-                from: connection.accepted.event,
-                to: Some(connected.event),
-                source: connect.target,
-                target: connect.source,
-                kind: MessageKind::Connection,
-            };
-            let to = Some(connection.accepted.event);
-            let connect = Message { to, ..connect };
-            connects.push((connected.event, [Some(connect), Some(completion)]));
-        } else if let Some((failed, _)) = attempt.failed
-            && !attempt.is_by_datagram
-        {
-            connects.push((failed, [Some(connect), None]));
-        }
-    }
-    connects.sort_by_key(|(learned, _)| *learned);
-    let connects = connects.into_iter().flat_map(|(_, messages)| messages);
-    connects.flatten().collect()
-}
-
-/// The subject of an event, unless it concerns everyone.
+/// Returns the subject of an event, or nothing for a fault, the healing, a panic and a stuck run.
 pub(super) fn subject(index: &Index<'_>, event: usize) -> Option<Subject> {
     let (place, other) = match &index.trace.events.get(event)?.kind {
         EventKind::Client { client, .. } => (Some(Peer::Client(*client)), None),
@@ -209,6 +177,7 @@ fn peer(connection: &Connection<'_>, end: End) -> Option<Peer> {
     }
 }
 
-fn client_among(peers: [Option<Peer>; 2]) -> Option<usize> {
+/// Returns the client among the peers of a message or an event.
+pub(super) fn client_among(peers: [Option<Peer>; 2]) -> Option<usize> {
     peers.into_iter().flatten().find_map(Peer::client)
 }

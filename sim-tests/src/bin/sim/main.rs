@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use chime_sim_tests::scenario::Scenario;
-use chime_sim_tests::{check, draw, run, shrink};
+use chime_sim_tests::{Page, check, draw, run, shrink};
 use clap::{Parser, Subcommand};
 
 /// How many scenarios are tried to make one simpler.
@@ -100,8 +100,7 @@ fn execute(command: Command) -> io::Result<bool> {
             Ok(true)
         }
         Command::Draw { scenario, output } => {
-            let scenario = read(&scenario)?;
-            save_picture(&scenario, &output)?;
+            save_picture(&scenario, &read(&scenario)?, &output)?;
             Ok(true)
         }
         Command::Shrink { scenario } => {
@@ -130,8 +129,13 @@ fn fails(scenario: &Scenario) -> bool {
     check(scenario, &run(scenario)).is_err()
 }
 
-fn save_picture(scenario: &Scenario, path: &Path) -> io::Result<()> {
+fn save_picture(name: &str, scenario: &Scenario, path: &Path) -> io::Result<()> {
     let trace = run(scenario);
     let failure = check(scenario, &trace).err();
-    fs::write(path, draw(scenario, &trace, failure.as_ref()))
+    let page = Page {
+        name,
+        replay: &format!("cargo sim run {name}"),
+        scenario: &scenario.to_string(),
+    };
+    fs::write(path, draw(&page, scenario, &trace, failure.as_ref()))
 }

@@ -91,8 +91,9 @@ fn keep(number: u64, scenario: Scenario) -> io::Result<String> {
     fs::create_dir_all(FOLDER)?;
     let path = Path::new(FOLDER).join(format!("seed-{number}.json"));
     fs::write(&path, scenario.to_string())?;
-    save_picture(&scenario, &path.with_extension("html"))?;
+    let picture = path.with_extension("html");
     let path = path.display();
+    save_picture(&path.to_string(), &scenario, &picture)?;
     Ok(format!(
         "made simpler, drawn beside it: cargo run -p chime-sim-tests -- run {path}"
     ))
