@@ -24,7 +24,7 @@ const EVENTS_MAX: usize = 2_000;
 const STYLE: PreEscaped<&str> = PreEscaped(include_str!("render/style.css"));
 const SCRIPT: PreEscaped<&str> = PreEscaped(include_str!("render/filter.js"));
 
-/// What a page says about the run that it shows.
+/// The name of a run, how to replay it, and its scenario.
 pub struct Page<'a> {
     /// What is drawn: `seed 7`, for example, or a path.
     pub name: &'a str,

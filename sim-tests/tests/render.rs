@@ -107,7 +107,8 @@ fn the_page_shows_the_command_and_the_json_escaped() {
         page.contains("<code>sim run 'a&lt;b.json'</code>"),
         "{page}"
     );
-    let json = "<details><summary>Scenario</summary><pre>{ &quot;name&quot;: &quot;&lt;i&gt;\u{fffd}&quot; }</pre></details>";
+    let json = "<details><summary>Scenario</summary>\
+                <pre>{ &quot;name&quot;: &quot;&lt;i&gt;\u{fffd}&quot; }</pre></details>";
     assert!(page.contains(json), "{page}");
     assert_is_balanced(&page);
 }
@@ -191,7 +192,8 @@ fn the_first_wrong_byte_is_marked() {
     assert!(page.contains(marked), "{page}");
     for right_bytes in [9, 1_000] {
         let page = draw_run(&one_client(), &trace, Some(&failure(right_bytes)));
-        let marked = "<tspan class=\"bytes right\">Satyrday\\n</tspan><tspan class=\"bytes first-wrong\"></tspan>";
+        let marked = "<tspan class=\"bytes right\">Satyrday\\n</tspan>\
+                      <tspan class=\"bytes first-wrong\"></tspan>";
         assert!(page.contains(marked), "{page}");
     }
 }
@@ -366,7 +368,7 @@ fn events_without_subject_are_drawn() {
     }
 }
 
-/// Draws a run; the name, the command and the JSON of its page are not what the test is about.
+/// Draws a run with any name, replay command and JSON.
 fn draw_run(scenario: &Scenario, trace: &Trace, failure: Option<&Failure>) -> String {
     let page = Page {
         name: "seed 7",
@@ -480,8 +482,8 @@ fn troubled() -> Scenario {
 /// Asserts that every element of a page is closed, in order.
 fn assert_is_balanced(page: &str) {
     // The script is not markup.
-    let (before, script) = page.split_once("<script>").unwrap();
-    let (_, after) = script.split_once("</script>").unwrap();
+    let (before, script) = page.split_once("<script>").expect("a script");
+    let (_, after) = script.split_once("</script>").expect("a closed script");
     let markup = [before, after].concat();
     let mut open = Vec::new();
     for piece in markup.split('<').skip(1) {

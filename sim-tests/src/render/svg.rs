@@ -17,7 +17,7 @@ use crate::trace::index::{FaultSpan, Index};
 use crate::trace::{ClientEvent, EventKind, Peer, ServerEvent, StreamEvent};
 
 /// The most characters of a failure's message at its event.
-const FAILURE_MAX: usize = 100;
+const FAILURE_MAX: usize = 85;
 
 /// Draws the events of a window.
 pub(super) fn svg(
