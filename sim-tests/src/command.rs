@@ -12,7 +12,7 @@ use std::{env, fmt};
 use clap::{Parser, Subcommand};
 
 use crate::scenario::{Scenario, shrink};
-use crate::{Failure, Protocol, check, draw, run};
+use crate::{Failure, Page, Protocol, check, draw, run};
 
 /// The maximum number of runs to shrink a scenario.
 const SHRINK_RUNS_MAX: usize = 20_000;
@@ -153,15 +153,23 @@ pub fn keep_failure<P: Protocol>(
     Ok(format!("{name} run {shown}"))
 }
 
+/// Runs and draws a scenario, which `argument` gives to the command.
 fn save_picture<P: Protocol>(
     name: &str,
-    title: &str,
+    argument: &str,
     scenario: &Scenario<P>,
     path: &Path,
 ) -> io::Result<()> {
     let trace = run(scenario);
     let failure = check(scenario, &trace).err();
-    let page = draw(scenario, &trace, failure.as_ref());
+    let page = Page {
+        name: &match argument.parse::<u64>() {
+            Ok(seed) => format!("seed {seed}"),
+            Err(_) => argument.into(),
+        },
+        replay: &format!("{name} run {argument}"),
+    };
+    let page = draw(&page, scenario, &trace, failure.as_ref());
     fs::write(path, page).map_err(|error| explain(path.display(), error))
 }
 

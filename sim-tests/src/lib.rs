@@ -72,13 +72,13 @@ mod check;
 pub mod chime;
 pub mod command;
 pub mod exec;
-mod picture;
 mod protocol;
+mod render;
 pub mod scenario;
 pub mod trace;
 
 pub use check::{check, check_with};
 pub use chime::Chime;
 pub use exec::run;
-pub use picture::draw;
 pub use protocol::{Data, Failure, Protocol};
+pub use render::{Page, draw};

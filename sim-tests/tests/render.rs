@@ -1,33 +1,34 @@
-//! What stands in the picture of a run.
+//! The page with the diagram of a run.
+
+use std::collections::BTreeSet;
 
 use chime_sim_tests::chime::{Act, Behaviour, Ending, Reading, Scenario, Source};
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Network, Text};
 use chime_sim_tests::trace::{
     ClientEvent, DatagramEvent, End, Event, EventKind, Peer, StreamEvent, Trace,
 };
-use chime_sim_tests::{Failure, draw, run};
+use chime_sim_tests::{Failure, Page, draw, run};
 
 #[test]
-fn what_is_written_stands_in_the_picture() {
-    let page = draw(&one_client(), &conversation("day\n", "Saturday\n"), None);
+fn written_bytes_are_shown() {
+    let page = draw_run(&one_client(), &conversation("day\n", "Saturday\n"), None);
     assert!(page.contains("&quot;day\\n&quot;</tspan>"), "{page}");
     assert!(page.contains("&quot;Saturday\\n&quot;</tspan>"), "{page}");
 }
 
 #[test]
-fn what_is_read_has_an_arrow_and_nothing_is_lost() {
-    let page = draw(&one_client(), &conversation("day\n", "Saturday\n"), None);
-    assert_eq!(page.matches("<g class=\"stream client-0\">").count(), 2);
+fn bytes_that_are_read_have_an_arrow_and_no_second_label() {
+    let page = draw_run(&one_client(), &conversation("day\n", "Saturday\n"), None);
+    assert_eq!(page.matches("<g class=\"stream colour-0\"").count(), 2);
     assert_eq!(page.matches("class=\"cross\"").count(), 0);
-    // It stands where it was written, and not once more.
     assert!(!page.contains("reads </tspan>"), "{page}");
 }
 
 #[test]
-fn what_is_never_read_is_lost() {
+fn bytes_that_are_never_read_end_in_a_cross() {
     let mut trace = conversation("day\n", "Saturday\n");
     trace.events.pop();
-    let page = draw(&one_client(), &trace, None);
+    let page = draw_run(&one_client(), &trace, None);
     assert_eq!(page.matches("class=\"cross\"").count(), 1);
 }
 
@@ -42,23 +43,23 @@ fn one_read_of_two_writes_ends_both_arrows() {
     trace.events.push(stream(5, End::Server, rest));
     let read = StreamEvent::Read("Saturday\n".into());
     trace.events.push(stream(6, End::Client, read));
-    let page = draw(&one_client(), &trace, None);
-    assert_eq!(page.matches("<g class=\"stream client-0\">").count(), 3);
+    let page = draw_run(&one_client(), &trace, None);
+    assert_eq!(page.matches("<g class=\"stream colour-0\"").count(), 3);
     assert_eq!(page.matches("class=\"cross\"").count(), 0);
     assert!(page.contains("reads </tspan><tspan class=\"bytes\">&quot;Saturday\\n&quot;"));
 }
 
 #[test]
-fn a_write_that_is_read_in_three_has_one_arrow_and_two_parts() {
+fn a_write_with_three_reads_has_one_arrow_and_two_parts() {
     let mut trace = conversation("day\n", "Saturday\n");
     trace.events.pop();
     for part in ["Sa", "tu", "rday\n"] {
         let read = StreamEvent::Read(part.into());
         trace.events.push(stream(6, End::Client, read));
     }
-    let page = draw(&one_client(), &trace, None);
-    assert_eq!(page.matches("<g class=\"stream client-0\">").count(), 2);
-    assert_eq!(page.matches("<g class=\"part client-0\">").count(), 2);
+    let page = draw_run(&one_client(), &trace, None);
+    assert_eq!(page.matches("<g class=\"stream colour-0\"").count(), 2);
+    assert_eq!(page.matches("<g class=\"part colour-0\"").count(), 2);
     assert_eq!(page.matches("class=\"cross\"").count(), 0);
     assert!(page.contains("reads </tspan><tspan class=\"bytes\">&quot;rday\\n&quot;"));
 }
@@ -82,11 +83,100 @@ fn markup_is_escaped_wherever_it_comes_from() {
             event,
             right_bytes: Some(3),
         };
-        let page = draw(&one_client(), &trace, Some(&failure));
-        assert!(!page.contains("<script"), "{page}");
+        let page = draw_run(&one_client(), &trace, Some(&failure));
+        assert_eq!(page.matches("<script").count(), 1, "{page}");
         assert!(page.contains("&lt;script&gt;"), "{page}");
         assert_is_balanced(&page);
     }
+}
+
+#[test]
+fn the_page_shows_the_command_and_the_json_escaped() {
+    let details = Page {
+        name: "a<b.json",
+        replay: "sim run 'a<b.json'",
+    };
+    let lines = vec!["<i>\u{7f}".into()];
+    let scenario = Scenario {
+        clients: vec![at(0, 0, Behaviour::Ask { lines, pause_ms: 0 })],
+        ..Scenario::default()
+    };
+    let page = draw(&details, &scenario, &Trace::default(), None);
+    assert!(
+        page.contains("<title>Simulated run: a&lt;b.json</title>"),
+        "{page}"
+    );
+    assert!(
+        page.contains("<code>sim run 'a&lt;b.json'</code>"),
+        "{page}"
+    );
+    let json = "&quot;&lt;i&gt;\u{fffd}&quot;";
+    assert!(page.contains(json), "{page}");
+    assert_is_balanced(&page);
+}
+
+#[test]
+fn a_hundred_clients_fit_into_1200_pixels() {
+    let behaviour = Behaviour::Ask {
+        lines: Vec::new(),
+        pause_ms: 0,
+    };
+    for (client_count, host_count) in [(1, 1), (20, 4), (100, 1), (100, 7)] {
+        let clients = (0..client_count).map(|client| at(client % host_count, 0, behaviour.clone()));
+        let scenario = Scenario {
+            clients: clients.collect(),
+            ..Scenario::default()
+        };
+        let lives = (0..client_count).flat_map(|client| {
+            [ClientEvent::Connects, ClientEvent::Done].map(|event| Event {
+                at_ms: 1,
+                kind: EventKind::Client { client, event },
+            })
+        });
+        let trace = Trace {
+            events: lives.collect(),
+        };
+        let page = draw_run(&scenario, &trace, None);
+        let (_, size) = page.split_once("viewBox=\"0 0 ").unwrap();
+        let width: i32 = size.split_once(' ').unwrap().0.parse().unwrap();
+        assert!(width <= 1_200, "{client_count} clients: {width} px");
+        let lifelines = page.split("<path class=\"lifeline ").skip(1);
+        let xs = lifelines.map(|path| {
+            let (_, x) = path.split_once(" d=\"M").unwrap();
+            x.split_once(' ').unwrap().0.parse::<i32>().unwrap()
+        });
+        let xs: BTreeSet<_> = xs.collect();
+        assert_eq!(xs.len(), client_count, "lifelines overlap: {xs:?}");
+        assert!(xs.iter().all(|x| (0..width).contains(x)), "{xs:?}");
+    }
+}
+
+#[test]
+fn heads_arrows_labels_and_lifelines_name_their_client() {
+    let mut scenario = one_client();
+    scenario.clients.push(scenario.clients[0].clone());
+    let mut trace = conversation("day\n", "Saturday\n");
+    let event = ClientEvent::Connects;
+    let kind = EventKind::Client { client: 1, event };
+    trace.events.push(Event { at_ms: 60, kind });
+    let page = draw_run(&scenario, &trace, None);
+    for filtered in [
+        "<button class=\"colour-0\" data-client=\"0\"",
+        "<button class=\"colour-1\" data-client=\"1\"",
+        "<path class=\"lifeline colour-0\" data-client=\"0\"",
+        "<g class=\"connect colour-0\" data-client=\"0\"",
+        "<g class=\"stream colour-0\" data-client=\"0\"",
+        "<g class=\"colour-0\" data-client=\"0\"",
+        "<g class=\"colour-1\" data-client=\"1\"",
+    ] {
+        assert!(page.contains(filtered), "{filtered}: {page}");
+    }
+    let unnamed = page.matches("<g class=\"colour-").count();
+    let named = page
+        .matches("<g class=\"colour-0\" data-client=\"0\">")
+        .count();
+    assert_eq!(unnamed, named + 1);
+    assert!(page.contains("dataset.client"), "the script is missing");
 }
 
 #[test]
@@ -97,50 +187,53 @@ fn the_first_wrong_byte_is_marked() {
         event: trace.events.len() - 1,
         right_bytes: Some(right_bytes),
     };
-    let page = draw(&one_client(), &trace, Some(&failure(3)));
+    let page = draw_run(&one_client(), &trace, Some(&failure(3)));
     let marked = "<tspan class=\"bytes right\">Sat</tspan>\
                   <tspan class=\"bytes first-wrong\">y</tspan>\
                   <tspan class=\"bytes wrong\">rday\\n</tspan>";
     assert!(page.contains(marked), "{page}");
     for right_bytes in [9, 1_000] {
-        let page = draw(&one_client(), &trace, Some(&failure(right_bytes)));
-        assert!(page.contains("and no more"), "{page}");
+        let page = draw_run(&one_client(), &trace, Some(&failure(right_bytes)));
+        let marked = "<tspan class=\"bytes right\">Satyrday\\n</tspan>\
+                      <tspan class=\"bytes first-wrong\"></tspan>";
+        assert!(page.contains(marked), "{page}");
     }
 }
 
 #[test]
-fn a_write_that_was_cut_off_says_so() {
+fn a_short_write_is_labelled() {
     let mut trace = conversation("day\n", "Saturday\n");
-    let is_cut_off = |trace: &Trace| draw(&one_client(), trace, None).contains("> cut off<");
-    assert!(!is_cut_off(&trace));
+    let is_labelled =
+        |trace: &Trace| draw_run(&one_client(), trace, None).contains("> short write<");
+    assert!(!is_labelled(&trace));
     let cut = StreamEvent::Wrote {
         bytes: "12".into(),
         is_short: true,
     };
     trace.events.push(stream(60, End::Client, cut));
-    assert!(is_cut_off(&trace));
+    assert!(is_labelled(&trace));
 }
 
 #[test]
-fn a_failure_is_told_first_and_linked_to_its_place() {
+fn a_failure_is_at_the_top_and_linked_to_its_event() {
     let trace = conversation("day\n", "Saturday\n");
     let failure = Failure {
         message: "it is Sunday".into(),
         event: 5,
         right_bytes: None,
     };
-    let page = draw(&one_client(), &trace, Some(&failure));
+    let page = draw_run(&one_client(), &trace, Some(&failure));
     assert!(
         page.contains("href=\"#failure\"><b>it is Sunday</b>"),
         "{page}"
     );
     assert_eq!(page.matches("id=\"failure\"").count(), 1);
-    let without = draw(&one_client(), &trace, None);
-    assert!(!without.contains("#failure"), "{without}");
+    let without = draw_run(&one_client(), &trace, None);
+    assert!(!without.contains("href=\"#failure\""), "{without}");
 }
 
 #[test]
-fn a_datagram_is_marked_with_what_became_of_it() {
+fn datagrams_are_labelled_with_network_faults() {
     let server = "192.168.0.1:8089".parse().unwrap();
     let sent = |from: &str| DatagramEvent::Sent {
         by: Peer::Client(0),
@@ -160,31 +253,31 @@ fn a_datagram_is_marked_with_what_became_of_it() {
         at_ms: 1,
         kind: EventKind::Datagram { datagram, event },
     });
-    let page = draw(
+    let page = draw_run(
         &one_client(),
         &Trace {
             events: events.into(),
         },
         None,
     );
-    assert_eq!(page.matches("<g class=\"datagram client-0\">").count(), 3);
+    assert_eq!(page.matches("<g class=\"datagram colour-0\"").count(), 3);
     assert_eq!(page.matches("class=\"cross\"").count(), 3);
     assert!(
         page.contains("<tspan class=\"trouble\"> lost</tspan>"),
         "{page}"
     );
     assert!(
-        page.contains(" as if from the server, becomes &quot;dax&quot;<"),
+        page.contains(" source spoofed, corrupted to &quot;dax&quot;<"),
         "{page}"
     );
     assert!(
-        page.contains("<tspan class=\"trouble\"> once more</tspan>"),
+        page.contains("<tspan class=\"trouble\"> duplicate</tspan>"),
         "{page}"
     );
 }
 
 #[test]
-fn of_a_long_run_the_events_around_the_failure_are_drawn() {
+fn a_long_run_is_cut_to_the_events_around_the_failure() {
     let mut trace = Trace::default();
     for index in 0..5_000 {
         let kind = client(ClientEvent::Told(format!("reply {index}.")));
@@ -195,9 +288,9 @@ fn of_a_long_run_the_events_around_the_failure_are_drawn() {
         event: 3_000,
         right_bytes: None,
     };
-    let page = draw(&one_client(), &trace, Some(&failure));
+    let page = draw_run(&one_client(), &trace, Some(&failure));
     assert!(
-        page.contains("Only those from 2001 to 4000 are drawn"),
+        page.contains("Shows the events 2001 to 4000 of 5000."),
         "{page}"
     );
     for (reply, is_drawn) in [(1_999, false), (2_000, true), (3_999, true), (4_000, false)] {
@@ -207,17 +300,17 @@ fn of_a_long_run_the_events_around_the_failure_are_drawn() {
             "{reply}"
         );
     }
-    let page = draw(&one_client(), &trace, None);
+    let page = draw_run(&one_client(), &trace, None);
     assert!(
-        page.contains("Only those from 1 to 2000 are drawn"),
+        page.contains("Shows the events 1 to 2000 of 5000."),
         "{page}"
     );
 }
 
 #[test]
-fn labels_stand_below_each_other() {
+fn labels_do_not_overlap() {
     let scenario = troubled();
-    let page = draw(&scenario, &run(&scenario), None);
+    let page = draw_run(&scenario, &run(&scenario), None);
     let heights = page.split("<text class=\"label\"").skip(1).map(|label| {
         let (_, rest) = label.split_once(" y=\"").unwrap();
         rest.split_once('"').unwrap().0.parse::<i32>().unwrap()
@@ -231,22 +324,22 @@ fn labels_stand_below_each_other() {
 }
 
 #[test]
-fn the_picture_of_a_run_is_whole_and_always_the_same() {
+fn a_page_is_balanced_and_deterministic() {
     let scenario = troubled();
     let trace = run(&scenario);
-    let page = draw(&scenario, &trace, None);
+    let page = draw_run(&scenario, &trace, None);
     assert_is_balanced(&page);
     assert!(page.contains("class=\"fault\""));
     assert!(page.contains("class=\"line-healed\""));
     assert!(page.contains("class=\"server up\""));
-    // Before it starts, after the crash, and after it has stopped.
+    // Before the start, after the crash and after the shutdown.
     assert_eq!(page.matches("class=\"server down\"").count(), 3, "{page}");
-    assert_eq!(page, draw(&scenario, &trace, None));
+    assert_eq!(page, draw_run(&scenario, &trace, None));
 }
 
 #[test]
-fn what_makes_no_sense_is_drawn_all_the_same() {
-    let stranger = EventKind::Client {
+fn events_without_subject_are_drawn() {
+    let unknown_client = EventKind::Client {
         client: 1_000,
         event: ClientEvent::Done,
     };
@@ -260,7 +353,7 @@ fn what_makes_no_sense_is_drawn_all_the_same() {
             bytes: "unsent".into(),
         },
     };
-    let happened = [stranger, fault, read, received];
+    let happened = [unknown_client, fault, read, received];
     let events = happened.map(|kind| Event { at_ms: 1, kind });
     let failure = Failure {
         message: "no such event".into(),
@@ -273,8 +366,17 @@ fn what_makes_no_sense_is_drawn_all_the_same() {
         },
         Trace::default(),
     ] {
-        assert_is_balanced(&draw(&Scenario::default(), &trace, Some(&failure)));
+        assert_is_balanced(&draw_run(&Scenario::default(), &trace, Some(&failure)));
     }
+}
+
+/// Draws a run with any name, replay command and JSON.
+fn draw_run(scenario: &Scenario, trace: &Trace, failure: Option<&Failure>) -> String {
+    let page = Page {
+        name: "seed 7",
+        replay: "sim run 7",
+    };
+    draw(&page, scenario, trace, failure)
 }
 
 fn one_client() -> Scenario {
@@ -286,7 +388,7 @@ fn one_client() -> Scenario {
     }
 }
 
-/// A client that connects, writes something and is answered.
+/// A client that connects, writes a request and reads a reply.
 fn conversation(request: &str, reply: &str) -> Trace {
     let wrote = |text: &str| StreamEvent::Wrote {
         bytes: text.into(),
@@ -332,7 +434,7 @@ fn at(host: usize, start_ms: u32, behaviour: Behaviour) -> Client<Behaviour> {
     }
 }
 
-/// Clients of several kinds on several hosts, and much that goes wrong.
+/// Clients with several behaviours on several hosts, with network faults and a crash.
 fn troubled() -> Scenario {
     let text = |text: &str| Text::from(text);
     let fault = |at_ms, kind| Fault {
@@ -378,10 +480,14 @@ fn troubled() -> Scenario {
     }
 }
 
-/// Asserts that what opens in a page closes, in order.
+/// Asserts that every element of a page is closed, in order.
 fn assert_is_balanced(page: &str) {
+    // The script is not markup.
+    let (before, script) = page.split_once("<script>").expect("a script");
+    let (_, after) = script.split_once("</script>").expect("a closed script");
+    let markup = [before, after].concat();
     let mut open = Vec::new();
-    for piece in page.split('<').skip(1) {
+    for piece in markup.split('<').skip(1) {
         let (tag, text) = piece
             .split_once('>')
             .unwrap_or_else(|| panic!("'<{piece}' is open"));
