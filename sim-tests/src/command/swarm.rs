@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
 use strum::VariantArray;
 
 use super::{keep_failure, shrink_failing};
@@ -108,7 +107,7 @@ impl<G: Copy + Ord + std::fmt::Debug + VariantArray> Summary<G> {
         let network = serde_json::to_value(scenario.network).expect("the network is plain data");
         let percentages = network.as_object().into_iter().flatten();
         let on = percentages
-            .filter(|(name, value)| name.ends_with("_percent") && **value != Value::from(0));
+            .filter(|(name, value)| name.ends_with("_percent") && value.as_u64() != Some(0));
         let names = on.map(|(name, _)| name.as_str());
         let kinds: BTreeSet<_> = scenario
             .faults
