@@ -35,31 +35,32 @@
 //! scenario must explain why. The server must keep its limits, every datagram is accounted for, and many runs together
 //! must reach every [`CoverageGoal`](chime::CoverageGoal).
 //!
+//! The simulator is independent of chime: [`protocol`] shows how to simulate another protocol.
+//!
 //! One generator makes scenarios from bytes: a seed expands to bytes ([`Scenario::from_seed`](scenario::Scenario)), a
 //! fuzzer supplies them (`cargo +nightly fuzz run scenario`), and so does a property test
 //! ([`Scenarios`](scenario::Scenarios)). The command `sim` runs a swarm of seeds, keeps failures, and replays them.
 //!
 //! # How the tests fit together
 //!
-//! Every engine makes something up, and calls a check that compares what happens with one model, which is so
-//! naive that it is obviously right: [`naive`](chime_protocol::model::naive). The checks are library functions,
-//! so that no two engines have bodies that drift apart, and each engine has a canary: a wrong model, or a wrong
-//! trace, that it has to catch.
+//! Every engine generates input, and calls a check that compares the code under test with one naive model:
+//! [`naive`](chime_protocol::model::naive). The checks are library functions, so that the engines cannot drift apart.
+//! Each engine has a canary: a wrong model, or a wrong trace, that it must catch.
 //!
-//! | engine | makes up | checks with | stands in |
+//! | engine | input | check | where |
 //! | --- | --- | --- | --- |
-//! | transcripts | nothing: one by hand for each rule | the bytes themselves | `protocol/tests/transcripts` |
-//! | exhaustion | all that is small enough | [`check_session`] | `protocol/tests/exhaustive.rs` |
-//! | properties | a [`Script`] or bytes, by its [`strategies`] | the `check_` functions of [`model`] | `tests/properties` of protocol, `tests/in_memory` of the server |
-//! | fuzzing | bytes, read as a [`Script`] | the same, named by [`targets`] | `fuzz/targets` |
-//! | seeds | what people and fuzzers found, on stable Rust | the same | `protocol/tests/seeds.rs` |
+//! | transcripts | one for each rule of the specification | the bytes themselves | `protocol/tests/transcripts` |
+//! | exhaustion | small input spaces, completely | [`check_session`] | `protocol/tests/exhaustive.rs` |
+//! | properties | a [`Script`] or bytes, from [`strategies`] | the `check_` functions of [`model`] | `tests/properties` of protocol, `tests/in_memory` of the server |
+//! | fuzzing | bytes, parsed as a [`Script`] or a [`Scenario`](scenario::Scenario) | the same, in [`targets`] | `fuzz/targets` |
+//! | seeds | inputs found by people and fuzzers, on stable Rust | the same | `protocol/tests/seeds.rs` |
 //! | simulation | a [`Scenario`](scenario::Scenario) | [`check()`] | here |
-//! | examples | real processes on loopback, and streams in memory | what is expected, by hand | `tests` of server and client |
-//! | threats | what hostile clients, servers and networks do | figures and limits | `server/tests/threats` |
+//! | examples | real processes on loopback, and streams in memory | expected results | `tests` of server and client |
+//! | threats | hostile clients, servers and networks | figures and limits | `server/tests/threats` |
 //! | planted bugs | a bug in a copy of the tree | all of these engines | `fuzz/planted-bugs` |
 //!
-//! What a property finds is a script that can be kept as a seed; what a simulation finds is a scenario, kept in
-//! `sim-tests/tests/regressions`. Time never decides a test: in memory and here it is virtual, elsewhere a test
+//! A failure of a property is a script, kept as a seed. A failure of a simulation is a scenario, kept in
+//! `sim-tests/tests/regressions`. Timing never decides a test: time is virtual in memory and here; elsewhere a test
 //! waits for a condition.
 //!
 //! [`model`]: chime_protocol::model
@@ -72,7 +73,7 @@ mod check;
 pub mod chime;
 pub mod command;
 pub mod exec;
-mod protocol;
+pub mod protocol;
 mod render;
 pub mod scenario;
 pub mod trace;

@@ -1,4 +1,33 @@
-//! The boundary: what a protocol supplies to be simulated.
+//! Simulate your own protocol.
+//!
+//! The simulator knows nothing of chime: [`scenario`](crate::scenario), [`exec`](crate::exec), [`trace`](crate::trace),
+//! the pages of [`draw`](crate::draw) and the command line of [`command`](crate::command) work for every type that
+//! implements [`Protocol`]. [`chime`](crate::chime) is one; `sim-tests/examples/echo.rs` is another, of 190 lines. To
+//! write a third:
+//!
+//! 1. **Make the code generic over its sockets.** The server takes any `AsyncRead + AsyncWrite`, its clock and its
+//!    limits as arguments. It runs on one thread, and uses tokio's timers. Each `select!` is `biased;`, and nothing
+//!    iterates over a hash map: otherwise two runs of a scenario differ.
+//! 2. **Write the data.** [`Protocol::Server`] has the settings of the server, [`Protocol::Behaviour`] what a client
+//!    does. Derive `Serialize` and `Deserialize` for both. Derive `Arbitrary` for the settings and give each field its
+//!    generator, for example `#[arbitrary(with = range(200..=2_000))]`, from
+//!    [`scenario`](crate::scenario#functions). [`Protocol::behaviour`] generates the behaviours. A new field needs
+//!    nothing else: it is generated, kept in JSON, shrunk and shown.
+//! 3. **Run the server and the clients.** [`Protocol::serve`] gets its sockets and the shutdown token from a
+//!    [`ServerHost`]; [`Protocol::run_client`] connects with a [`ClientHost`]. Both have to time out: a connection
+//!    through a partition stays silent for ever.
+//! 4. **Write the oracles.** [`Protocol::check`] gets the scenario and the [`Index`] of the trace: each connection with
+//!    its reads and writes, each datagram, each client, each fault. Compare with a naive model. Begin with safety (what
+//!    a client reads is a prefix of what the model sends), then demand that the scenario explains every early end.
+//! 5. **Name the coverage goals.** A swarm of 1,000 seeds or more fails if no seed reaches one of them.
+//! 6. **Let it fail.** Plant a bug, as the example does, and see that a swarm finds it.
+//!
+//! `fn main() -> ExitCode { command::main::<MyProtocol>("my-sim") }` is the whole program: `my-sim swarm --seeds 1000`
+//! runs a swarm, shrinks and draws what fails, and prints the command that replays it.
+//!
+//! The network decides with the percentages of [`Network`](crate::scenario::Network) what it cuts, glues, delays,
+//! loses, duplicates and corrupts. Its sockets charge tokio's cooperative budget as real ones do. Each run is a pure
+//! function of its scenario, so a failure replays byte for byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -9,6 +9,7 @@ use std::fmt;
 
 use arbitrary::Arbitrary;
 use chrono::{NaiveDate, NaiveDateTime};
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use strum::{IntoStaticStr, VariantNames};
@@ -30,11 +31,7 @@ const YEAR_SECONDS: i64 = 366 * 86_400;
 /// The input of one simulated run: a server, clients on some hosts, a network, and faults.
 ///
 /// A scenario is kept, read and edited as JSON, which leaves out what has its default. Times are in milliseconds since
-/// the start. Two clients and all that a network and its faults can do:
-///
-/// ```json
-#[doc = include_str!("scenario/every-field.json")]
-/// ```
+/// the start. [`chime::Scenario`](crate::chime::Scenario) shows the JSON of each field.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound = "", default, deny_unknown_fields)]
 pub struct Scenario<P: Protocol> {
@@ -233,12 +230,22 @@ pub struct Fault {
 
 /// What a fault does.
 #[derive(
-    Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary, IntoStaticStr, VariantNames,
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    Arbitrary,
+    Display,
+    IntoStaticStr,
+    VariantNames,
 )]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
 pub enum FaultKind {
     /// Messages between the server and this host are held back.
+    #[display("host {host}: hold")]
     Hold {
         /// The host.
         #[arbitrary(with = range(0..=1))]
@@ -246,6 +253,7 @@ pub enum FaultKind {
         host: usize,
     },
     /// Messages between the server and this host are lost.
+    #[display("host {host}: partition")]
     Partition {
         /// The host.
         #[arbitrary(with = range(0..=1))]
@@ -253,6 +261,7 @@ pub enum FaultKind {
         host: usize,
     },
     /// Messages from this host to the server are lost.
+    #[display("host {host}: partition-to-server")]
     PartitionToServer {
         /// The host.
         #[arbitrary(with = range(0..=1))]
@@ -260,6 +269,7 @@ pub enum FaultKind {
         host: usize,
     },
     /// Messages from the server to this host are lost.
+    #[display("host {host}: partition-from-server")]
     PartitionFromServer {
         /// The host.
         #[arbitrary(with = range(0..=1))]
@@ -267,6 +277,7 @@ pub enum FaultKind {
         host: usize,
     },
     /// Messages between the server and this host have another latency.
+    #[display("host {host}: slow ({latency_ms} ms)")]
     Slow {
         /// The host.
         #[arbitrary(with = range(0..=1))]
@@ -277,10 +288,13 @@ pub enum FaultKind {
         latency_ms: u32,
     },
     /// The server is killed. A new one starts when the fault ends.
+    #[display("crash")]
     Crash,
     /// The server shuts down gracefully. A new one starts when the fault ends; what is left of the old one is killed then.
+    #[display("stop")]
     Stop,
     /// The server's wall clock is set forward or back. It stays so when the fault ends.
+    #[display("clock-step ({seconds:+} s)")]
     ClockStep {
         /// By how many seconds, at most a year.
         #[arbitrary(with = generate::clock_step)]

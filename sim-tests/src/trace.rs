@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
+use derive_more::Display;
+
 use crate::scenario::{FaultKind, Text};
 
 pub use connection::{Connection, Piece, Side};
@@ -29,176 +31,141 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An event and its time.
+#[derive(Clone, Debug, PartialEq, Eq, Display)]
+#[display("{at_ms:>7} ms  {kind}")]
 pub struct Event {
-    /// When, in milliseconds since the start.
+    /// The time, in milliseconds since the start.
     pub at_ms: u32,
-    /// What.
+    /// What happened.
     pub kind: EventKind,
 }
 
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>7} ms  {}", self.at_ms, self.kind)
-    }
-}
-
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Display)]
 pub enum EventKind {
-    /// Something went wrong.
+    /// A fault began.
+    #[display("{_0} begins")]
     FaultBegan(FaultKind),
-    /// It did for long enough.
+    /// A fault ended.
+    #[display("{_0} ends")]
     FaultEnded(FaultKind),
-    /// From here on nothing goes wrong any more.
+    /// The network healed: no fault and no percentage strikes any more.
+    #[display("the network heals")]
     Healed,
-    /// Something happened to the server.
+    /// An event of the server.
+    #[display("server {_0}")]
     Server(ServerEvent),
-    /// A client did something, or something was done to it.
+    /// An event of a client.
+    #[display("client {client}: {event}")]
     Client {
-        /// Which: those past the clients of the scenario are the ones that try the healed server.
+        /// Its number: those of the scenario, then one for each host, which verifies the recovery.
         client: usize,
-        /// What.
+        /// What happened.
         event: ClientEvent,
     },
-    /// Something happened at one end of a connection.
+    /// An event at one end of a connection.
+    #[display("connection {connection}, {end}: {event}")]
     Stream {
-        /// Which connection, counted as the server accepts them.
+        /// The number of the connection, in the order in which the server accepts them.
         connection: usize,
-        /// At which end.
+        /// The end.
         end: End,
-        /// What.
+        /// What happened.
         event: StreamEvent,
     },
-    /// Something happened to a datagram.
+    /// An event of a datagram.
+    #[display("datagram {datagram}: {event}")]
     Datagram {
-        /// Which, counted as they are sent.
+        /// The number of the datagram, in the order in which they are sent.
         datagram: usize,
-        /// What.
+        /// What happened.
         event: DatagramEvent,
     },
     /// Code of the server or of a client panicked.
+    #[display("panicked: {_0}")]
     Panicked(String),
-    /// Nothing more came of it: this is what was still going on.
+    /// The run did not end: this is what was still open.
+    #[display("stuck: {_0}")]
     Stuck(String),
 }
 
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EventKind::FaultBegan(kind) => write!(f, "{} begins", fault(kind)),
-            EventKind::FaultEnded(kind) => write!(f, "{} ends", fault(kind)),
-            EventKind::Healed => write!(f, "all heals"),
-            EventKind::Server(event) => write!(f, "server {event}"),
-            EventKind::Client { client, event } => write!(f, "client {client}: {event}"),
-            EventKind::Stream {
-                connection,
-                end,
-                event,
-            } => write!(f, "connection {connection}, {end}: {event}"),
-            EventKind::Datagram { datagram, event } => write!(f, "datagram {datagram}: {event}"),
-            EventKind::Panicked(text) => write!(f, "panicked: {text}"),
-            EventKind::Stuck(text) => write!(f, "stuck: {text}"),
-        }
-    }
-}
-
-fn fault(kind: &FaultKind) -> String {
-    let name = kind.name();
-    let name = match kind {
-        FaultKind::Slow { latency_ms, .. } => format!("{name} ({latency_ms} ms)"),
-        FaultKind::ClockStep { seconds } => format!("{name} ({seconds:+} s)"),
-        _ => name.into(),
-    };
-    match kind.host() {
-        Some(host) => format!("host {host}: {name}"),
-        None => name,
-    }
-}
-
-/// Something that happened to the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An event of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Display)]
 pub enum ServerEvent {
-    /// It listens.
+    /// It started.
+    #[display("started")]
     Started,
-    /// It could not accept a connection, by order.
+    /// An accept failed; the failure was injected.
+    #[display("cannot accept (injected)")]
     CannotAccept,
-    /// It could not receive a datagram, by order.
+    /// A receive failed; the failure was injected.
+    #[display("cannot receive (injected)")]
     CannotReceive,
-    /// It was told to stop.
+    /// Its graceful shutdown began.
+    #[display("is shutting down")]
     Stopping,
-    /// Its graceful shutdown is over.
+    /// Its graceful shutdown ended.
+    #[display("stopped:{}", Counters(counters))]
     Stopped {
         /// What it counted.
         counters: BTreeMap<String, u64>,
     },
     /// It was killed.
+    #[display("killed")]
     Killed,
 }
 
-impl fmt::Display for ServerEvent {
+/// Displays counters that are not 0.
+struct Counters<'a>(&'a BTreeMap<String, u64>);
+
+impl fmt::Display for Counters<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ServerEvent::Started => write!(f, "started"),
-            ServerEvent::CannotAccept => write!(f, "cannot accept (injected)"),
-            ServerEvent::CannotReceive => write!(f, "cannot receive (injected)"),
-            ServerEvent::Stopping => write!(f, "is shutting down"),
-            ServerEvent::Killed => write!(f, "killed"),
-            ServerEvent::Stopped { counters } => {
-                write!(f, "stopped:")?;
-                let mut counters = counters.iter().filter(|(_, count)| **count > 0);
-                counters.try_for_each(|(name, count)| write!(f, " {name}={count}"))
-            }
-        }
+        let mut counters = self.0.iter().filter(|(_, count)| **count > 0);
+        counters.try_for_each(|(name, count)| write!(f, " {name}={count}"))
     }
 }
 
-/// Something that happened to a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An event of a client.
+#[derive(Clone, Debug, PartialEq, Eq, Display)]
 pub enum ClientEvent {
     /// It began to connect.
+    #[display("connects")]
     Connects,
     /// It is connected.
+    #[display("has connection {connection}")]
     Connected {
-        /// By which connection.
+        /// The number of the connection.
         connection: usize,
     },
-    /// It began to send datagrams: to ask one question, or all that it has to send as it stands.
+    /// It began to send a request by datagrams, or all its datagrams.
+    #[display("sends a datagram")]
     AsksByDatagram,
-    /// It could not connect, or was not welcomed, or got no answer.
+    /// It could not connect, or got no valid reply.
+    #[display("fails: {_0}")]
     Failed(String),
-    /// The library that it uses gave it this reply.
+    /// The client library returned this reply.
+    #[display("receives reply '{_0}'")]
     Told(String),
-    /// It has sent all that it wanted to send.
+    /// It has sent all that it had to send.
+    #[display("has sent all")]
     Sent,
-    /// It is silent from here on.
+    /// It holds its connection without using it from here on.
+    #[display("forgets its connection")]
     Forgets,
     /// It ended.
+    #[display("is done")]
     Done,
 }
 
-impl fmt::Display for ClientEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ClientEvent::Connects => write!(f, "connects"),
-            ClientEvent::Connected { connection } => write!(f, "has connection {connection}"),
-            ClientEvent::AsksByDatagram => write!(f, "asks by datagram"),
-            ClientEvent::Failed(error) => write!(f, "fails: {error}"),
-            ClientEvent::Told(reply) => write!(f, "receives reply '{reply}'"),
-            ClientEvent::Sent => write!(f, "has sent all"),
-            ClientEvent::Forgets => write!(f, "forgets its connection"),
-            ClientEvent::Done => write!(f, "is done"),
-        }
-    }
-}
-
 /// An end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display)]
 pub enum End {
     /// The client's.
+    #[display("client")]
     Client,
     /// The server's.
+    #[display("server")]
     Server,
 }
 
@@ -211,126 +178,92 @@ impl End {
     }
 }
 
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            End::Client => "client",
-            End::Server => "server",
-        })
-    }
-}
-
-/// Something that happened at one end of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An event at one end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Display)]
 pub enum StreamEvent {
     /// The server accepted it.
+    #[display("accepts")]
     Accepted,
     /// Bytes were written.
+    #[display("writes {bytes}{}", if *is_short { ", not all" } else { "" })]
     Wrote {
-        /// Which.
+        /// The bytes.
         bytes: Text,
-        /// Whether there were more, which the stream did not take.
+        /// Whether the writer had more bytes.
         is_short: bool,
     },
     /// Bytes were read.
+    #[display("reads {_0}")]
     Read(Text),
-    /// A write has to wait until the other end has read.
+    /// A write waits until the other end reads.
+    #[display("waits to write")]
     Blocked,
     /// It was closed for writing.
+    #[display("half-closes")]
     Shut,
-    /// The end was read.
+    /// EOF was read.
+    #[display("reads EOF")]
     ReadEnd,
     /// A read or a write failed.
+    #[display("fails: {error}{}", if *is_injected { ", injected" } else { "" })]
     Failed {
-        /// How.
+        /// The error.
         error: String,
-        /// Whether it was made to.
+        /// Whether the failure was injected.
         is_injected: bool,
     },
     /// The stream was dropped.
+    #[display("drops it")]
     Dropped,
 }
 
-impl fmt::Display for StreamEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StreamEvent::Accepted => write!(f, "accepts"),
-            StreamEvent::Wrote { bytes, is_short } => {
-                let more = if *is_short { ", not all" } else { "" };
-                write!(f, "writes {bytes}{more}")
-            }
-            StreamEvent::Read(bytes) => write!(f, "reads {bytes}"),
-            StreamEvent::Blocked => write!(f, "waits to write"),
-            StreamEvent::Shut => write!(f, "stops writing"),
-            StreamEvent::ReadEnd => write!(f, "reads the end"),
-            StreamEvent::Failed { error, is_injected } => {
-                let cause = if *is_injected { ", injected" } else { "" };
-                write!(f, "fails: {error}{cause}")
-            }
-            StreamEvent::Dropped => write!(f, "drops it"),
-        }
-    }
-}
-
-/// Something that happened to a datagram.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An event of a datagram.
+#[derive(Clone, Debug, PartialEq, Eq, Display)]
 pub enum DatagramEvent {
     /// It was sent.
+    #[display("{by} sends {bytes} from {from} to {to}")]
     Sent {
-        /// Who sent it.
+        /// The sender.
         by: Peer,
-        /// Where it claims to be from.
+        /// The source address.
         from: SocketAddr,
-        /// Where to.
+        /// The destination address.
         to: SocketAddr,
-        /// What is in it.
+        /// The bytes.
         bytes: Text,
     },
-    /// It was made to get lost.
+    /// The network loses it.
+    #[display("is lost")]
     Lost,
-    /// It arrives with other bytes than were sent.
+    /// The network corrupts it: these bytes arrive.
+    #[display("becomes {_0}")]
     Corrupted(Text),
-    /// It was sent once more, as this datagram.
+    /// The network duplicates it.
+    #[display("is duplicated as {duplicate}")]
     Duplicated {
-        /// Which.
+        /// The number of the duplicate.
         duplicate: usize,
     },
     /// It was received.
+    #[display("{by} receives {bytes} from {from}")]
     Received {
-        /// By whom.
+        /// The receiver.
         by: Peer,
-        /// Where it claims to be from.
+        /// The source address.
         from: SocketAddr,
-        /// What was in it.
+        /// The bytes.
         bytes: Text,
     },
 }
 
-impl fmt::Display for DatagramEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DatagramEvent::Sent {
-                by,
-                from,
-                to,
-                bytes,
-            } => write!(f, "{by} sends {bytes} from {from} to {to}"),
-            DatagramEvent::Lost => write!(f, "gets lost"),
-            DatagramEvent::Corrupted(bytes) => write!(f, "becomes {bytes}"),
-            DatagramEvent::Duplicated { duplicate } => write!(f, "is sent as {duplicate} too"),
-            DatagramEvent::Received { by, from, bytes } => {
-                write!(f, "{by} receives {bytes} from {from}")
-            }
-        }
-    }
-}
-
-/// Who sends or receives a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A sender or receiver of datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display)]
 pub enum Peer {
     /// The server.
+    #[display("server")]
     Server,
     /// A client.
+    #[display("client {_0}")]
     Client(usize),
 }
 
@@ -339,15 +272,6 @@ impl Peer {
         match self {
             Peer::Server => None,
             Peer::Client(client) => Some(client),
-        }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Peer::Server => write!(f, "server"),
-            Peer::Client(client) => write!(f, "client {client}"),
         }
     }
 }

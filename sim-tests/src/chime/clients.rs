@@ -19,7 +19,7 @@ use crate::trace::ClientEvent;
 /// The timeout of the client library, and of each connect.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often a client that asks connects.
+/// The number of connections that a client tries.
 const ATTEMPTS: usize = 4;
 
 /// How long a client waits for replies to its own datagrams.
@@ -81,7 +81,7 @@ impl Task<'_> {
         self.host.connect(TIMEOUT).await
     }
 
-    /// Records how it failed, if it did, and returns whether it did not.
+    /// Records an error; returns whether there was none.
     fn tell<E: ToString>(&self, ended: Result<(), E>) -> bool {
         if let Err(error) = &ended {
             self.record(ClientEvent::Failed(error.to_string()));
@@ -89,7 +89,7 @@ impl Task<'_> {
         ended.is_ok()
     }
 
-    /// Asks these lines in as many connections as it takes; returns whether all have been answered.
+    /// Sends these lines, and connects again after an error; returns whether all were answered.
     async fn ask(&self, lines: &[String], pause: Duration, attempts: usize) -> bool {
         let mut lines = lines.iter().peekable();
         for attempt in 0..attempts {
@@ -130,7 +130,7 @@ impl Task<'_> {
                 if index > 0 {
                     sleep(pause).await;
                 }
-                // The pipe takes no more after a request to quit.
+                // The pipe reads no more after `quit`.
                 let _ = writer.write_all(chunk).await;
             }
         };
@@ -181,7 +181,7 @@ impl Task<'_> {
                     self.tell(Err(error));
                 }
                 Err(_) => {
-                    self.tell(Err("it can't send"));
+                    self.tell(Err("sending timed out"));
                 }
             }
         };
@@ -206,17 +206,17 @@ impl Task<'_> {
         }
     }
 
-    /// How long a client waits in vain before it leaves: by then a server that lives has closed.
+    /// How long a client waits before it leaves: longer than the idle timeout of the server.
     fn patience(&self) -> Duration {
         millis(self.server.idle_timeout_ms) + TIMEOUT
     }
 
-    /// Sends a command and reads to the end; returns whether there was an answer.
+    /// Sends a command and reads to EOF; returns whether the server served it.
     async fn write_and_read(&self, command: &str) -> bool {
         let exchange = async {
             let mut stream = self.connect().await?;
             let mut bytes = Vec::new();
-            // The command is taken whole, so it must not be sent together with another.
+            // With framing `read`, one write is one command.
             stream.write_all(command.as_bytes()).await?;
             stream.read_to_end(&mut bytes).await?;
             match bytes.is_empty() || bytes.starts_with(b"The server is full") {
@@ -265,7 +265,7 @@ async fn act(acts: Vec<Act>, writer: &mut WriteHalf<Stream>) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads once; returns whether there may be more.
+/// Reads once; returns whether there is more to read.
 async fn read(reader: &mut ReadHalf<Stream>, reading: &Reading) -> bool {
     let mut buffer = [0; 1024];
     let length = match *reading {
@@ -282,7 +282,7 @@ async fn read(reader: &mut ReadHalf<Stream>, reading: &Reading) -> bool {
         .is_ok_and(|length| length > 0)
 }
 
-/// The reply to digits, which go out as they are read and not all at once.
+/// Sends digits as a stream; returns the reply.
 async fn sum(connection: &mut Connection<Stream>, digits: &str) -> Result<Reply, Error> {
     match connection.sum(digits.as_bytes()).await {
         Ok(sum) => Ok(Reply::Sum(sum)),

@@ -11,78 +11,78 @@ pub enum CoverageGoal {
     CrAndLfInDifferentReads,
     /// The server read several lines at once.
     LinesInOneRead,
-    /// A client sent more after a request to quit.
+    /// A client sent more requests after `quit`.
     MoreAfterQuit,
-    /// A last line without its end was answered when the client had stopped sending.
+    /// A last line without a line end was answered after a half-close.
     LastLineWithoutEnd,
-    /// A write of the server moved only some of the bytes.
+    /// A write of the server was short.
     ShortWrite,
-    /// The server had to wait for a client to read.
+    /// A write of the server was pending: backpressure.
     ServerBlocked,
-    /// A client that read slowly got everything.
+    /// A slow reader got all replies.
     SlowReaderServed,
-    /// A stream was made to fail.
+    /// A stream failed, as injected.
     StreamFailed,
-    /// A stream was reset because bytes were not read.
+    /// A connection was reset because bytes were unread.
     Reset,
-    /// A client was told that the server is full.
+    /// A client was refused: the server was full.
     Refused,
-    /// The server could not accept connections for a while.
+    /// An accept of the server failed.
     AcceptFailed,
-    /// An idle connection was closed.
+    /// A connection was closed at the idle timeout.
     IdleClosed,
-    /// A connection was closed because a line took too long.
+    /// A connection was closed at the line timeout: a slow writer.
     SlowLineClosed,
-    /// A connection was closed because its client took no replies.
+    /// A connection was closed at the write timeout: a slow reader.
     SlowReaderClosed,
-    /// The connection of a client that had gone without a word was closed.
+    /// The connection of a client that forgot it was closed.
     ForgottenClosed,
-    /// A conversation was cut by the end of the server.
+    /// A conversation was cut when the server was killed.
     Killed,
-    /// A client connected anew after a failure, and was served.
+    /// A client connected again after a failure, and was served.
     ServedAnew,
-    /// An order to stop came in the middle of a line.
+    /// A graceful shutdown began while a line was incomplete.
     StoppedInMidLine,
-    /// Requests that had been sent before an order to stop were answered after it.
+    /// A request received before a graceful shutdown was answered after its beginning.
     AnsweredAfterStop,
-    /// A conversation was cut when the drain timeout was over.
+    /// A conversation was cut at the drain timeout.
     DrainTimedOut,
-    /// A conversation died of a partition.
+    /// A conversation was cut by a partition.
     Partitioned,
-    /// A conversation died although only one direction was cut.
+    /// A conversation was cut by a partition of one direction.
     PartitionedOneWay,
-    /// A conversation went on after its messages had been held.
+    /// A conversation continued after a hold.
     ServedAfterHold,
-    /// Two replies of a conversation were given on different days.
+    /// Two replies of a conversation have different days.
     MidnightBetweenReplies,
-    /// Two replies of a conversation were given in different years.
+    /// Two replies of a conversation have different years.
     NewYearBetweenReplies,
-    /// A reply was given on 29 February.
+    /// A reply was sent on 29 February.
     LeapDay,
     /// The clock was set back between two replies of a conversation.
     ClockSetBack,
-    /// A datagram got lost.
+    /// A datagram was lost.
     DatagramLost,
-    /// A question over datagrams was answered at the second try or later.
+    /// A request by datagram was answered after a retry.
     DatagramRetried,
-    /// A request came twice.
+    /// A request was duplicated.
     RequestDuplicated,
-    /// A reply came twice.
+    /// A reply was duplicated.
     ReplyDuplicated,
-    /// A datagram overtook another.
+    /// Two datagrams were reordered.
     DatagramOvertook,
-    /// A changed request was ignored.
+    /// A corrupted request was ignored.
     CorruptedIgnored,
     /// The server received an empty datagram.
     EmptyDatagram,
     /// The server received a datagram that is longer than any request.
     HugeDatagram,
-    /// The server answered a datagram that claimed to be from itself.
+    /// The server answered a datagram with its own address as the source.
     SpoofedServer,
-    /// The server ignored a request that claimed to be from a service.
+    /// The server ignored a request with a source port below 1024.
     ServiceIgnored,
-    /// A datagram found the queue of the server full.
+    /// A datagram was lost because the receive queue of the server was full.
     QueueOverflow,
-    /// The server could not receive datagrams for a while.
+    /// A receive of the server failed.
     ReceiveFailed,
 }

@@ -3,6 +3,7 @@
 use arbitrary::Arbitrary;
 use chime_protocol::{Command, Framing, Service};
 use serde::{Deserialize, Deserializer, Serialize};
+use strum::VariantNames;
 
 use super::generate;
 use crate::scenario::json::{by_name, is_default, within};
@@ -56,7 +57,8 @@ impl Default for Server {
 }
 
 /// What a client does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Behaviour {
     /// Sends a line at a time with [`chime_client::Connection`], and connects again when that fails.
@@ -110,7 +112,8 @@ pub enum Behaviour {
 }
 
 /// An action of a client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum Act {
     /// Writes these bytes.
@@ -122,7 +125,8 @@ pub enum Act {
 }
 
 /// How a client reads replies.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Reading {
     /// At once.
@@ -140,7 +144,8 @@ pub enum Reading {
 }
 
 /// What a client does at the end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
     /// It reads to EOF.
@@ -153,7 +158,8 @@ pub enum Ending {
 }
 
 /// The source address of a datagram.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// The address of its sender.

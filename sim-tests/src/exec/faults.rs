@@ -27,7 +27,7 @@ enum Strike {
     Heal,
 }
 
-/// What the link between a host and the server does to messages.
+/// The state of the link between a host and the server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Link {
     Deliver,

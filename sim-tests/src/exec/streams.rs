@@ -27,7 +27,7 @@ pub(super) struct Connections {
     count: Cell<usize>,
 }
 
-/// What the two ends of a connection share.
+/// The state that the two ends of a connection share.
 struct Connection {
     index: usize,
     to_server: Flow,
@@ -91,7 +91,7 @@ impl Listener {
                 _ => io::Error::other("too many open files"),
             });
         }
-        // As a socket of tokio does.
+        // Like a socket of tokio.
         coop::consume_budget().await;
         let (inner, client) = self.inner.accept().await?;
         let connection = Rc::new(Connection {

@@ -1,4 +1,4 @@
-//! Shrinks a scenario that fails, until everything left in it matters.
+//! Shrinks a failing scenario until each part of it is needed.
 //!
 //! The shrinker works on the JSON of a scenario and knows none of its fields, so that it shrinks new ones too.
 //! Median of 35 failures by 8 planted bugs, with the typed shrinker it replaced in brackets: 310 bytes of JSON (325)
@@ -36,7 +36,7 @@ impl<P: Protocol> Strategy for Scenarios<P> {
     }
 }
 
-/// A scenario that is shrunk for as long as it fails.
+/// A scenario that is being shrunk.
 #[derive(Debug)]
 pub struct Shrinking<P: Protocol> {
     /// The simplest scenario that is known to fail.

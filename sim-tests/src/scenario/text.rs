@@ -1,11 +1,11 @@
-//! Bytes that mostly are text.
+//! Bytes that are mostly text.
 
 use std::fmt;
 use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bytes that mostly are text: in JSON a string, each byte the character of that number.
+/// Bytes that are mostly text. In JSON it is a string, in which each character is the byte of the same number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text(pub Vec<u8>);
 

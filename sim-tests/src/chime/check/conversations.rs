@@ -1,4 +1,4 @@
-//! Conversations: each is the model's, and if it ends early there is a reason.
+//! Compares each conversation with the model. One that ends early needs a reason.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ pub(super) fn check(
     check_attempts(run, coverage)
 }
 
-/// One connection to be judged.
+/// A connection to check.
 pub(super) struct Case<'a> {
     pub(super) run: &'a Run<'a>,
     pub(super) connection: &'a Connection<'a>,
@@ -46,36 +46,36 @@ pub(super) struct Case<'a> {
     pub(super) number: usize,
 }
 
-/// A conversation as its client saw it, beside what the model says.
+/// The requests of a conversation, and when the client got the replies.
 pub(super) struct Transcript {
     /// Whether the model refuses it.
     pub(super) is_refused: bool,
     /// Whether the model closes it.
     pub(super) is_closed: bool,
-    /// What was asked: nothing, for the welcome, and then each request.
+    /// The welcome, then each request.
     pub(super) asked: Vec<Asked>,
 }
 
-/// Something that was asked.
+/// A request, or the welcome.
 pub(super) struct Asked {
     pub(super) at_ms: u32,
-    /// When the clock showed what the reply shows; nothing if the client has not read all of it.
+    /// When the reply was formatted; `None` if the client has not read all of it.
     pub(super) answered_ms: Option<u32>,
-    /// Whether there is a reply to it.
+    /// Whether the model replies to it.
     pub(super) has_reply: bool,
 }
 
 impl Transcript {
-    /// Whether all that was asked has been answered.
+    /// Returns whether the client has read all replies.
     pub(super) fn is_complete(&self) -> bool {
         self.asked.iter().all(|asked| asked.answered_ms.is_some())
     }
 }
 
 impl<'a> Case<'a> {
-    /// Compares all that the client has read with what the model answers to all that it wrote.
+    /// Compares the bytes that the client has read with the model's replies to what it wrote.
     ///
-    /// A reply that tells the time must be right for some instant between its request and its arrival.
+    /// The reply to a time command must be right for some instant between its request and its arrival.
     fn compare(&self, model: naive::Answer) -> Result<Transcript, Failure> {
         let server = &self.run.scenario.server;
         let is_refused = self.run.refused.contains(&self.number);
@@ -135,8 +135,7 @@ impl<'a> Case<'a> {
         Ok(transcript)
     }
 
-    /// What the client asked: lines, or with the framing `read` what it wrote at once, and then perhaps
-    /// the end.
+    /// The requests of the client: lines, or with framing `read` its writes; then EOF, if it half-closed.
     fn requests(&self) -> Vec<Request> {
         let side = &self.connection.client_side;
         let mut requests: Vec<Request> = Vec::new();
@@ -166,7 +165,7 @@ impl<'a> Case<'a> {
         requests
     }
 
-    /// When the client had read the byte at `position`, or could have.
+    /// When the client read the byte at `position`, or the time of the accept if it did not.
     fn arrived_ms(&self, position: usize) -> u32 {
         let mut end = 0;
         let mut pieces = self.connection.client_side.read.iter();
@@ -200,7 +199,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// What the library gave the client is what has come.
+    /// Checks that the client library returned the replies that arrived.
     fn check_told(&self) -> Result<(), Failure> {
         let is_by_library = matches!(
             self.behaviour,
@@ -215,13 +214,14 @@ impl<'a> Case<'a> {
         let _welcome = lines.next();
         for (event, reply) in &attempt.told {
             if lines.next() != Some(format!("{reply}\n").as_bytes()) {
-                let message = format!("client told '{reply}', which is not what came");
+                let message =
+                    format!("the client library returned '{reply}', which did not arrive");
                 return Err(Failure::new(message, *event));
             }
         }
         if attempt.failed.is_none() && lines.next().is_some() && self.behaviour.is_some() {
             let message = format!(
-                "connection {}: the client was not told a reply",
+                "connection {}: the client library did not return a reply that arrived",
                 self.number
             );
             return Err(Failure::new(message, self.last_event()));
@@ -229,7 +229,7 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    /// The event by which the first end of it was dropped.
+    /// The event that dropped one end, the first of the two.
     pub(super) fn last_event(&self) -> usize {
         let dropped = [&self.connection.server_side, &self.connection.client_side]
             .map(|side| side.dropped.map(|dropped| dropped.event));
@@ -244,7 +244,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Something asked, and when.
+/// A request and its time.
 struct Request {
     at_ms: u32,
     bytes: Vec<u8>,
@@ -278,7 +278,7 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
     pairs.take_while(|(one, other)| one == other).count()
 }
 
-/// Who could not connect had a reason, and who tried the healed server was served soon.
+/// Checks that each failed connect has a reason, and that clients are served soon after the network has healed.
 fn check_attempts(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> Result<(), Failure> {
     for (number, client) in run.index.clients.iter().enumerate() {
         let behaviour = run.behaviour(number);
@@ -298,7 +298,7 @@ fn check_attempts(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> Resul
                 _ => run.index.is_up(begin_ms, end_ms),
             };
             if attempt.connection.is_none() && was_up && !has_link_fault {
-                let message = format!("a client cannot connect for no reason: {error}");
+                let message = format!("a client cannot connect, and no fault explains it: {error}");
                 return Err(Failure::new(message, event));
             }
         }
@@ -314,12 +314,13 @@ fn check_attempts(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> Resul
             && let Some(done_ms) = client.done_ms
         {
             let server = &run.scenario.server;
-            // A round of refusals, then a conversation and a datagram.
+            // One refusal, then a conversation and a datagram.
             let soon_ms = server.idle_timeout_ms + 5_000 + 20 * run.latency_max_ms();
             let others = run.index.clients.iter().take(run.scenario.clients.len());
             let room_ms = others.filter_map(|other| other.done_ms).max().unwrap_or(0);
             if done_ms > run.index.healed_ms.max(room_ms) + soon_ms {
-                let message = "a client was not served soon after all had healed".to_string();
+                let message =
+                    "a client was not served soon after the network had healed".to_string();
                 return Err(Failure::new(message, run.index.trace.events.len() - 1));
             }
         }

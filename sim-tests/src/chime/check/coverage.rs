@@ -1,4 +1,4 @@
-//! What was seen in a conversation.
+//! The coverage goals that a conversation reaches.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::chime::{Behaviour, CoverageGoal, Ending, Reading};
 use crate::scenario::FaultKind;
 use crate::trace::Piece;
 
-/// Notes what was seen in a conversation that ended for this reason, or in order.
+/// Adds the goals of a conversation. It ended early for this reason, if there is one.
 pub(super) fn note(
     case: &Case<'_>,
     transcript: &Transcript,
@@ -62,7 +62,7 @@ fn note_bytes(
     );
 
     let asked = &transcript.asked;
-    // A request to quit may have no reply, what comes after it has none.
+    // `quit` may have no reply; requests after it have none.
     let unanswered = asked.iter().position(|asked| !asked.has_reply);
     let is_more = unanswered.is_some_and(|index| index + 1 < asked.len());
     see(CoverageGoal::MoreAfterQuit, is_served && is_more);
@@ -74,7 +74,7 @@ fn note_bytes(
     );
 }
 
-/// Whether the server had read the beginning of a line, and not its end, when it closed.
+/// Whether the server had read an incomplete line when it closed.
 fn is_in_mid_line(case: &Case<'_>) -> bool {
     let closed = case.connection.server_side.closed();
     let closed_ms = closed.map_or(u32::MAX, |closed| closed.at_ms);
@@ -150,7 +150,7 @@ fn note_end(
 }
 
 fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(CoverageGoal, bool)) {
-    // The welcome tells no time.
+    // The welcome is independent of the time.
     let replies = transcript
         .asked
         .iter()

@@ -1,4 +1,4 @@
-//! Datagrams: each is answered as the model answers it, and none gets lost without a cause.
+//! Compares the reply to each datagram with the model. A loss needs a reason.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// How many requests the server has answered, and how many datagrams it has ignored, in this time.
+/// The numbers of datagrams that the server answered and ignored during this time.
 pub(super) fn counts(run: &Run<'_>, begin_ms: u32, end_ms: u32) -> (usize, usize) {
     let here = |at_ms: u32| (begin_ms..=end_ms).contains(&at_ms);
     let answered = run.index.datagrams.values().filter(|datagram| {
@@ -43,7 +43,7 @@ pub(super) fn counts(run: &Run<'_>, begin_ms: u32, end_ms: u32) -> (usize, usize
     (answered, received.count() - answered)
 }
 
-/// Whether the server ignores whatever seems to come from there.
+/// Whether the server ignores datagrams from this source address.
 fn is_service(from: SocketAddr) -> bool {
     from.port() < 1024
 }
@@ -53,7 +53,7 @@ fn to_server<'a>(run: &'a Run<'_>) -> impl Iterator<Item = &'a Datagram<'a>> {
     datagrams.filter(|datagram| datagram.is_to_server())
 }
 
-/// What happened to datagrams: each with its event, when it was, and the number of the datagram.
+/// The events of datagrams: index, time, number of the datagram, and the event.
 fn events<'a>(run: &Run<'a>) -> impl Iterator<Item = (usize, u32, usize, &'a DatagramEvent)> {
     let events = run.index.trace.events.iter().enumerate();
     events.filter_map(|(event, happened)| match &happened.kind {
@@ -65,7 +65,7 @@ fn events<'a>(run: &Run<'a>) -> impl Iterator<Item = (usize, u32, usize, &'a Dat
     })
 }
 
-/// What is received was sent, so, and once.
+/// Checks that each datagram is received once, and as it was sent.
 fn check_received(run: &Run<'_>) -> Result<(), Failure> {
     for (event, _, number, kind) in events(run) {
         let DatagramEvent::Received { from, bytes, .. } = kind else {
@@ -75,20 +75,19 @@ fn check_received(run: &Run<'_>) -> Result<(), Failure> {
         let is_so = sent.bytes.starts_with(bytes) && sent.from == *from && !sent.is_lost;
         let is_first = sent.received.is_some_and(|first| first.event == event);
         if !is_so || !is_first {
-            let message = format!("datagram {number} is received, but not as it was sent");
+            let message = format!("datagram {number} was received, but not as it was sent");
             return Err(Failure::new(message, event));
         }
     }
     Ok(())
 }
 
-/// The server sends the model's reply to each request that it receives, in order and within the
-/// millisecond, and nothing else.
+/// Checks that the server sends exactly the model's replies, in order and within the millisecond.
 fn check_answers(model: naive::Answer, run: &Run<'_>) -> Result<(), Failure> {
     let mut due: VecDeque<(u32, SocketAddr, Vec<u8>)> = VecDeque::new();
     for (event, at_ms, number, kind) in events(run) {
         if due.front().is_some_and(|(due_ms, ..)| *due_ms < at_ms) {
-            let message = "a request over datagrams is not answered at once";
+            let message = "a request by datagram was not answered within the millisecond";
             return Err(Failure::new(message, event));
         }
         match kind {
@@ -100,7 +99,8 @@ fn check_answers(model: naive::Answer, run: &Run<'_>) -> Result<(), Failure> {
             } if !run.index.datagrams[&number].is_duplicate => {
                 let reply = due.pop_front();
                 if reply != Some((at_ms, *to, bytes.to_vec())) {
-                    let message = format!("datagram {number} is not the reply that is due");
+                    let message =
+                        format!("datagram {number} is not the reply that the model expects");
                     return Err(Failure::new(message, event));
                 }
             }
@@ -118,13 +118,13 @@ fn check_answers(model: naive::Answer, run: &Run<'_>) -> Result<(), Failure> {
     match due.is_empty() {
         true => Ok(()),
         false => Err(Failure::new(
-            "the last request over datagrams is not answered",
+            "the last request by datagram was not answered",
             run.index.trace.events.len() - 1,
         )),
     }
 }
 
-/// What was sent to the server and met with nothing on its way has been received.
+/// Checks that the server received each datagram that no fault explains as lost.
 fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
     let may_overflow = may_overflow(run);
     for datagram in to_server(run) {
@@ -139,22 +139,23 @@ fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
             || may_overflow
             || host.is_some_and(|host| run.index.has_link_fault(host, sent_ms, by_ms))
             || !run.index.is_up(sent_ms, by_ms)
-            // It waits a while before it tries again, and may then be told to stop.
+            // The server pauses after a failure, and may shut down before it receives again.
             || run.scenario.network.datagram_error_percent > 0;
         if !is_excused {
-            let message = format!("a datagram was sent at {sent_ms} ms and never came");
+            let message =
+                format!("a datagram sent at {sent_ms} ms never arrived, and no fault explains it");
             return Err(Failure::new(message, run.index.trace.events.len() - 1));
         }
     }
     Ok(())
 }
 
-/// Whether so many datagrams were sent to the server that its queue may have been full.
+/// Whether the receive queue of the server may have been full.
 fn may_overflow(run: &Run<'_>) -> bool {
     to_server(run).count() > run.scenario.network.datagrams_max
 }
 
-/// A client was told what had come to it, or nothing, and then for a reason.
+/// Checks that the client library returned a reply that arrived, or failed for a reason.
 fn check_question(
     run: &Run<'_>,
     client: usize,
@@ -177,7 +178,8 @@ fn check_question(
                 && datagram.received.is_some_and(is_here)
         });
         if !has_come {
-            let message = format!("client {client} received '{reply}', but no datagram brought it");
+            let message =
+                format!("client {client} received '{reply}', which no datagram contained");
             return Err(Failure::new(message, *event));
         }
         if asked > 1 {
@@ -198,13 +200,14 @@ fn check_question(
             .has_link_fault(run.index.clients[client].host, begin_ms, end_ms)
         || !run.index.is_up(begin_ms, end_ms);
     if !is_excused {
-        let message = format!("client {client} gets no answer by datagram for no reason: {error}");
+        let message =
+            format!("client {client} got no reply by datagram, and no fault explains it: {error}");
         return Err(Failure::new(message, event));
     }
     Ok(())
 }
 
-/// Notes what was seen of datagrams.
+/// Adds the goals of datagrams.
 fn note(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) {
     let mut see = |goal, is_seen| {
         if is_seen {

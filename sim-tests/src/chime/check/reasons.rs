@@ -1,4 +1,4 @@
-//! Why a conversation ended early: the scenario must explain it.
+//! The reasons for which a conversation may end early.
 
 use super::conversations::{Case, Transcript};
 use super::server::{partial_line, read_until_ms};
@@ -8,41 +8,41 @@ use crate::chime::{Behaviour, Ending, Reading, Server};
 use crate::scenario::FaultKind;
 use crate::trace::FaultSpan;
 
-/// Why a conversation ended before all that was asked had been answered.
+/// Why a conversation ended before the client had all replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// The client was to leave, or not to read.
+    /// The client left, or did not read, as the scenario demands.
     ClientLeft,
-    /// The stream was made to fail.
+    /// A failure of the stream was injected.
     StreamFailed,
-    /// Messages got lost.
+    /// Messages were lost in a partition.
     Partition,
-    /// Messages were held for longer than someone would wait.
+    /// Messages were held for longer than a timeout.
     Hold,
     /// The server was killed.
     Killed,
-    /// No byte moved for the idle timeout.
+    /// The idle timeout.
     Idle,
-    /// A line did not end in its time.
+    /// The line timeout.
     SlowLine,
-    /// The client took no replies for the write timeout.
+    /// The write timeout.
     SlowReader,
-    /// The server was told to stop.
+    /// Graceful shutdown.
     Stop,
-    /// The server had been told to stop, and this took too long.
+    /// The drain timeout.
     Drain,
-    /// The client took the last replies so late that it had been given up.
+    /// The client read the last replies after the linger timeout of the server.
     Slow,
 }
 
 impl<'a> Case<'a> {
-    /// Why the conversation ended early, if it did; a failure if there is no reason for it.
+    /// Returns why the conversation ended early, if it did. Fails if there is no reason.
     pub(super) fn explain(&self, transcript: &Transcript) -> Result<Option<Reason>, Failure> {
         let side = &self.connection.client_side;
         let is_cut = match self.behaviour {
-            // It waits for the end.
+            // It reads to EOF.
             Some(Behaviour::Write { .. }) => side.read_end.is_none() || !transcript.is_closed,
-            // The library finds fault with an early end.
+            // The library returns an error on an early EOF.
             _ => self.attempt().failed.is_some() && !transcript.is_refused,
         };
         if !is_cut && transcript.is_complete() {
@@ -67,7 +67,7 @@ impl<'a> Case<'a> {
                 .iter()
                 .filter(|asked| asked.answered_ms.is_none());
             let message = format!(
-                "connection {}: the conversation ends early, {} replies are missing, and nothing explains it",
+                "connection {}: the conversation ended early, {} replies are missing, and no fault explains it",
                 self.number,
                 missing.count()
             );
@@ -96,7 +96,7 @@ impl<'a> Case<'a> {
         is_injected.then_some(Reason::StreamFailed)
     }
 
-    /// The faults of this connection's link while it lasted.
+    /// The faults that struck the link of this connection while it was open.
     pub(super) fn link_faults(&self) -> impl Iterator<Item = &FaultSpan<'a>> {
         let latency_ms = self.run.latency_max_ms();
         let begin_ms = self.connection.accepted.at_ms.saturating_sub(latency_ms);
@@ -133,8 +133,7 @@ impl<'a> Case<'a> {
             .then_some(Reason::Drain)
     }
 
-    /// The server closed while the client was still writing, and gave the last replies up when the
-    /// client had not read them in time; or the client gave up before the network delivered.
+    /// The linger timeout ended before a slow reader had read the last replies, or the client timed out during a hold.
     fn gave_up_late(&self) -> Option<Reason> {
         let is_slow = matches!(
             self.behaviour,
@@ -152,7 +151,7 @@ impl<'a> Case<'a> {
         (is_given_up && self.link_faults().any(holds)).then_some(Reason::Hold)
     }
 
-    /// Whether all that had been asked well before `by_ms` has been answered.
+    /// Whether the client has the replies to all requests that arrived before `by_ms`.
     fn is_answered(&self, transcript: &Transcript, by_ms: u32) -> bool {
         let travel_ms = self.run.latency_max_ms() + SLACK_MS;
         let is_delayed = self.is_delayed();
@@ -169,7 +168,7 @@ impl<'a> Case<'a> {
             .then_some(Reason::Stop)
     }
 
-    /// The last line that the server began to read took too long, and all before it were answered.
+    /// The last line was too slow, and all requests before it were answered.
     fn slow_line(&self, transcript: &Transcript) -> Option<Reason> {
         let dropped_ms = self.connection.server_side.dropped?.at_ms;
         let (began_ms, _) = partial_line(&self.connection.server_side)?;

@@ -1,4 +1,4 @@
-//! The server: it keeps its limits, and tells the truth about what it did.
+//! Checks the limits and the counters of the server.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::chime::CoverageGoal;
 use crate::chime::server::{CONVERSATIONS_ENDED, PERMITS};
 use crate::trace::{Connection, EventKind, Life, Piece, ServerEvent, Side};
 
-/// How long the server waits at most for a client to close, after it has closed itself.
+/// The linger timeout: how long the server waits for the client to close after its own half-close.
 const LINGER_MS: u32 = 1_000;
 
 /// Checks the server.
@@ -38,11 +38,11 @@ pub(super) fn check(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> Res
     Ok(())
 }
 
-/// No connection is kept for longer than the idle timeout in which no byte moves.
+/// Checks the idle timeout and the linger timeout.
 fn check_idle(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
     let side = &connection.server_side;
     let (Some(dropped), Some(closed)) = (side.dropped, side.closed()) else {
-        let message = "a connection was kept to the end".to_string();
+        let message = "a connection was still open at the end".to_string();
         return Err(Failure::new(message, run.index.trace.events.len() - 1));
     };
     let idle_ms = run.scenario.server.idle_timeout_ms;
@@ -59,13 +59,13 @@ fn check_idle(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure>
         return Err(Failure::new(message, dropped.event));
     }
     if dropped.at_ms - closed.at_ms > LINGER_MS + SLACK_MS {
-        let message = format!("a closed connection was kept for more than {LINGER_MS} ms");
+        let message = format!("a closed connection lingered for more than {LINGER_MS} ms");
         return Err(Failure::new(message, dropped.event));
     }
     Ok(())
 }
 
-/// No line takes longer than its time, unless the client takes no replies meanwhile.
+/// Checks the line timeout. It does not apply while a write is pending.
 fn check_line(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
     let server = &run.scenario.server;
     let side = &connection.server_side;
@@ -82,13 +82,13 @@ fn check_line(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure>
     let is_excused = server.framing == Framing::Read || side.blocked_ms.is_some();
     if !is_excused && closed_ms > due_ms.saturating_add(QUIET_MS + SLACK_MS) {
         let message =
-            format!("a line that began at {began_ms} ms was waited for until {closed_ms} ms");
+            format!("a line that began at {began_ms} ms was not timed out until {closed_ms} ms");
         return Err(Failure::new(message, dropped.event));
     }
     Ok(())
 }
 
-/// No client that takes no replies is waited for longer than the write timeout.
+/// Checks the write timeout.
 fn check_reader(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
     let side = &connection.server_side;
     let (Some(dropped), Some(closed), Some(blocked_ms)) =
@@ -102,13 +102,15 @@ fn check_reader(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failur
         .max(read_until_ms(side))
         .saturating_add(run.scenario.server.write_timeout_ms);
     if blocked_ms >= last_ms && closed_ms > due_ms.saturating_add(QUIET_MS + SLACK_MS) {
-        let message = format!("a client took nothing from {last_ms} ms until {closed_ms} ms");
+        let message = format!(
+            "a client that read nothing after {last_ms} ms was not timed out until {closed_ms} ms"
+        );
         return Err(Failure::new(message, dropped.event));
     }
     Ok(())
 }
 
-/// What the server counted is what happened, and all its room is free again.
+/// Checks the counters against the trace, and that all permits are free.
 fn check_counters(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Failure> {
     let (Some(stopped), Some(counters)) = (life.end, life.counters) else {
         return Ok(());
