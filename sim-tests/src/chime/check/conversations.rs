@@ -8,14 +8,14 @@ use chrono::NaiveDateTime;
 
 use super::{Run, SLACK_MS, coverage};
 use crate::Failure;
-use crate::chime::{Behaviour, CoverageGoal};
+use crate::chime::{Behaviour, CoverageGoal as Goal};
 use crate::trace::{Attempt, Client, Connection, Piece};
 
 /// Checks every conversation.
 pub(super) fn check(
     model: naive::Answer,
     run: &Run<'_>,
-    coverage: &mut BTreeSet<CoverageGoal>,
+    coverage: &mut BTreeSet<Goal>,
 ) -> Result<(), Failure> {
     for (&number, connection) in &run.index.connections {
         let Some(client) = connection.client else {
@@ -279,7 +279,7 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
 }
 
 /// Checks that each failed connect has a reason, and that clients are served soon after the network has healed.
-fn check_attempts(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> Result<(), Failure> {
+fn check_attempts(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) -> Result<(), Failure> {
     for (number, client) in run.index.clients.iter().enumerate() {
         let behaviour = run.behaviour(number);
         for attempt in &client.attempts {
@@ -308,7 +308,7 @@ fn check_attempts(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> Resul
         let last = client.attempts.last();
         let is_served = last.is_some_and(|last| last.failed.is_none());
         if is_ask && has_failed && is_served {
-            coverage.insert(CoverageGoal::ServedAnew);
+            coverage.insert(Goal::ServedAnew);
         }
         if behaviour.is_none()
             && let Some(done_ms) = client.done_ms

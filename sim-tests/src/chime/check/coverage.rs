@@ -6,7 +6,7 @@ use chrono::{Datelike, NaiveDateTime};
 
 use super::conversations::{Case, Transcript};
 use super::reasons::Reason;
-use crate::chime::{Behaviour, CoverageGoal, Ending, Reading};
+use crate::chime::{Behaviour, CoverageGoal as Goal, Ending, Reading};
 use crate::scenario::FaultKind;
 use crate::trace::Piece;
 
@@ -15,7 +15,7 @@ pub(super) fn note(
     case: &Case<'_>,
     transcript: &Transcript,
     reason: Option<Reason>,
-    coverage: &mut BTreeSet<CoverageGoal>,
+    coverage: &mut BTreeSet<Goal>,
 ) {
     let mut see = |goal, is_seen| {
         if is_seen {
@@ -32,23 +32,23 @@ fn note_bytes(
     case: &Case<'_>,
     transcript: &Transcript,
     is_served: bool,
-    see: &mut impl FnMut(CoverageGoal, bool),
+    see: &mut impl FnMut(Goal, bool),
 ) {
     let server_side = &case.connection.server_side;
     let reads = || server_side.read.iter();
     let is_cr_then_lf = reads()
         .zip(reads().skip(1))
         .any(|(one, next)| one.bytes.ends_with(b"\r") && next.bytes.starts_with(b"\n"));
-    see(CoverageGoal::CrAndLfInDifferentReads, is_cr_then_lf);
+    see(Goal::CrAndLfInDifferentReads, is_cr_then_lf);
     let line_count = |piece: &Piece<'_>| piece.bytes.iter().filter(|byte| **byte == b'\n').count();
     see(
-        CoverageGoal::LinesInOneRead,
+        Goal::LinesInOneRead,
         reads().any(|piece| line_count(piece) > 2),
     );
     let is_short = server_side.wrote.iter().any(|piece| piece.is_short);
-    see(CoverageGoal::ShortWrite, is_short);
+    see(Goal::ShortWrite, is_short);
     let is_blocked = server_side.blocked_ms.is_some();
-    see(CoverageGoal::ServerBlocked, is_blocked);
+    see(Goal::ServerBlocked, is_blocked);
     let is_slow = matches!(
         case.behaviour,
         Some(Behaviour::Write {
@@ -56,20 +56,17 @@ fn note_bytes(
             ..
         })
     );
-    see(
-        CoverageGoal::SlowReaderServed,
-        is_slow && is_blocked && is_served,
-    );
+    see(Goal::SlowReaderServed, is_slow && is_blocked && is_served);
 
     let asked = &transcript.asked;
     // `quit` may have no reply; requests after it have none.
     let unanswered = asked.iter().position(|asked| !asked.has_reply);
     let is_more = unanswered.is_some_and(|index| index + 1 < asked.len());
-    see(CoverageGoal::MoreAfterQuit, is_served && is_more);
+    see(Goal::MoreAfterQuit, is_served && is_more);
     let is_last_answered = asked.last().is_some_and(|last| last.has_reply);
     let is_half_closed = case.connection.client_side.shut.is_some();
     see(
-        CoverageGoal::LastLineWithoutEnd,
+        Goal::LastLineWithoutEnd,
         is_served && is_half_closed && is_last_answered && is_in_mid_line(case),
     );
 }
@@ -88,22 +85,19 @@ fn note_end(
     transcript: &Transcript,
     reason: Option<Reason>,
     is_served: bool,
-    see: &mut impl FnMut(CoverageGoal, bool),
+    see: &mut impl FnMut(Goal, bool),
 ) {
     let is_because = |because| reason == Some(because);
-    see(CoverageGoal::StreamFailed, is_because(Reason::StreamFailed));
-    see(CoverageGoal::IdleClosed, is_because(Reason::Idle));
-    see(CoverageGoal::SlowLineClosed, is_because(Reason::SlowLine));
+    see(Goal::StreamFailed, is_because(Reason::StreamFailed));
+    see(Goal::IdleClosed, is_because(Reason::Idle));
+    see(Goal::SlowLineClosed, is_because(Reason::SlowLine));
+    see(Goal::SlowReaderClosed, is_because(Reason::SlowReader));
+    see(Goal::Killed, is_because(Reason::Killed));
     see(
-        CoverageGoal::SlowReaderClosed,
-        is_because(Reason::SlowReader),
-    );
-    see(CoverageGoal::Killed, is_because(Reason::Killed));
-    see(
-        CoverageGoal::StoppedInMidLine,
+        Goal::StoppedInMidLine,
         is_because(Reason::Stop) && is_in_mid_line(case),
     );
-    see(CoverageGoal::Partitioned, is_because(Reason::Partition));
+    see(Goal::Partitioned, is_because(Reason::Partition));
     let is_one_way = case.link_faults().all(|span| {
         matches!(
             span.kind,
@@ -111,13 +105,13 @@ fn note_end(
         )
     });
     see(
-        CoverageGoal::PartitionedOneWay,
+        Goal::PartitionedOneWay,
         is_because(Reason::Partition) && is_one_way,
     );
 
     let [client_side, server_side] = [&case.connection.client_side, &case.connection.server_side];
     see(
-        CoverageGoal::Reset,
+        Goal::Reset,
         client_side.is_reset() || server_side.is_reset(),
     );
     let is_forgotten = matches!(
@@ -128,16 +122,16 @@ fn note_end(
         })
     ) && client_side.dropped.is_none();
     see(
-        CoverageGoal::ForgottenClosed,
+        Goal::ForgottenClosed,
         is_forgotten && server_side.dropped.is_some(),
     );
 
-    see(CoverageGoal::Refused, transcript.is_refused && is_served);
+    see(Goal::Refused, transcript.is_refused && is_served);
     let is_held = case
         .link_faults()
         .any(|span| matches!(span.kind, FaultKind::Hold { .. }));
     see(
-        CoverageGoal::ServedAfterHold,
+        Goal::ServedAfterHold,
         is_held && is_served && transcript.asked.len() > 1,
     );
     let life = &case.run.index.lives[case.connection.life];
@@ -145,11 +139,11 @@ fn note_end(
     let mut asked = transcript.asked.iter();
     let is_answered_late =
         asked.any(|asked| asked.has_reply && asked.answered_ms.is_some_and(has_stopped));
-    see(CoverageGoal::AnsweredAfterStop, is_answered_late);
-    see(CoverageGoal::DrainTimedOut, case.drained().is_some());
+    see(Goal::AnsweredAfterStop, is_answered_late);
+    see(Goal::DrainTimedOut, case.drained().is_some());
 }
 
-fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(CoverageGoal, bool)) {
+fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(Goal, bool)) {
     // The welcome is independent of the time.
     let replies = transcript
         .asked
@@ -161,13 +155,10 @@ fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(Cove
         .collect();
     let turns = || instants.iter().zip(instants.iter().skip(1));
     let is_midnight = turns().any(|(one, next)| one.date() < next.date());
-    see(CoverageGoal::MidnightBetweenReplies, is_midnight);
+    see(Goal::MidnightBetweenReplies, is_midnight);
     let is_new_year = turns().any(|(one, next)| one.year() < next.year());
-    see(CoverageGoal::NewYearBetweenReplies, is_new_year);
-    see(
-        CoverageGoal::ClockSetBack,
-        turns().any(|(one, next)| next < one),
-    );
+    see(Goal::NewYearBetweenReplies, is_new_year);
+    see(Goal::ClockSetBack, turns().any(|(one, next)| next < one));
     let is_leap_day = |instant: &NaiveDateTime| (instant.month(), instant.day()) == (2, 29);
-    see(CoverageGoal::LeapDay, instants.iter().any(is_leap_day));
+    see(Goal::LeapDay, instants.iter().any(is_leap_day));
 }

@@ -9,14 +9,14 @@ use chrono::NaiveDateTime;
 
 use super::{Run, SLACK_MS};
 use crate::Failure;
-use crate::chime::CoverageGoal;
+use crate::chime::CoverageGoal as Goal;
 use crate::trace::{Attempt, Datagram, DatagramEvent, EventKind, Moment, Peer};
 
 /// Checks every datagram.
 pub(super) fn check(
     model: naive::Answer,
     run: &Run<'_>,
-    coverage: &mut BTreeSet<CoverageGoal>,
+    coverage: &mut BTreeSet<Goal>,
 ) -> Result<(), Failure> {
     check_received(run)?;
     check_answers(model, run)?;
@@ -160,7 +160,7 @@ fn check_question(
     run: &Run<'_>,
     client: usize,
     attempt: &Attempt<'_>,
-    coverage: &mut BTreeSet<CoverageGoal>,
+    coverage: &mut BTreeSet<Goal>,
 ) -> Result<(), Failure> {
     let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end_ms);
     let within = |at_ms: u32| (begin_ms..=end_ms).contains(&at_ms);
@@ -183,7 +183,7 @@ fn check_question(
             return Err(Failure::new(message, *event));
         }
         if asked > 1 {
-            coverage.insert(CoverageGoal::DatagramRetried);
+            coverage.insert(Goal::DatagramRetried);
         }
     }
     let Some((event, error)) = attempt.failed else {
@@ -208,7 +208,7 @@ fn check_question(
 }
 
 /// Adds the goals of datagrams.
-fn note(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) {
+fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
     let mut see = |goal, is_seen| {
         if is_seen {
             coverage.insert(goal);
@@ -216,11 +216,8 @@ fn note(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) {
     };
     for datagram in run.index.datagrams.values() {
         let is_reply = datagram.by == Peer::Server;
-        see(CoverageGoal::DatagramLost, datagram.is_lost);
-        see(
-            CoverageGoal::ReplyDuplicated,
-            is_reply && datagram.is_duplicate,
-        );
+        see(Goal::DatagramLost, datagram.is_lost);
+        see(Goal::ReplyDuplicated, is_reply && datagram.is_duplicate);
     }
     let is_link_whole = run
         .index
@@ -233,27 +230,21 @@ fn note(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) {
             let sent_ms = datagram.sent.at_ms;
             let is_up = run.index.is_up(sent_ms, sent_ms + run.latency_max_ms() + 1);
             let is_overflow = is_link_whole && !datagram.is_lost && is_up;
-            see(CoverageGoal::QueueOverflow, is_overflow);
+            see(Goal::QueueOverflow, is_overflow);
             continue;
         };
         let reply = naive::datagram(naive::answer, datagram.bytes, NaiveDateTime::MIN);
         let is_request = reply.is_some();
         let is_spoofed = datagram.from == datagram.to;
         let length = datagram.bytes.len();
-        see(CoverageGoal::RequestDuplicated, datagram.is_duplicate);
+        see(Goal::RequestDuplicated, datagram.is_duplicate);
+        see(Goal::DatagramOvertook, Some(received) < last_received);
+        see(Goal::CorruptedIgnored, datagram.is_corrupted && !is_request);
+        see(Goal::EmptyDatagram, length == 0);
+        see(Goal::HugeDatagram, length > DATAGRAM_MAX);
+        see(Goal::SpoofedServer, is_spoofed && is_request);
         see(
-            CoverageGoal::DatagramOvertook,
-            Some(received) < last_received,
-        );
-        see(
-            CoverageGoal::CorruptedIgnored,
-            datagram.is_corrupted && !is_request,
-        );
-        see(CoverageGoal::EmptyDatagram, length == 0);
-        see(CoverageGoal::HugeDatagram, length > DATAGRAM_MAX);
-        see(CoverageGoal::SpoofedServer, is_spoofed && is_request);
-        see(
-            CoverageGoal::ServiceIgnored,
+            Goal::ServiceIgnored,
             is_service(datagram.from) && is_request,
         );
         last_received = Some(received);

@@ -7,7 +7,7 @@ use chime_server::Counter;
 
 use super::{QUIET_MS, Run, SLACK_MS, datagrams};
 use crate::Failure;
-use crate::chime::CoverageGoal;
+use crate::chime::CoverageGoal as Goal;
 use crate::chime::server::{CONVERSATIONS_ENDED, PERMITS};
 use crate::trace::{Connection, EventKind, Life, Piece, ServerEvent, Side};
 
@@ -15,7 +15,7 @@ use crate::trace::{Connection, EventKind, Life, Piece, ServerEvent, Side};
 const LINGER_MS: u32 = 1_000;
 
 /// Checks the server.
-pub(super) fn check(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> Result<(), Failure> {
+pub(super) fn check(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) -> Result<(), Failure> {
     for (number, life) in run.index.lives.iter().enumerate() {
         check_counters(run, number, life)?;
     }
@@ -26,12 +26,8 @@ pub(super) fn check(run: &Run<'_>, coverage: &mut BTreeSet<CoverageGoal>) -> Res
     })?;
     for event in &run.index.trace.events {
         match event.kind {
-            EventKind::Server(ServerEvent::CannotAccept) => {
-                coverage.insert(CoverageGoal::AcceptFailed)
-            }
-            EventKind::Server(ServerEvent::CannotReceive) => {
-                coverage.insert(CoverageGoal::ReceiveFailed)
-            }
+            EventKind::Server(ServerEvent::CannotAccept) => coverage.insert(Goal::AcceptFailed),
+            EventKind::Server(ServerEvent::CannotReceive) => coverage.insert(Goal::ReceiveFailed),
             _ => false,
         };
     }
