@@ -27,11 +27,17 @@ pub fn check_with<P: Protocol>(
             event,
         ));
     }
-    let goals = oracles(scenario, &index)?;
-    for (event, happened) in trace.events.iter().enumerate() {
-        if let EventKind::Panicked(_) | EventKind::Stuck(_) = happened.kind {
-            return Err(Failure::new(happened.kind.to_string(), event));
-        }
+    let find = |is_wanted: fn(&EventKind) -> bool| {
+        let event = trace.events.iter().position(|event| is_wanted(&event.kind));
+        event.map(|event| Failure::new(trace.events[event].kind.to_string(), event))
+    };
+    if let Some(failure) = find(|kind| matches!(kind, EventKind::Panicked(_))) {
+        return Err(failure);
     }
-    Ok(goals)
+    let goals = oracles(scenario, &index)?;
+    // The oracles know better why a run is stuck.
+    match find(|kind| matches!(kind, EventKind::Stuck(_))) {
+        Some(failure) => Err(failure),
+        None => Ok(goals),
+    }
 }

@@ -3,6 +3,7 @@
 mod datagrams;
 mod faults;
 mod hosts;
+mod panics;
 mod streams;
 mod world;
 
@@ -16,6 +17,7 @@ use crate::scenario::Scenario;
 use crate::trace::{EventKind, Trace};
 use faults::Faults;
 use hosts::{SERVER, add_clients, millis, run_server};
+use panics::Panics;
 use world::World;
 
 pub use datagrams::DatagramSocket;
@@ -34,6 +36,7 @@ const STUCK_MS: u32 = 600_000;
 ///
 /// It is a pure function: the same scenario gives the same trace.
 pub fn run<P: Protocol>(scenario: &Scenario<P>) -> Trace {
+    let panics = Panics::collect();
     let world = Rc::new(World::new(scenario));
     let mut sim = simulation(scenario);
     let (server, server_world) = (scenario.server.clone(), Rc::clone(&world));
@@ -52,7 +55,11 @@ pub fn run<P: Protocol>(scenario: &Scenario<P>) -> Trace {
             world.record(EventKind::Panicked(error.to_string()));
             break;
         }
-        if world.has_panicked() {
+        let panics = panics.take();
+        if !panics.is_empty() {
+            panics
+                .into_iter()
+                .for_each(|panic| world.record(EventKind::Panicked(panic)));
             break;
         }
         let clients = world.clients.working.borrow();

@@ -1,12 +1,11 @@
 //! The hosts: what the code of a server and of a client sees of the simulation.
 
-use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet, spawn_local};
+use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use turmoil::Sim;
@@ -127,13 +126,10 @@ pub(super) async fn run_server<P: Protocol>(
     let host = ServerHost {
         world: Rc::clone(&world),
     };
-    match spawn_local(P::serve(server, host)).await {
-        Ok(Ok(counters)) => {
-            world.server.is_up.set(false);
-            world.record(EventKind::Server(ServerEvent::Stopped { counters }));
-        }
-        Ok(Err(error)) => world.record(EventKind::Panicked(error.to_string())),
-        Err(error) => world.record(EventKind::Panicked(panic_text(error))),
+    let serving = async move { P::serve(server, host).await.expect("the server runs") };
+    if let Ok(counters) = spawn_local(serving).await {
+        world.server.is_up.set(false);
+        world.record(EventKind::Server(ServerEvent::Stopped { counters }));
     }
     // A connect to a host without software would hang.
     std::future::pending().await
@@ -161,8 +157,7 @@ pub(super) fn add_clients<P: Protocol>(
         for host in clients.iter().map(|(host, _)| host).chain([&last]) {
             host.begin();
         }
-        let (server, heal_ms, world) =
-            (scenario.server.clone(), scenario.heal_ms, Rc::clone(world));
+        let (server, heal_ms) = (scenario.server.clone(), scenario.heal_ms);
         sim.client(name, async move {
             let mut tasks = JoinSet::new();
             for (host, client) in clients {
@@ -180,11 +175,7 @@ pub(super) fn add_clients<P: Protocol>(
                 }
                 last.end();
             });
-            while let Some(ended) = tasks.join_next().await {
-                if let Err(error) = ended {
-                    world.record(EventKind::Panicked(panic_text(error)));
-                }
-            }
+            while tasks.join_next().await.is_some() {}
             // A host without software receives nothing.
             std::future::pending().await
         });
@@ -193,17 +184,4 @@ pub(super) fn add_clients<P: Protocol>(
 
 pub(super) fn millis(millis: u32) -> Duration {
     Duration::from_millis(millis.into())
-}
-
-/// The message of a panic, without the number of the task, which differs between runs.
-fn panic_text(error: JoinError) -> String {
-    let Ok(panic) = error.try_into_panic() else {
-        return "cancelled".into();
-    };
-    let panic: &(dyn Any + Send) = &*panic;
-    match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
-        (Some(text), _) => text.clone(),
-        (None, Some(text)) => (*text).into(),
-        (None, None) => "the message is not text".into(),
-    }
 }

@@ -54,14 +54,6 @@ impl World {
         self.trace.take()
     }
 
-    /// Returns whether code panicked in this millisecond.
-    pub(crate) fn has_panicked(&self) -> bool {
-        let trace = self.trace.borrow();
-        let now = trace.events.iter().rev();
-        now.take_while(|event| event.at_ms == self.time.now_ms())
-            .any(|event| matches!(event.kind, EventKind::Panicked(_)))
-    }
-
     pub(crate) fn next_datagram(&self) -> usize {
         self.datagram_count.replace(self.datagram_count.get() + 1)
     }
