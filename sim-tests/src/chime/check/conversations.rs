@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use chime_protocol::Framing;
 use chime_protocol::model::naive::{self, Conversation};
-use chrono::NaiveDateTime;
 
 use super::{Run, SLACK_MS, coverage};
 use crate::Failure;
@@ -52,17 +51,19 @@ pub(super) struct Transcript {
     pub(super) is_refused: bool,
     /// Whether the model closes it.
     pub(super) is_closed: bool,
-    /// The welcome, then each request.
+    /// What the client did, in order.
     pub(super) asked: Vec<Asked>,
 }
 
-/// A request, or the welcome.
+/// The connect, a request or a part of it, or EOF.
 pub(super) struct Asked {
     pub(super) at_ms: u32,
     /// When the reply was formatted; `None` if the client has not read all of it.
     pub(super) answered_ms: Option<u32>,
     /// Whether the model replies to it.
     pub(super) has_reply: bool,
+    /// Whether the client sent this although the model had closed the conversation.
+    pub(super) is_after_close: bool,
 }
 
 impl Transcript {
@@ -91,21 +92,21 @@ impl<'a> Case<'a> {
             is_closed: false,
             asked: Vec::new(),
         };
-        for request in [None]
-            .into_iter()
-            .chain(self.requests().into_iter().map(Some))
-        {
-            let at_ms = request
-                .as_ref()
-                .map_or(earliest_ms, |request| request.at_ms);
+        for (at_ms, request) in self.requests() {
             earliest_ms = earliest_ms.max(at_ms);
-            let latest_ms = self.arrived_ms(position).max(earliest_ms);
+            let is_after_close = conversation.is_closed && matches!(request, Request::Bytes(_));
+            let arrived_ms = self
+                .read_at(position)
+                .map_or(0, |(piece, _)| piece.at.at_ms);
+            let latest_ms = arrived_ms.max(earliest_ms);
             let (mut best, mut expected) = (0, Vec::new());
             let answered = (earliest_ms..=latest_ms).find_map(|now_ms| {
                 let mut attempt = conversation.clone();
-                if let Some(request) = &request {
-                    attempt.sent.clear();
-                    request.put(&mut attempt, self.run.index.clock(now_ms));
+                let now = self.run.index.clock(now_ms);
+                match &request {
+                    Request::Connect => {}
+                    Request::Bytes(bytes) => attempt.read(bytes, now),
+                    Request::Eof => attempt.end(now),
                 }
                 let rest = &got[position..];
                 let right = common_prefix(rest, &attempt.sent);
@@ -123,10 +124,12 @@ impl<'a> Case<'a> {
                 at_ms,
                 answered_ms: is_whole.then_some(now_ms),
                 has_reply: !answered.sent.is_empty(),
+                is_after_close,
             });
             position = got.len().min(position + answered.sent.len());
             earliest_ms = now_ms;
             conversation = answered;
+            conversation.sent.clear();
         }
         if position < got.len() {
             return Err(self.wrong(&got, position, b""));
@@ -135,58 +138,38 @@ impl<'a> Case<'a> {
         Ok(transcript)
     }
 
-    /// The requests of the client: lines, or with framing `read` its writes; then EOF, if it half-closed.
-    fn requests(&self) -> Vec<Request> {
+    /// What the client did, with its times.
+    fn requests(&self) -> Vec<(u32, Request<'a>)> {
         let side = &self.connection.client_side;
-        let mut requests: Vec<Request> = Vec::new();
-        let mut line = Vec::new();
+        let mut requests = vec![(0, Request::Connect)];
         for Piece { at, bytes, .. } in &side.wrote {
-            let at_ms = at.at_ms;
-            match self.run.scenario.server.framing {
-                Framing::Read => requests.push(Request::bytes(bytes, at_ms)),
-                Framing::Line => {
-                    for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-                        line.extend(part);
-                        if part.ends_with(b"\n") {
-                            requests.push(Request::bytes(&line, at_ms));
-                            line.clear();
-                        }
-                    }
-                }
-            }
+            let parts = match self.run.scenario.server.framing {
+                Framing::Read => vec![*bytes],
+                Framing::Line => bytes.split_inclusive(|byte| *byte == b'\n').collect(),
+            };
+            requests.extend(
+                parts
+                    .into_iter()
+                    .map(|part| (at.at_ms, Request::Bytes(part))),
+            );
         }
-        if let Some(shut) = side.shut {
-            requests.push(Request {
-                at_ms: shut.at_ms,
-                bytes: line,
-                is_end: true,
-            });
-        }
+        requests.extend(side.shut.map(|shut| (shut.at_ms, Request::Eof)));
         requests
     }
 
-    /// When the client read the byte at `position`, or the time of the accept if it did not.
-    fn arrived_ms(&self, position: usize) -> u32 {
+    /// The read of the byte at `position`, and the position of its first byte.
+    fn read_at(&self, position: usize) -> Option<(&Piece<'a>, usize)> {
         let mut end = 0;
         let mut pieces = self.connection.client_side.read.iter();
         let piece = pieces.find(|piece| {
             end += piece.bytes.len();
             end > position
-        });
-        match piece {
-            Some(piece) => piece.at.at_ms,
-            None => self.connection.accepted.at_ms,
-        }
+        })?;
+        Some((piece, end - piece.bytes.len()))
     }
 
     fn wrong(&self, got: &[u8], position: usize, expected: &[u8]) -> Failure {
-        let mut start = 0;
-        let mut pieces = self.connection.client_side.read.iter();
-        let piece = pieces.find(|piece| {
-            let is_here = start + piece.bytes.len() > position;
-            start += if is_here { 0 } else { piece.bytes.len() };
-            is_here
-        });
+        let read = self.read_at(position);
         Failure {
             message: format!(
                 "connection {}: at byte {position} the client expected \"{}\" and read \"{}\"",
@@ -194,8 +177,8 @@ impl<'a> Case<'a> {
                 expected.escape_ascii(),
                 got[position..].escape_ascii()
             ),
-            event: piece.map_or(self.connection.accepted.event, |piece| piece.at.event),
-            right_bytes: Some(position - start),
+            event: read.map_or(self.connection.accepted.event, |(piece, _)| piece.at.event),
+            right_bytes: read.map(|(_, start)| position - start),
         }
     }
 
@@ -244,33 +227,12 @@ impl<'a> Case<'a> {
     }
 }
 
-/// A request and its time.
-struct Request {
-    at_ms: u32,
-    bytes: Vec<u8>,
-    is_end: bool,
-}
-
-impl Request {
-    fn bytes(bytes: &[u8], at_ms: u32) -> Request {
-        Request {
-            at_ms,
-            bytes: bytes.to_vec(),
-            is_end: false,
-        }
-    }
-
-    fn put(&self, conversation: &mut Conversation, now: NaiveDateTime) {
-        match self.is_end {
-            false => conversation.read(&self.bytes, now),
-            true => {
-                if !self.bytes.is_empty() {
-                    conversation.read(&self.bytes, now);
-                }
-                conversation.end(now);
-            }
-        }
-    }
+/// What a client does.
+enum Request<'a> {
+    Connect,
+    /// Sends a line or a part of it; with framing `read`, a request.
+    Bytes(&'a [u8]),
+    Eof,
 }
 
 fn common_prefix(one: &[u8], other: &[u8]) -> usize {

@@ -59,10 +59,11 @@ fn note_bytes(
     see(Goal::SlowReaderServed, is_slow && is_blocked && is_served);
 
     let asked = &transcript.asked;
-    // `quit` may have no reply; requests after it have none.
-    let unanswered = asked.iter().position(|asked| !asked.has_reply);
-    let is_more = unanswered.is_some_and(|index| index + 1 < asked.len());
-    see(Goal::MoreAfterQuit, is_served && is_more);
+    let is_more = asked.iter().any(|asked| asked.is_after_close);
+    see(
+        Goal::MoreAfterQuit,
+        is_served && is_more && !transcript.is_refused,
+    );
     let is_last_answered = asked.last().is_some_and(|last| last.has_reply);
     let is_half_closed = case.connection.client_side.shut.is_some();
     see(
