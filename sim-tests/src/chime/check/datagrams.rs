@@ -9,8 +9,11 @@ use chrono::NaiveDateTime;
 
 use super::{Run, SLACK_MS};
 use crate::Failure;
-use crate::chime::CoverageGoal as Goal;
+use crate::chime::{Behaviour, CoverageGoal as Goal};
 use crate::trace::{Attempt, Datagram, DatagramEvent, EventKind, Moment, Peer};
+
+/// The time after which the client library sends its request again. Its timeout ends before the next retry.
+const RETRY_MS: u32 = 1_000;
 
 /// Checks every datagram.
 pub(super) fn check(
@@ -170,6 +173,14 @@ fn check_question(
         .values()
         .filter(|datagram| datagram.by == Peer::Client(client) && within(datagram.sent.at_ms));
     let asked = by_client.filter(|datagram| !datagram.is_duplicate).count();
+    let is_by_library = !matches!(
+        run.behaviour(client),
+        Some(Behaviour::WriteDatagrams { .. })
+    );
+    if is_by_library && end_ms - begin_ms > RETRY_MS + SLACK_MS && asked < 2 {
+        let message = format!("client {client} did not send its request again after {RETRY_MS} ms");
+        return Err(Failure::new(message, attempt.begin.event));
+    }
     for (event, reply) in &attempt.told {
         let has_come = run.index.datagrams.values().any(|datagram| {
             let is_here = |received: Moment| within(received.at_ms) && received.event < *event;
