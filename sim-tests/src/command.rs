@@ -147,8 +147,7 @@ pub fn keep_failure<P: Protocol>(
     title: &str,
     scenario: &Scenario<P>,
 ) -> io::Result<String> {
-    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into());
-    let folder = path::absolute(target)?.join("sim");
+    let folder = path::absolute(target_folder()?)?.join("sim");
     fs::create_dir_all(&folder)
         .map_err(|error| explain("cannot create", folder.display(), error))?;
     let path = folder.join(title).with_extension("json");
@@ -156,6 +155,17 @@ pub fn keep_failure<P: Protocol>(
     let shown = path.display().to_string();
     save_picture(name, &shown, scenario, &path.with_extension("html"))?;
     Ok(format!("{name} run {shown}"))
+}
+
+/// Returns the target folder of this executable, so that tests and the command `sim` use the same one.
+fn target_folder() -> io::Result<PathBuf> {
+    if let Some(folder) = env::var_os("CARGO_TARGET_DIR") {
+        return Ok(folder.into());
+    }
+    let executable = env::current_exe()?;
+    let mut folders = executable.ancestors();
+    let target = folders.find(|folder| folder.ends_with("target"));
+    Ok(target.unwrap_or("target".as_ref()).into())
 }
 
 /// Runs and draws a scenario, which `argument` gives to the command.
