@@ -4,12 +4,13 @@ mod swarm;
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
 use std::{env, fmt};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, value_parser};
 
 use crate::scenario::{Scenario, shrink};
 use crate::{Failure, Page, Protocol, check, draw, run};
@@ -17,10 +18,13 @@ use crate::{Failure, Page, Protocol, check, draw, run};
 /// The maximum number of runs to shrink a scenario.
 const SHRINK_RUNS_MAX: usize = 20_000;
 
+/// The maximum time to shrink a scenario. A run that is stuck takes seconds.
+const SHRINK_TIME_MAX: Duration = Duration::from_secs(60);
+
 /// Runs, draws and shrinks simulations
 ///
 /// SEED is a number, from which a scenario is generated. FILE is a scenario as JSON. The exit code is 1 if a run fails
-/// its check, and 2 if the command itself fails.
+/// its check (`draw` excepted), and 2 if the command itself fails.
 #[derive(Parser)]
 #[command(name = "sim", version)]
 struct Arguments {
@@ -41,8 +45,8 @@ enum Command {
         #[arg(long, value_name = "SEED", default_value_t = 0)]
         start: u64,
         /// The number of threads [default: one per core]
-        #[arg(long, value_name = "COUNT")]
-        jobs: Option<usize>,
+        #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..=256))]
+        jobs: Option<u16>,
     },
     /// Runs one scenario and prints its trace
     Run {
@@ -87,21 +91,18 @@ fn execute<P: Protocol>(name: &str, command: Command) -> io::Result<bool> {
     match command {
         Command::Swarm { seeds, start, jobs } => {
             let cores = available_parallelism().map_or(1, usize::from);
-            swarm::run_all::<P>(name, start, seeds, jobs.unwrap_or(cores).max(1))
+            swarm::run_all::<P>(name, start, seeds, jobs.map_or(cores, usize::from))
         }
         Command::Run { scenario } => {
             let scenario = read::<P>(&scenario)?;
             let trace = run(&scenario);
-            let mut output = io::stdout().lock();
-            write!(output, "{trace}")?;
-            match check(&scenario, &trace) {
-                Ok(goals) => writeln!(output, "passed; coverage goals reached: {goals:?}")?,
-                Err(failure) => {
-                    writeln!(output, "failed: {failure}")?;
-                    return Ok(false);
-                }
+            print(&trace)?;
+            let checked = check(&scenario, &trace);
+            match &checked {
+                Ok(goals) => print(format_args!("passed; coverage goals reached: {goals:?}\n"))?,
+                Err(failure) => print(format_args!("failed: {failure}\n"))?,
             }
-            Ok(true)
+            Ok(checked.is_ok())
         }
         Command::Draw { scenario, output } => {
             save_picture(name, &scenario, &read::<P>(&scenario)?, &output)?;
@@ -112,7 +113,7 @@ fn execute<P: Protocol>(name: &str, command: Command) -> io::Result<bool> {
             if find_failure(&scenario).is_none() {
                 return Err(io::Error::other("this scenario passes its check"));
             }
-            writeln!(io::stdout(), "{}", shrink_failing(scenario))?;
+            print(format_args!("{}\n", shrink_failing(scenario)))?;
             Ok(false)
         }
     }
@@ -123,7 +124,7 @@ fn read<P: Protocol>(argument: &str) -> io::Result<Scenario<P>> {
     if let Ok(seed) = argument.parse::<u64>() {
         return Ok(Scenario::from_seed(seed));
     }
-    let text = fs::read(argument).map_err(|error| explain(argument, error))?;
+    let text = fs::read(argument).map_err(|error| explain("cannot read", argument, error))?;
     Scenario::from_json(&text).map_err(|error| io::Error::other(format!("{argument}: {error}")))
 }
 
@@ -132,25 +133,39 @@ fn find_failure<P: Protocol>(scenario: &Scenario<P>) -> Option<Failure> {
 }
 
 fn shrink_failing<P: Protocol>(scenario: Scenario<P>) -> Scenario<P> {
+    let begin = Instant::now();
     shrink(scenario, SHRINK_RUNS_MAX, |scenario| {
-        find_failure(scenario).is_some()
+        begin.elapsed() < SHRINK_TIME_MAX && find_failure(scenario).is_some()
     })
 }
 
-/// Writes a failing scenario and its picture to the folder of failures; returns the command that replays it.
+/// Writes a failing scenario and its diagram to the folder `sim` in the target folder, as `title.json` and `title.html`.
+///
+/// Returns the command that replays it, from any folder.
 pub fn keep_failure<P: Protocol>(
     name: &str,
     title: &str,
     scenario: &Scenario<P>,
 ) -> io::Result<String> {
-    let folder =
-        PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into())).join("sim");
-    fs::create_dir_all(&folder).map_err(|error| explain(folder.display(), error))?;
+    let folder = path::absolute(target_folder()?)?.join("sim");
+    fs::create_dir_all(&folder)
+        .map_err(|error| explain("cannot create", folder.display(), error))?;
     let path = folder.join(title).with_extension("json");
-    fs::write(&path, scenario.to_string()).map_err(|error| explain(path.display(), error))?;
+    write_file(&path, &scenario.to_string())?;
     let shown = path.display().to_string();
     save_picture(name, &shown, scenario, &path.with_extension("html"))?;
     Ok(format!("{name} run {shown}"))
+}
+
+/// Returns the target folder of this executable, so that tests and the command `sim` use the same one.
+fn target_folder() -> io::Result<PathBuf> {
+    if let Some(folder) = env::var_os("CARGO_TARGET_DIR") {
+        return Ok(folder.into());
+    }
+    let executable = env::current_exe()?;
+    let mut folders = executable.ancestors();
+    let target = folders.find(|folder| folder.ends_with("target"));
+    Ok(target.unwrap_or("target".as_ref()).into())
 }
 
 /// Runs and draws a scenario, which `argument` gives to the command.
@@ -170,10 +185,18 @@ fn save_picture<P: Protocol>(
         replay: &format!("{name} run {argument}"),
     };
     let page = draw(&page, scenario, &trace, failure.as_ref());
-    fs::write(path, page).map_err(|error| explain(path.display(), error))
+    write_file(path, &page)
 }
 
-/// Adds what an error is about.
-fn explain(subject: impl fmt::Display, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{subject}: {error}"))
+fn write_file(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text).map_err(|error| explain("cannot write", path.display(), error))
+}
+
+fn print(text: impl fmt::Display) -> io::Result<()> {
+    write!(io::stdout(), "{text}").map_err(|error| explain("cannot write to", "stdout", error))
+}
+
+/// Adds to an error what failed, and on what.
+fn explain(failed: &str, subject: impl fmt::Display, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{failed} {subject}: {error}"))
 }

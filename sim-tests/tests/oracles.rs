@@ -1,4 +1,4 @@
-//! What is wrong is noticed: checks of the checks.
+//! Canaries: a wrong model and a wrong trace must fail the check.
 
 use chime_protocol::Service;
 use chime_protocol::model::naive;
@@ -10,18 +10,19 @@ use chime_sim_tests::trace::{
 use chime_sim_tests::{check, run};
 use chrono::{NaiveDateTime, TimeDelta};
 
-/// How many scenarios a wrong model may get past.
-const PATIENCE: u64 = 50;
+/// The number of seeds that must catch a wrong model.
+const SEEDS: u64 = 50;
 
-/// The first scenario by which a wrong model is caught.
-fn caught(model: naive::Answer) -> Scenario {
-    let mut scenarios = (0..PATIENCE).map(Scenario::from_seed);
-    let caught = scenarios.find(|scenario| check_against(model, scenario, &run(scenario)).is_err());
-    caught.expect("the model is wrong")
+/// Returns the first generated scenario that fails with a wrong model.
+fn first_failing(model: naive::Answer) -> Scenario {
+    let mut scenarios = (0..SEEDS).map(Scenario::from_seed);
+    let failing =
+        scenarios.find(|scenario| check_against(model, scenario, &run(scenario)).is_err());
+    failing.expect("the wrong model fails")
 }
 
 #[test]
-fn a_wrong_sum_is_caught_and_all_else_is_left_out() {
+fn a_wrong_sum_is_caught_and_shrunk_to_one_client() {
     fn wrong(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<String>, bool) {
         let (reply, closes) = naive::answer(service, command, now);
         let is_long = command.len() > 3 && command.iter().all(u8::is_ascii_digit);
@@ -30,7 +31,7 @@ fn a_wrong_sum_is_caught_and_all_else_is_left_out() {
             closes,
         )
     }
-    let scenario = shrink(caught(wrong), 20_000, |scenario| {
+    let scenario = shrink(first_failing(wrong), 20_000, |scenario| {
         check_against(wrong, scenario, &run(scenario)).is_err()
     });
     assert_eq!(scenario.clients.len(), 1, "{scenario}");
@@ -41,23 +42,23 @@ fn a_wrong_sum_is_caught_and_all_else_is_left_out() {
 }
 
 #[test]
-fn a_clock_that_is_a_little_slow_is_caught() {
+fn a_clock_that_is_500_ms_slow_is_caught() {
     fn wrong(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<String>, bool) {
         naive::answer(service, command, now - TimeDelta::milliseconds(500))
     }
-    caught(wrong);
+    first_failing(wrong);
 }
 
 #[test]
-fn a_quit_that_does_not_close_is_caught() {
+fn a_quit_without_a_close_is_caught() {
     fn wrong(service: Service, command: &[u8], now: NaiveDateTime) -> (Option<String>, bool) {
         (naive::answer(service, command, now).0, false)
     }
-    caught(wrong);
+    first_failing(wrong);
 }
 
-/// What a client of each kind does on a network that does nothing wrong.
-fn calm() -> Scenario {
+/// A client of each kind, on a network without faults.
+fn without_faults() -> Scenario {
     let behaviours = [
         Behaviour::Ask {
             lines: vec!["12345".into(), "quit".into()],
@@ -90,182 +91,147 @@ fn calm() -> Scenario {
     }
 }
 
-/// Checks that a trace that has been tampered with is found wrong, with these words.
-fn assert_noticed(words: &str, tamper: impl FnOnce(&mut Trace)) {
-    let scenario = calm();
+/// Asserts that a trace fails its check with this message once `change` has made it wrong.
+fn assert_caught(message: &str, change: impl FnOnce(&mut Trace)) {
+    let scenario = without_faults();
     let mut trace = run(&scenario);
-    check(&scenario, &trace).expect("it is right so far");
-    tamper(&mut trace);
-    let failure = check(&scenario, &trace).expect_err("it has been tampered with");
-    assert!(failure.message.contains(words), "{failure}");
+    check(&scenario, &trace).expect("the original trace passes");
+    change(&mut trace);
+    let failure = check(&scenario, &trace).expect_err("the changed trace fails");
+    assert!(failure.message.contains(message), "{failure}");
     assert!(failure.event < trace.events.len(), "{failure}");
 }
 
-/// The index of the first event like this.
+/// Returns the index of the first event of this kind.
 fn find(trace: &Trace, is_it: impl Fn(&EventKind) -> bool) -> usize {
-    let mut events = trace.events.iter();
-    events
-        .position(|event| is_it(&event.kind))
-        .expect("it happens")
+    let index = trace.events.iter().position(|event| is_it(&event.kind));
+    index.expect("the trace has this event")
 }
 
-fn is_read(kind: &EventKind, text: &str) -> bool {
-    matches!(
-        kind,
-        EventKind::Stream { end: End::Client, event: StreamEvent::Read(bytes), .. } if **bytes == *text.as_bytes()
+/// Returns the index of the first such event at this end of any connection.
+fn find_stream(trace: &Trace, wanted_end: End, wanted: &StreamEvent) -> usize {
+    find(
+        trace,
+        |kind| matches!(kind, EventKind::Stream { end, event, .. } if *end == wanted_end && event == wanted),
     )
 }
 
+fn find_read(trace: &Trace, text: &str) -> usize {
+    find_stream(trace, End::Client, &StreamEvent::Read(text.into()))
+}
+
+/// Returns the first such event of a client.
+fn find_client<'a>(
+    trace: &'a mut Trace,
+    number: usize,
+    wanted: &ClientEvent,
+) -> &'a mut ClientEvent {
+    let mut events = trace.events.iter_mut();
+    let found = events.find_map(|event| match &mut event.kind {
+        EventKind::Client { client, event } if *client == number && event == wanted => Some(event),
+        _ => None,
+    });
+    found.expect("the trace has this event")
+}
+
 #[test]
-fn a_wrong_byte_is_noticed() {
-    assert_noticed("the client expected \"5\\n\" and read \"6\\n", |trace| {
-        let index = find(trace, |kind| is_read(kind, "15\n"));
-        if let EventKind::Stream {
-            event: StreamEvent::Read(bytes),
-            ..
-        } = &mut trace.events[index].kind
-        {
-            *bytes = Text::from("16\n");
+fn a_wrong_byte_is_caught() {
+    assert_caught("the client expected \"5\\n\" and read \"6\\n", |trace| {
+        let index = find_read(trace, "15\n");
+        if let EventKind::Stream { event, .. } = &mut trace.events[index].kind {
+            *event = StreamEvent::Read("16\n".into());
         }
     });
 }
 
 #[test]
-fn a_reply_that_never_comes_is_noticed() {
-    assert_noticed(
+fn a_missing_reply_is_caught() {
+    assert_caught(
         "the conversation ends early, 2 replies are missing",
         |trace| {
-            let index = find(trace, |kind| is_read(kind, "Saturday\n18\n"));
+            let index = find_read(trace, "Saturday\n18\n");
             trace.events.remove(index);
         },
     );
 }
 
 #[test]
-fn a_reply_that_nobody_asked_for_is_noticed() {
-    assert_noticed("the client expected \"\" and read \"15\\n\"", |trace| {
-        let index = find(trace, |kind| is_read(kind, "15\n"));
+fn a_reply_without_a_request_is_caught() {
+    assert_caught("the client expected \"\" and read \"15\\n\"", |trace| {
+        let index = find_read(trace, "15\n");
         let mut copy = trace.events[index].clone();
         if let EventKind::Stream { connection, .. } = &mut copy.kind {
             *connection = 1 - *connection;
         }
-        let last = find(trace, |kind| is_read(kind, "Saturday\n18\n"));
+        let last = find_read(trace, "Saturday\n18\n");
         trace.events.insert(last + 1, copy);
     });
 }
 
 #[test]
-fn an_end_before_its_time_is_noticed() {
-    assert_noticed("and nothing explains it", |trace| {
-        let index = find(trace, |kind| {
-            matches!(
-                kind,
-                EventKind::Stream {
-                    end: End::Client,
-                    event: StreamEvent::Shut,
-                    ..
-                }
-            )
-        });
+fn a_conversation_without_its_half_close_is_caught() {
+    assert_caught("and nothing explains it", |trace| {
+        let index = find_stream(trace, End::Client, &StreamEvent::Shut);
         trace.events.remove(index);
     });
 }
 
 #[test]
-fn a_library_that_invents_a_reply_is_noticed() {
-    assert_noticed("which is not what came", |trace| {
-        invent_reply(trace, "15", "16")
+fn a_wrong_reply_of_the_client_library_is_caught() {
+    assert_caught("which is not what came", |trace| {
+        replace_reply(trace, 0, "15", "16");
     });
 }
 
 #[test]
-fn a_library_that_invents_a_reply_to_a_datagram_is_noticed() {
-    assert_noticed("but no datagram brought it", |trace| {
-        invent_reply(trace, "26-11-21", "26-11-22");
+fn a_wrong_datagram_reply_of_the_client_library_is_caught() {
+    assert_caught("but no datagram brought it", |trace| {
+        replace_reply(trace, 2, "26-11-21", "26-11-22");
     });
 }
 
-/// Lets a client receive `invented` from its library in place of `reply`.
-fn invent_reply(trace: &mut Trace, reply: &str, invented: &str) {
-    let told = ClientEvent::Told(reply.into());
-    let index = find(
-        trace,
-        |kind| matches!(kind, EventKind::Client { event, .. } if *event == told),
-    );
-    if let EventKind::Client { event, .. } = &mut trace.events[index].kind {
-        *event = ClientEvent::Told(invented.into());
-    }
+/// Replaces a reply that a client receives from the client library.
+fn replace_reply(trace: &mut Trace, client: usize, reply: &str, wrong: &str) {
+    *find_client(trace, client, &ClientEvent::Told(reply.into())) = ClientEvent::Told(wrong.into());
 }
 
 #[test]
-fn a_library_that_keeps_a_reply_is_noticed() {
-    assert_noticed("the client was not told a reply", |trace| {
-        let is_it = |kind: &EventKind| {
-            matches!(
-                kind,
-                EventKind::Client {
-                    client: 0,
-                    event: ClientEvent::Told(_)
-                }
-            )
-        };
-        trace.events.retain(|event| !is_it(&event.kind));
-    });
-}
-
-#[test]
-fn a_failure_of_the_library_for_no_reason_is_noticed() {
-    assert_noticed("and nothing explains it", |trace| {
-        let index = find(trace, |kind| {
-            matches!(
-                kind,
-                EventKind::Client {
-                    client: 0,
-                    event: ClientEvent::Done
-                }
-            )
+fn a_reply_dropped_by_the_client_library_is_caught() {
+    assert_caught("the client was not told a reply", |trace| {
+        trace.events.retain(|event| {
+            let EventKind::Client { client, event } = &event.kind else {
+                return true;
+            };
+            *client != 0 || !matches!(event, ClientEvent::Told(_))
         });
-        trace.events[index].kind = EventKind::Client {
-            client: 0,
-            event: ClientEvent::Failed("no answer".into()),
-        };
     });
 }
 
 #[test]
-fn a_server_that_miscounts_is_noticed() {
-    for (name, wrong) in [
-        (
-            "ConnectionServed",
-            "the server counts ConnectionServed=4, expected 3",
-        ),
-        (
-            "ConnectionRefused",
-            "the server counts ConnectionRefused=1, expected 0",
-        ),
-        (
-            "conversations-ended",
-            "the server counts conversations-ended=4, expected 3",
-        ),
-        (
-            "ConversationPanicked",
-            "the server counts ConversationPanicked=1, expected 0",
-        ),
-        (
-            "DatagramAnswered",
-            "the server counts DatagramAnswered=3, expected 2",
-        ),
-        (
-            "DatagramIgnored",
-            "the server counts DatagramIgnored=2, expected 1",
-        ),
-        ("permits", "the server counts permits=10001, expected 10000"),
+fn an_unexplained_error_of_the_client_library_is_caught() {
+    assert_caught("and nothing explains it", |trace| {
+        *find_client(trace, 0, &ClientEvent::Done) = ClientEvent::Failed("no answer".into());
+    });
+}
+
+#[test]
+fn a_wrong_counter_is_caught() {
+    for (name, expected) in [
+        ("ConnectionServed", 3),
+        ("ConnectionRefused", 0),
+        ("conversations-ended", 3),
+        ("ConversationPanicked", 0),
+        ("DatagramAnswered", 2),
+        ("DatagramIgnored", 1),
+        ("permits", 10_000),
     ] {
-        assert_noticed(wrong, |trace| {
-            let last = trace.events.len() - 1;
-            if let EventKind::Server(ServerEvent::Stopped { counters }) =
-                &mut trace.events[last].kind
-            {
+        let message = format!(
+            "the server counts {name}={}, expected {expected}",
+            expected + 1
+        );
+        assert_caught(&message, |trace| {
+            let last = trace.events.last_mut().expect("the trace has events");
+            if let EventKind::Server(ServerEvent::Stopped { counters }) = &mut last.kind {
                 *counters.get_mut(name).expect("the counter exists") += 1;
             }
         });
@@ -273,25 +239,16 @@ fn a_server_that_miscounts_is_noticed() {
 }
 
 #[test]
-fn an_event_of_an_unknown_connection_is_noticed() {
-    assert_noticed("this event belongs to nothing that has begun", |trace| {
-        let is_accept = |kind: &EventKind| {
-            matches!(
-                kind,
-                EventKind::Stream {
-                    event: StreamEvent::Accepted,
-                    ..
-                }
-            )
-        };
-        let index = find(trace, is_accept);
+fn an_event_of_an_unknown_connection_is_caught() {
+    assert_caught("this event belongs to nothing that has begun", |trace| {
+        let index = find_stream(trace, End::Server, &StreamEvent::Accepted);
         trace.events.remove(index);
     });
 }
 
 #[test]
-fn a_datagram_that_is_received_twice_is_noticed() {
-    assert_noticed("is received, but not as it was sent", |trace| {
+fn a_datagram_received_twice_is_caught() {
+    assert_caught("is received, but not as it was sent", |trace| {
         let received = datagrams_with(trace, "what?")[1];
         let copy = trace.events[received].clone();
         trace.events.insert(received, copy);
@@ -299,55 +256,54 @@ fn a_datagram_that_is_received_twice_is_noticed() {
 }
 
 #[test]
-fn a_panic_is_noticed() {
-    assert_noticed("panicked: oh", |trace| {
+fn a_panic_is_caught() {
+    assert_caught("panicked: oh", |trace| {
         let last = trace.events.len() - 1;
         trace.events[last].kind = EventKind::Panicked("oh".into());
     });
 }
 
 #[test]
-fn a_connection_that_is_kept_for_too_long_is_noticed() {
-    let is_closing = |kind: &EventKind, closing: &StreamEvent| matches!(kind, EventKind::Stream { end: End::Server, event, .. } if event == closing);
+fn a_connection_kept_for_too_long_is_caught() {
     let keep = |trace: &mut Trace| {
-        let index = find(trace, |kind| is_closing(kind, &StreamEvent::Dropped));
+        let index = find_stream(trace, End::Server, &StreamEvent::Dropped);
         trace.events[index].at_ms += 3_000;
     };
-    assert_noticed("a closed connection was kept for more than 1000 ms", keep);
-    assert_noticed("a connection was idle for more than 2000 ms", |trace| {
+    assert_caught("a closed connection was kept for more than 1000 ms", keep);
+    assert_caught("a connection was idle for more than 2000 ms", |trace| {
         keep(trace);
-        let index = find(trace, |kind| is_closing(kind, &StreamEvent::Shut));
+        let index = find_stream(trace, End::Server, &StreamEvent::Shut);
         trace.events.remove(index);
     });
 }
 
 #[test]
-fn a_datagram_that_is_changed_on_its_way_is_noticed() {
-    assert_noticed("is received, but not as it was sent", |trace| {
+fn a_corrupted_datagram_is_caught() {
+    assert_caught("is received, but not as it was sent", |trace| {
         let sent = datagrams_with(trace, "26-11-21")[0];
         rewrite(trace, &[sent], "26-11-22");
     });
 }
 
 #[test]
-fn a_datagram_that_is_answered_wrongly_is_noticed() {
-    assert_noticed("is not the reply that is due", |trace| {
+fn a_wrong_reply_to_a_datagram_is_caught() {
+    assert_caught("is not the reply that is due", |trace| {
         let sent_and_received = datagrams_with(trace, "26-11-21");
         rewrite(trace, &sent_and_received, "26-11-22");
     });
 }
 
 #[test]
-fn a_datagram_that_is_not_received_is_noticed() {
-    assert_noticed("and never came", |trace| {
+fn a_lost_datagram_is_caught() {
+    assert_caught("and never came", |trace| {
         let received = datagrams_with(trace, "what?")[1];
         trace.events.remove(received);
     });
 }
 
 #[test]
-fn a_datagram_that_is_answered_late_is_noticed() {
-    assert_noticed("is not answered at once", |trace| {
+fn a_late_reply_to_a_datagram_is_caught() {
+    assert_caught("is not answered at once", |trace| {
         let sent = datagrams_with(trace, "26-11-21")[0];
         for event in &mut trace.events[sent..] {
             event.at_ms += 1;
@@ -356,23 +312,24 @@ fn a_datagram_that_is_answered_late_is_noticed() {
 }
 
 #[test]
-fn a_datagram_that_is_not_answered_is_noticed() {
-    assert_noticed("is not answered", |trace| {
+fn a_datagram_request_without_a_reply_is_caught() {
+    assert_caught("is not answered", |trace| {
         let sent_and_received = datagrams_with(trace, "what?");
         rewrite(trace, &sent_and_received, "day");
     });
 }
 
-/// The events in which a datagram with this text is sent or received.
-fn datagrams_with(trace: &Trace, text: &str) -> Vec<usize> {
-    let events = trace.events.iter().enumerate();
-    events
-        .filter(|(_, event)| bytes(&event.kind).is_some_and(|bytes| **bytes == *text.as_bytes()))
-        .map(|(index, _)| index)
-        .collect()
+/// Returns the indices of the events that send or receive a datagram with this text.
+fn datagrams_with(trace: &mut Trace, text: &str) -> Vec<usize> {
+    let events = trace.events.iter_mut().enumerate();
+    let found = events.filter_map(|(index, event)| {
+        let bytes = bytes(&mut event.kind)?;
+        (**bytes == *text.as_bytes()).then_some(index)
+    });
+    found.collect()
 }
 
-fn bytes(kind: &EventKind) -> Option<&Text> {
+fn bytes(kind: &mut EventKind) -> Option<&mut Text> {
     match kind {
         EventKind::Datagram {
             event: DatagramEvent::Sent { bytes, .. } | DatagramEvent::Received { bytes, .. },
@@ -382,14 +339,9 @@ fn bytes(kind: &EventKind) -> Option<&Text> {
     }
 }
 
+/// Replaces the text of these datagrams.
 fn rewrite(trace: &mut Trace, indices: &[usize], text: &str) {
     for index in indices {
-        if let EventKind::Datagram {
-            event: DatagramEvent::Sent { bytes, .. } | DatagramEvent::Received { bytes, .. },
-            ..
-        } = &mut trace.events[*index].kind
-        {
-            *bytes = Text::from(text);
-        }
+        *bytes(&mut trace.events[*index].kind).expect("a datagram") = text.into();
     }
 }

@@ -1,4 +1,4 @@
-//! The page with the diagram of a run.
+//! The HTML page with the sequence diagram of a run.
 
 use std::collections::BTreeSet;
 
@@ -12,15 +12,15 @@ use chime_sim_tests::{Failure, Page, draw, run};
 #[test]
 fn written_bytes_are_shown() {
     let page = draw_run(&one_client(), &conversation("day\n", "Saturday\n"), None);
-    assert!(page.contains("&quot;day\\n&quot;</tspan>"), "{page}");
-    assert!(page.contains("&quot;Saturday\\n&quot;</tspan>"), "{page}");
+    assert_contains(&page, "&quot;day\\n&quot;</tspan>");
+    assert_contains(&page, "&quot;Saturday\\n&quot;</tspan>");
 }
 
 #[test]
 fn bytes_that_are_read_have_an_arrow_and_no_second_label() {
     let page = draw_run(&one_client(), &conversation("day\n", "Saturday\n"), None);
-    assert_eq!(page.matches("<g class=\"stream colour-0\"").count(), 2);
-    assert_eq!(page.matches("class=\"cross\"").count(), 0);
+    assert_count(&page, "<g class=\"stream colour-0\"", 2);
+    assert_count(&page, "class=\"cross\"", 0);
     assert!(!page.contains("reads </tspan>"), "{page}");
 }
 
@@ -29,7 +29,7 @@ fn bytes_that_are_never_read_end_in_a_cross() {
     let mut trace = conversation("day\n", "Saturday\n");
     trace.events.pop();
     let page = draw_run(&one_client(), &trace, None);
-    assert_eq!(page.matches("class=\"cross\"").count(), 1);
+    assert_count(&page, "class=\"cross\"", 1);
 }
 
 #[test]
@@ -44,9 +44,12 @@ fn one_read_of_two_writes_ends_both_arrows() {
     let read = StreamEvent::Read("Saturday\n".into());
     trace.events.push(stream(6, End::Client, read));
     let page = draw_run(&one_client(), &trace, None);
-    assert_eq!(page.matches("<g class=\"stream colour-0\"").count(), 3);
-    assert_eq!(page.matches("class=\"cross\"").count(), 0);
-    assert!(page.contains("reads </tspan><tspan class=\"bytes\">&quot;Saturday\\n&quot;"));
+    assert_count(&page, "<g class=\"stream colour-0\"", 3);
+    assert_count(&page, "class=\"cross\"", 0);
+    assert_contains(
+        &page,
+        "reads </tspan><tspan class=\"bytes\">&quot;Saturday\\n&quot;",
+    );
 }
 
 #[test]
@@ -58,34 +61,37 @@ fn a_write_with_three_reads_has_one_arrow_and_two_parts() {
         trace.events.push(stream(6, End::Client, read));
     }
     let page = draw_run(&one_client(), &trace, None);
-    assert_eq!(page.matches("<g class=\"stream colour-0\"").count(), 2);
-    assert_eq!(page.matches("<g class=\"part colour-0\"").count(), 2);
-    assert_eq!(page.matches("class=\"cross\"").count(), 0);
-    assert!(page.contains("reads </tspan><tspan class=\"bytes\">&quot;rday\\n&quot;"));
+    assert_count(&page, "<g class=\"stream colour-0\"", 2);
+    assert_count(&page, "<g class=\"part colour-0\"", 2);
+    assert_count(&page, "class=\"cross\"", 0);
+    assert_contains(
+        &page,
+        "reads </tspan><tspan class=\"bytes\">&quot;rday\\n&quot;",
+    );
 }
 
 #[test]
-fn markup_is_escaped_wherever_it_comes_from() {
-    const EVIL: &str = "<script>alert('\"&')</script>";
-    let mut trace = conversation(EVIL, "Saturday\n");
-    let happened = [
-        EventKind::Panicked(EVIL.into()),
-        EventKind::Stuck(EVIL.into()),
-        client(ClientEvent::Told(EVIL.into())),
-        client(ClientEvent::Failed(EVIL.into())),
+fn markup_in_events_and_failures_is_escaped() {
+    const MARKUP: &str = "<script>alert('\"&')</script>";
+    let mut trace = conversation(MARKUP, "Saturday\n");
+    let kinds = [
+        EventKind::Panicked(MARKUP.into()),
+        EventKind::Stuck(MARKUP.into()),
+        client(ClientEvent::Told(MARKUP.into())),
+        client(ClientEvent::Failed(MARKUP.into())),
     ];
     trace
         .events
-        .extend(happened.map(|kind| Event { at_ms: 7, kind }));
+        .extend(kinds.map(|kind| Event { at_ms: 7, kind }));
     for event in 0..trace.events.len() {
         let failure = Failure {
-            message: EVIL.into(),
+            message: MARKUP.into(),
             event,
             right_bytes: Some(3),
         };
         let page = draw_run(&one_client(), &trace, Some(&failure));
-        assert_eq!(page.matches("<script").count(), 1, "{page}");
-        assert!(page.contains("&lt;script&gt;"), "{page}");
+        assert_count(&page, "<script", 1);
+        assert_contains(&page, "&lt;script&gt;");
         assert_is_balanced(&page);
     }
 }
@@ -102,16 +108,10 @@ fn the_page_shows_the_command_and_the_json_escaped() {
         ..Scenario::default()
     };
     let page = draw(&details, &scenario, &Trace::default(), None);
-    assert!(
-        page.contains("<title>Simulated run: a&lt;b.json</title>"),
-        "{page}"
-    );
-    assert!(
-        page.contains("<code>sim run 'a&lt;b.json'</code>"),
-        "{page}"
-    );
+    assert_contains(&page, "<title>Simulated run: a&lt;b.json</title>");
+    assert_contains(&page, "<code>sim run 'a&lt;b.json'</code>");
     let json = "&quot;&lt;i&gt;\u{fffd}&quot;";
-    assert!(page.contains(json), "{page}");
+    assert_contains(&page, json);
     assert_is_balanced(&page);
 }
 
@@ -127,14 +127,14 @@ fn a_hundred_clients_fit_into_1200_pixels() {
             clients: clients.collect(),
             ..Scenario::default()
         };
-        let lives = (0..client_count).flat_map(|client| {
+        let events = (0..client_count).flat_map(|client| {
             [ClientEvent::Connects, ClientEvent::Done].map(|event| Event {
                 at_ms: 1,
                 kind: EventKind::Client { client, event },
             })
         });
         let trace = Trace {
-            events: lives.collect(),
+            events: events.collect(),
         };
         let page = draw_run(&scenario, &trace, None);
         let (_, size) = page.split_once("viewBox=\"0 0 ").unwrap();
@@ -191,12 +191,12 @@ fn the_first_wrong_byte_is_marked() {
     let marked = "<tspan class=\"bytes right\">Sat</tspan>\
                   <tspan class=\"bytes first-wrong\">y</tspan>\
                   <tspan class=\"bytes wrong\">rday\\n</tspan>";
-    assert!(page.contains(marked), "{page}");
+    assert_contains(&page, marked);
     for right_bytes in [9, 1_000] {
         let page = draw_run(&one_client(), &trace, Some(&failure(right_bytes)));
         let marked = "<tspan class=\"bytes right\">Satyrday\\n</tspan>\
                       <tspan class=\"bytes first-wrong\"></tspan>";
-        assert!(page.contains(marked), "{page}");
+        assert_contains(&page, marked);
     }
 }
 
@@ -223,11 +223,8 @@ fn a_failure_is_at_the_top_and_linked_to_its_event() {
         right_bytes: None,
     };
     let page = draw_run(&one_client(), &trace, Some(&failure));
-    assert!(
-        page.contains("href=\"#failure\"><b>it is Sunday</b>"),
-        "{page}"
-    );
-    assert_eq!(page.matches("id=\"failure\"").count(), 1);
+    assert_contains(&page, "href=\"#failure\"><b>it is Sunday</b>");
+    assert_count(&page, "id=\"failure\"", 1);
     let without = draw_run(&one_client(), &trace, None);
     assert!(!without.contains("href=\"#failure\""), "{without}");
 }
@@ -241,7 +238,7 @@ fn datagrams_are_labelled_with_network_faults() {
         to: server,
         bytes: "day".into(),
     };
-    let happened = [
+    let datagrams = [
         (0, sent("192.168.0.2:5")),
         (0, DatagramEvent::Lost),
         (1, sent("192.168.0.1:8089")),
@@ -249,7 +246,7 @@ fn datagrams_are_labelled_with_network_faults() {
         (2, sent("192.168.0.2:5")),
         (1, DatagramEvent::Duplicated { duplicate: 2 }),
     ];
-    let events = happened.map(|(datagram, event)| Event {
+    let events = datagrams.map(|(datagram, event)| Event {
         at_ms: 1,
         kind: EventKind::Datagram { datagram, event },
     });
@@ -260,20 +257,11 @@ fn datagrams_are_labelled_with_network_faults() {
         },
         None,
     );
-    assert_eq!(page.matches("<g class=\"datagram colour-0\"").count(), 3);
-    assert_eq!(page.matches("class=\"cross\"").count(), 3);
-    assert!(
-        page.contains("<tspan class=\"trouble\"> lost</tspan>"),
-        "{page}"
-    );
-    assert!(
-        page.contains(" source spoofed, corrupted to &quot;dax&quot;<"),
-        "{page}"
-    );
-    assert!(
-        page.contains("<tspan class=\"trouble\"> duplicate</tspan>"),
-        "{page}"
-    );
+    assert_count(&page, "<g class=\"datagram colour-0\"", 3);
+    assert_count(&page, "class=\"cross\"", 3);
+    assert_contains(&page, "<tspan class=\"trouble\"> lost</tspan>");
+    assert_contains(&page, " source spoofed, corrupted to &quot;dax&quot;<");
+    assert_contains(&page, "<tspan class=\"trouble\"> duplicate</tspan>");
 }
 
 #[test]
@@ -289,10 +277,7 @@ fn a_long_run_is_cut_to_the_events_around_the_failure() {
         right_bytes: None,
     };
     let page = draw_run(&one_client(), &trace, Some(&failure));
-    assert!(
-        page.contains("Shows the events 2001 to 4000 of 5000."),
-        "{page}"
-    );
+    assert_contains(&page, "Shows the events 2001 to 4000 of 5000.");
     for (reply, is_drawn) in [(1_999, false), (2_000, true), (3_999, true), (4_000, false)] {
         assert_eq!(
             page.contains(&format!("reply {reply}.")),
@@ -301,15 +286,12 @@ fn a_long_run_is_cut_to_the_events_around_the_failure() {
         );
     }
     let page = draw_run(&one_client(), &trace, None);
-    assert!(
-        page.contains("Shows the events 1 to 2000 of 5000."),
-        "{page}"
-    );
+    assert_contains(&page, "Shows the events 1 to 2000 of 5000.");
 }
 
 #[test]
 fn labels_do_not_overlap() {
-    let scenario = troubled();
+    let scenario = with_faults();
     let page = draw_run(&scenario, &run(&scenario), None);
     let heights = page.split("<text class=\"label\"").skip(1).map(|label| {
         let (_, rest) = label.split_once(" y=\"").unwrap();
@@ -325,20 +307,20 @@ fn labels_do_not_overlap() {
 
 #[test]
 fn a_page_is_balanced_and_deterministic() {
-    let scenario = troubled();
+    let scenario = with_faults();
     let trace = run(&scenario);
     let page = draw_run(&scenario, &trace, None);
     assert_is_balanced(&page);
-    assert!(page.contains("class=\"fault\""));
-    assert!(page.contains("class=\"line-healed\""));
-    assert!(page.contains("class=\"server up\""));
+    assert_contains(&page, "class=\"fault\"");
+    assert_contains(&page, "class=\"line-healed\"");
+    assert_contains(&page, "class=\"server up\"");
     // Before the start, after the crash and after the shutdown.
-    assert_eq!(page.matches("class=\"server down\"").count(), 3, "{page}");
+    assert_count(&page, "class=\"server down\"", 3);
     assert_eq!(page, draw_run(&scenario, &trace, None));
 }
 
 #[test]
-fn events_without_subject_are_drawn() {
+fn events_of_unknown_clients_hosts_and_datagrams_are_drawn() {
     let unknown_client = EventKind::Client {
         client: 1_000,
         event: ClientEvent::Done,
@@ -353,8 +335,8 @@ fn events_without_subject_are_drawn() {
             bytes: "unsent".into(),
         },
     };
-    let happened = [unknown_client, fault, read, received];
-    let events = happened.map(|kind| Event { at_ms: 1, kind });
+    let kinds = [unknown_client, fault, read, received];
+    let events = kinds.map(|kind| Event { at_ms: 1, kind });
     let failure = Failure {
         message: "no such event".into(),
         event: 1_000,
@@ -435,7 +417,7 @@ fn at(host: usize, start_ms: u32, behaviour: Behaviour) -> Client<Behaviour> {
 }
 
 /// Clients with several behaviours on several hosts, with network faults and a crash.
-fn troubled() -> Scenario {
+fn with_faults() -> Scenario {
     let text = |text: &str| Text::from(text);
     let fault = |at_ms, kind| Fault {
         at_ms,
@@ -480,6 +462,15 @@ fn troubled() -> Scenario {
     }
 }
 
+fn assert_contains(page: &str, text: &str) {
+    assert!(page.contains(text), "'{text}' is not in {page}");
+}
+
+fn assert_count(page: &str, text: &str, expected: usize) {
+    let count = page.matches(text).count();
+    assert_eq!(count, expected, "'{text}' in {page}");
+}
+
 /// Asserts that every element of a page is closed, in order.
 fn assert_is_balanced(page: &str) {
     // The script is not markup.
@@ -490,12 +481,12 @@ fn assert_is_balanced(page: &str) {
     for piece in markup.split('<').skip(1) {
         let (tag, text) = piece
             .split_once('>')
-            .unwrap_or_else(|| panic!("'<{piece}' is open"));
+            .unwrap_or_else(|| panic!("'<{piece}' is not closed"));
         assert!(!text.contains('>'), "'{text}' is not escaped");
         assert_eq!(
             tag.matches('"').count() % 2,
             0,
-            "'{tag}' has an open attribute"
+            "'{tag}' has an unclosed attribute"
         );
         let name = tag.split([' ', '/']).next().unwrap_or(tag);
         match tag.strip_prefix('/') {
@@ -504,5 +495,5 @@ fn assert_is_balanced(page: &str) {
             None => open.push(name),
         }
     }
-    assert!(open.is_empty(), "{open:?} are open");
+    assert!(open.is_empty(), "{open:?} are not closed");
 }

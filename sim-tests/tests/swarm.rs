@@ -1,4 +1,4 @@
-//! Many scenarios, generated from seeds, and those that failed once.
+//! Scenarios generated from seeds and by a property test, and the regressions.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn a_thousand_seeds_pass_and_reach_every_coverage_goal() {
 }
 
 proptest! {
-    // What fails is kept as a scenario: a seed gives another one as soon as the generator changes.
+    // A failure is kept as a scenario, not as a seed: a seed generates another one once the generator changes.
     #![proptest_config(ProptestConfig {
         max_shrink_iters: 10_000,
         failure_persistence: None,
@@ -35,10 +35,10 @@ proptest! {
     })]
 
     #[test]
-    fn any_scenario_passes(scenario in Scenarios::<Chime>::default()) {
+    fn generated_scenarios_pass(scenario in Scenarios::<Chime>::default()) {
         if let Err(failure) = check(&scenario, &run(&scenario)) {
             let replay = keep_failure("cargo sim", "property", &scenario);
-            prop_assert!(false, "{failure}\nto replay it: {}", replay.expect("the failure is kept"));
+            prop_assert!(false, "{failure}\nreplay: {}", replay.expect("the failure is kept"));
         }
     }
 }
@@ -47,8 +47,8 @@ proptest! {
 fn regressions_pass() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regressions");
     let mut count = 0;
-    for entry in fs::read_dir(folder).expect("a folder of scenarios") {
-        let path = entry.expect("a file").path();
+    for entry in fs::read_dir(folder).expect("the folder exists") {
+        let path = entry.expect("an entry").path();
         let scenario =
             Scenario::from_json(&fs::read(&path).expect("readable")).expect("a scenario");
         if let Err(failure) = check(&scenario, &run(&scenario)) {
@@ -56,5 +56,5 @@ fn regressions_pass() {
         }
         count += 1;
     }
-    assert!(count > 0, "no scenarios");
+    assert!(count > 0, "no scenario is checked");
 }

@@ -1,16 +1,16 @@
 //! Runs many seeds, on several threads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use strum::VariantArray;
 
-use super::{keep_failure, shrink_failing};
+use super::{keep_failure, print, shrink_failing};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::{Protocol, check, run};
@@ -34,11 +34,12 @@ pub(super) fn run_all<P: Protocol>(
     let next = AtomicU64::new(0);
     let summary = Mutex::new(Summary::<P::Goal>::default());
     let summary_now = || summary.lock().expect("no thread panicked");
-    let work = || -> io::Result<()> {
-        loop {
+    let is_cancelled = AtomicBool::new(false);
+    let run_seeds = || -> io::Result<()> {
+        while !is_cancelled.load(Ordering::Relaxed) && summary_now().failures < FAILURES_MAX {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count || summary_now().failures >= FAILURES_MAX {
-                return Ok(());
+            if index >= count {
+                break;
             }
             let seed = start.wrapping_add(index);
             let scenario = Scenario::<P>::from_seed(seed);
@@ -46,18 +47,22 @@ pub(super) fn run_all<P: Protocol>(
             let checked = check(&scenario, &trace);
             summary_now().add(&scenario, &trace, checked.as_ref().ok());
             if let Err(failure) = checked {
-                bar.suspend(|| writeln!(io::stdout(), "seed {seed} failed: {failure}"))?;
+                bar.suspend(|| print(format_args!("seed {seed} failed: {failure}\n")))?;
                 let scenario = shrink_failing(scenario);
                 let replay = keep_failure(name, &format!("seed-{seed}"), &scenario)?;
-                bar.suspend(|| {
-                    writeln!(
-                        io::stdout(),
-                        "seed {seed}, shrunk; drawn beside the file: {replay}"
-                    )
-                })?;
+                let text = format!("seed {seed}, shrunk; drawn beside the file: {replay}\n");
+                bar.suspend(|| print(text))?;
             }
             bar.inc(1);
         }
+        Ok(())
+    };
+    let work = || {
+        let result = run_seeds();
+        if result.is_err() {
+            is_cancelled.store(true, Ordering::Relaxed);
+        }
+        result
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
@@ -66,7 +71,7 @@ pub(super) fn run_all<P: Protocol>(
     })?;
     bar.finish_and_clear();
     let summary = summary.into_inner().expect("no thread panicked");
-    summary.print(begin.elapsed())?;
+    print(summary.text(begin.elapsed()))?;
     Ok(summary.failures == 0 && (summary.missed() == 0 || summary.scenarios < ENOUGH))
 }
 
@@ -134,35 +139,24 @@ impl<G: Copy + Ord + std::fmt::Debug + VariantArray> Summary<G> {
             .count()
     }
 
-    fn print(&self, elapsed: Duration) -> io::Result<()> {
-        let mut output = io::stdout().lock();
+    fn text(&self, elapsed: Duration) -> String {
         let seconds = elapsed.as_secs_f64();
-        writeln!(
-            output,
-            "{} scenarios in {seconds:.1} s, {:.0} a second; {} s simulated, {:.0} times real time",
+        let mut text = format!(
+            "{} scenarios in {seconds:.1} s, {:.0} a second; {} s simulated, {:.0} times real time\n",
             self.scenarios,
             self.scenarios as f64 / seconds,
             self.simulated.as_secs(),
             self.simulated.as_secs_f64() / seconds,
-        )?;
-        writeln!(
-            output,
-            "\nfaults, with the number of scenarios that had them:"
-        )?;
+        );
+        text += "\nfaults, with the number of scenarios that had them:\n";
         for (fault, count) in &self.faults {
-            writeln!(output, "{count:>9} {fault}")?;
+            text += &format!("{count:>9} {fault}\n");
         }
-        writeln!(
-            output,
-            "\ncoverage goals, with the number of scenarios that reached them:"
-        )?;
+        text += "\ncoverage goals, with the number of scenarios that reached them:\n";
         for goal in G::VARIANTS {
-            writeln!(output, "{:>9} {goal:?}", self.count(goal))?;
+            text += &format!("{:>9} {goal:?}\n", self.count(goal));
         }
         let (failures, missed) = (self.failures, self.missed());
-        writeln!(
-            output,
-            "\n{failures} failed, {missed} coverage goals not reached"
-        )
+        text + &format!("\n{failures} failed, {missed} coverage goals not reached\n")
     }
 }

@@ -1,26 +1,45 @@
-//! A test for each kind of situation: what a server, its clients and their network go through.
+//! A hand-written scenario for each coverage goal and each kind of fault.
 
 mod clients;
-mod crowd;
 mod datagrams;
+mod many_clients;
 mod network;
 mod server;
 mod time;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Scenario};
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Text};
 use chime_sim_tests::trace::{ClientEvent, EventKind, Trace};
 use chime_sim_tests::{check, run};
 
-/// Runs a scenario that has to be right and to reach these situations.
-fn passes(scenario: &Scenario, situations: &[CoverageGoal]) -> Trace {
+/// Runs a scenario that must pass; returns its trace and the goals that it reached.
+fn run_passing(scenario: &Scenario) -> (Trace, BTreeSet<CoverageGoal>) {
     let trace = run(scenario);
-    let coverage = check(scenario, &trace)
-        .unwrap_or_else(|failure| panic!("{failure}\n\n{scenario}\n\n{trace}"));
-    for goal in situations {
-        assert!(coverage.contains(goal), "{goal:?} not in\n{trace}");
+    match check(scenario, &trace) {
+        Ok(goals) => (trace, goals),
+        Err(failure) => panic!("{failure}\n\n{scenario}\n\n{trace}"),
+    }
+}
+
+/// Asserts that a scenario passes and reaches these goals.
+fn passes(scenario: &Scenario, goals: &[CoverageGoal]) -> Trace {
+    let (trace, reached) = run_passing(scenario);
+    for goal in goals {
+        assert!(reached.contains(goal), "{goal:?} is not reached:\n{trace}");
     }
     trace
+}
+
+/// Asserts that all scenarios pass, and that each goal is reached by one of them.
+fn all_pass(scenarios: impl Iterator<Item = Scenario>, goals: &[CoverageGoal]) {
+    let mut missed = goals.to_vec();
+    for scenario in scenarios {
+        let (_, reached) = run_passing(&scenario);
+        missed.retain(|goal| !reached.contains(goal));
+    }
+    assert_eq!(missed, [], "no scenario reaches these goals");
 }
 
 /// A scenario with these clients, all on one host.
@@ -37,15 +56,20 @@ fn with(clients: impl IntoIterator<Item = Behaviour>) -> Scenario {
     }
 }
 
-/// A client that writes each of these at once, and then waits for the end.
-fn write(texts: &[&str]) -> Behaviour {
-    act(texts
-        .iter()
-        .map(|text| Act::Write(Text::from(*text)))
-        .collect())
+/// [`with`], with streams that hold at most `window_bytes` in each direction.
+fn with_window(window_bytes: usize, clients: impl IntoIterator<Item = Behaviour>) -> Scenario {
+    let mut scenario = with(clients);
+    scenario.network.window_bytes = window_bytes;
+    scenario
 }
 
-/// A client that does this, and then waits for the end.
+/// A client that makes one write of each text, then reads to EOF.
+fn write(texts: &[&str]) -> Behaviour {
+    let writes = texts.iter().map(|text| Act::Write(Text::from(*text)));
+    act(writes.collect())
+}
+
+/// A client that performs these acts, then reads to EOF.
 fn act(acts: Vec<Act>) -> Behaviour {
     Behaviour::Write {
         acts,
@@ -54,7 +78,16 @@ fn act(acts: Vec<Act>) -> Behaviour {
     }
 }
 
-/// A client that asks these lines one after the other.
+/// A client that sends `day` many times at once and reads the replies in this way.
+fn read(request_count: usize, reading: Reading) -> Behaviour {
+    Behaviour::Write {
+        acts: vec![Act::Write(Text("day\n".repeat(request_count).into()))],
+        reading,
+        ending: Ending::Await,
+    }
+}
+
+/// A client of the client library, which sends one line after the other.
 fn ask(lines: &[&str], pause_ms: u32) -> Behaviour {
     Behaviour::Ask {
         lines: lines.iter().map(|line| (*line).into()).collect(),
@@ -70,16 +103,21 @@ fn fault(at_ms: u32, for_ms: u32, kind: FaultKind) -> Fault {
     }
 }
 
-/// What the library told a client.
-fn told(trace: &Trace, client: usize) -> Vec<&str> {
-    let events = trace.events.iter();
-    events
-        .filter_map(|event| match &event.kind {
-            EventKind::Client {
-                client: its,
-                event: ClientEvent::Told(reply),
-            } if *its == client => Some(&**reply),
-            _ => None,
-        })
-        .collect()
+/// The replies that a client received from the client library.
+fn replies(trace: &Trace, client: usize) -> Vec<&str> {
+    replies_by_client(trace).remove(&client).unwrap_or_default()
+}
+
+fn replies_by_client(trace: &Trace) -> BTreeMap<usize, Vec<&str>> {
+    let mut replies: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for event in &trace.events {
+        if let EventKind::Client {
+            client,
+            event: ClientEvent::Told(reply),
+        } = &event.kind
+        {
+            replies.entry(*client).or_default().push(reply);
+        }
+    }
+    replies
 }

@@ -1,0 +1,46 @@
+//! Thousands of concurrent clients.
+
+use chime_sim_tests::chime::{Behaviour, Scenario};
+use chime_sim_tests::scenario::Client;
+
+use crate::{ask, passes, replies, replies_by_client};
+
+const HOSTS: usize = 20;
+const CLIENTS: usize = 5_000;
+
+/// Ten requests that differ between clients, with replies that do not depend on the time.
+fn requests(client: usize) -> Behaviour {
+    let digits = (0..9).map(|index| (client * 7 + index).to_string());
+    let lines: Vec<String> = digits.chain(["help me".into()]).collect();
+    let lines: Vec<&str> = lines.iter().map(|line| &**line).collect();
+    ask(&lines, 1)
+}
+
+fn scenario(clients: impl Iterator<Item = usize>) -> Scenario {
+    let clients = clients.map(|client| Client {
+        host: client % HOSTS,
+        // All connect before the first completes.
+        start_ms: 1,
+        behaviour: requests(client),
+    });
+    let mut scenario = Scenario {
+        clients: clients.collect(),
+        heal_ms: 1,
+        ..Scenario::default()
+    };
+    scenario.network.latency_max_ms = 5;
+    scenario
+}
+
+#[test]
+fn five_thousand_concurrent_clients_get_the_same_replies_as_one_client() {
+    let trace = passes(&scenario(0..CLIENTS), &[]);
+    let concurrent = replies_by_client(&trace);
+    for client in 0..CLIENTS {
+        assert_eq!(concurrent[&client].len(), 10, "client {client}");
+    }
+    for client in (0..CLIENTS).step_by(251) {
+        let alone = passes(&scenario([client].into_iter()), &[]);
+        assert_eq!(replies(&alone, 0), concurrent[&client], "client {client}");
+    }
+}
