@@ -46,7 +46,8 @@ pub fn run<P: Protocol>(scenario: &Scenario<P>) -> Trace {
     add_clients(&mut sim, scenario, &world);
 
     let mut faults = Faults::new(scenario);
-    let end_ms = scenario.heal_ms + STUCK_MS;
+    let starts_ms = scenario.clients.iter().map(|client| client.start_ms);
+    let end_ms = starts_ms.max().unwrap_or(0).max(scenario.heal_ms) + STUCK_MS;
     let mut is_stopping = false;
     while !is_stopping || world.server.is_up.get() {
         world.time.tick();

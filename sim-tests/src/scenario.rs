@@ -26,6 +26,8 @@ pub const HOSTS_MAX: usize = 20;
 
 const HOST_MAX: i64 = HOSTS_MAX as i64 - 1;
 const HOUR_MS: i64 = 3_600_000;
+/// With more, the timeouts of clients end before a reply can arrive.
+const LATENCY_MAX_MS: i64 = 500;
 const YEAR_SECONDS: i64 = 366 * 86_400;
 
 /// The input of one simulated run: a server, clients on some hosts, a network, and faults.
@@ -85,6 +87,9 @@ impl<P: Protocol> Scenario<P> {
     ///
     /// An error names the path of the value that is not valid: `clients[0].host: must be at most 19`.
     pub fn from_json(text: &[u8]) -> Result<Scenario<P>, String> {
+        if !text.trim_ascii_start().starts_with(b"{") {
+            return Err("expected a JSON object".into());
+        }
         let mut deserializer = serde_json::Deserializer::from_slice(text);
         let scenario = serde_path_to_error::deserialize(&mut deserializer);
         let scenario = scenario.map_err(|error| error.to_string())?;
@@ -162,9 +167,11 @@ pub struct Network {
     pub datagram_error_percent: u8,
     /// The minimum latency of a message.
     #[arbitrary(with = one_in(3, 0..=50, 0..=4))]
+    #[serde(deserialize_with = "within::<0, LATENCY_MAX_MS, _, _>")]
     pub latency_min_ms: u32,
     /// The maximum latency of a message, if it is more than the minimum. Datagrams are reordered within the range.
     #[arbitrary(with = one_in(3, 0..=250, 0..=9))]
+    #[serde(deserialize_with = "within::<0, LATENCY_MAX_MS, _, _>")]
     pub latency_max_ms: u32,
     /// The bytes that each direction of a stream holds before its writer has to wait; at least 1.
     #[arbitrary(with = one_in(2, 1..=499, 65_536..=65_536))]
@@ -211,6 +218,7 @@ pub struct Client<B> {
     #[serde(deserialize_with = "within::<0, HOST_MAX, _, _>")]
     pub host: usize,
     /// When it starts.
+    #[serde(deserialize_with = "within::<0, HOUR_MS, _, _>")]
     pub start_ms: u32,
     /// What it does.
     pub behaviour: B,
@@ -221,8 +229,10 @@ pub struct Client<B> {
 #[serde(deny_unknown_fields)]
 pub struct Fault {
     /// When it begins.
+    #[serde(deserialize_with = "within::<0, HOUR_MS, _, _>")]
     pub at_ms: u32,
     /// How long it lasts. It ends when the network heals, at the latest.
+    #[serde(deserialize_with = "within::<0, HOUR_MS, _, _>")]
     pub for_ms: u32,
     /// What it does.
     pub kind: FaultKind,
@@ -285,6 +295,7 @@ pub enum FaultKind {
         host: usize,
         /// The latency, both ways.
         #[arbitrary(with = range(0..=500))]
+        #[serde(deserialize_with = "within::<0, LATENCY_MAX_MS, _, _>")]
         latency_ms: u32,
     },
     /// The server is killed. A new one starts when the fault ends.

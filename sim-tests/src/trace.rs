@@ -140,13 +140,13 @@ pub enum ClientEvent {
     },
     /// It began to send a request by datagrams, or all its datagrams.
     #[display("sends a datagram")]
-    AsksByDatagram,
+    SendsDatagrams,
     /// It could not connect, or got no valid reply.
     #[display("fails: {_0}")]
     Failed(String),
     /// The client library returned this reply.
     #[display("receives reply '{_0}'")]
-    Told(String),
+    Reply(String),
     /// It has sent all that it had to send.
     #[display("has sent all")]
     Sent,

@@ -76,7 +76,18 @@ fn invalid_scenarios_are_refused_with_the_path_of_the_value() {
         ),
         ("{} {}".into(), "", "trailing characters"),
         ("{".into(), "", "EOF"),
-        ("day".into(), "", "expected value"),
+        ("day".into(), "", "expected a JSON object"),
+        ("[]".into(), "", "expected a JSON object"),
+        (
+            r#"{"network":{"latency_min_ms":501}}"#.into(),
+            "network.latency_min_ms: ",
+            "at most 500",
+        ),
+        (
+            r#"{"clock":"tomorrow"}"#.into(),
+            "clock: ",
+            "must be like 2028-02-29T23:59:59.5",
+        ),
     ] {
         let file = folder.join("scenario.json");
         fs::write(&file, &json).expect("the file is written");

@@ -147,7 +147,7 @@ fn a_wrong_byte_is_caught() {
 #[test]
 fn a_missing_reply_is_caught() {
     assert_caught(
-        "the conversation ends early, 2 replies are missing",
+        "the conversation ended early, 2 replies are missing",
         |trace| {
             let index = find_read(trace, "Saturday\n18\n");
             trace.events.remove(index);
@@ -170,7 +170,7 @@ fn a_reply_without_a_request_is_caught() {
 
 #[test]
 fn a_conversation_without_its_half_close_is_caught() {
-    assert_caught("and nothing explains it", |trace| {
+    assert_caught("and no fault explains it", |trace| {
         let index = find_stream(trace, End::Client, &StreamEvent::Shut);
         trace.events.remove(index);
     });
@@ -178,38 +178,42 @@ fn a_conversation_without_its_half_close_is_caught() {
 
 #[test]
 fn a_wrong_reply_of_the_client_library_is_caught() {
-    assert_caught("which is not what came", |trace| {
+    assert_caught("which did not arrive", |trace| {
         replace_reply(trace, 0, "15", "16");
     });
 }
 
 #[test]
 fn a_wrong_datagram_reply_of_the_client_library_is_caught() {
-    assert_caught("but no datagram brought it", |trace| {
+    assert_caught("which no datagram contained", |trace| {
         replace_reply(trace, 2, "26-11-21", "26-11-22");
     });
 }
 
 /// Replaces a reply that a client receives from the client library.
 fn replace_reply(trace: &mut Trace, client: usize, reply: &str, wrong: &str) {
-    *find_client(trace, client, &ClientEvent::Told(reply.into())) = ClientEvent::Told(wrong.into());
+    *find_client(trace, client, &ClientEvent::Reply(reply.into())) =
+        ClientEvent::Reply(wrong.into());
 }
 
 #[test]
 fn a_reply_dropped_by_the_client_library_is_caught() {
-    assert_caught("the client was not told a reply", |trace| {
-        trace.events.retain(|event| {
-            let EventKind::Client { client, event } = &event.kind else {
-                return true;
-            };
-            *client != 0 || !matches!(event, ClientEvent::Told(_))
-        });
-    });
+    assert_caught(
+        "the client library did not return a reply that arrived",
+        |trace| {
+            trace.events.retain(|event| {
+                let EventKind::Client { client, event } = &event.kind else {
+                    return true;
+                };
+                *client != 0 || !matches!(event, ClientEvent::Reply(_))
+            });
+        },
+    );
 }
 
 #[test]
 fn an_unexplained_error_of_the_client_library_is_caught() {
-    assert_caught("and nothing explains it", |trace| {
+    assert_caught("and no fault explains it", |trace| {
         *find_client(trace, 0, &ClientEvent::Done) = ClientEvent::Failed("no answer".into());
     });
 }
@@ -247,8 +251,23 @@ fn an_event_of_an_unknown_connection_is_caught() {
 }
 
 #[test]
+fn a_client_library_that_does_not_retry_is_caught() {
+    assert_caught(
+        "client 2 did not send its request again after 1000 ms",
+        |trace| {
+            let reply = ClientEvent::Reply("26-11-21".into());
+            let index = find(
+                trace,
+                |kind| matches!(kind, EventKind::Client { event, .. } if *event == reply),
+            );
+            trace.events[index].at_ms += 1_010;
+        },
+    );
+}
+
+#[test]
 fn a_datagram_received_twice_is_caught() {
-    assert_caught("is received, but not as it was sent", |trace| {
+    assert_caught("was received, but not as it was sent", |trace| {
         let received = datagrams_with(trace, "what?")[1];
         let copy = trace.events[received].clone();
         trace.events.insert(received, copy);
@@ -269,7 +288,7 @@ fn a_connection_kept_for_too_long_is_caught() {
         let index = find_stream(trace, End::Server, &StreamEvent::Dropped);
         trace.events[index].at_ms += 3_000;
     };
-    assert_caught("a closed connection was kept for more than 1000 ms", keep);
+    assert_caught("a closed connection lingered for more than 1000 ms", keep);
     assert_caught("a connection was idle for more than 2000 ms", |trace| {
         keep(trace);
         let index = find_stream(trace, End::Server, &StreamEvent::Shut);
@@ -279,7 +298,7 @@ fn a_connection_kept_for_too_long_is_caught() {
 
 #[test]
 fn a_corrupted_datagram_is_caught() {
-    assert_caught("is received, but not as it was sent", |trace| {
+    assert_caught("was received, but not as it was sent", |trace| {
         let sent = datagrams_with(trace, "26-11-21")[0];
         rewrite(trace, &[sent], "26-11-22");
     });
@@ -287,7 +306,7 @@ fn a_corrupted_datagram_is_caught() {
 
 #[test]
 fn a_wrong_reply_to_a_datagram_is_caught() {
-    assert_caught("is not the reply that is due", |trace| {
+    assert_caught("is not the reply that the model expects", |trace| {
         let sent_and_received = datagrams_with(trace, "26-11-21");
         rewrite(trace, &sent_and_received, "26-11-22");
     });
@@ -295,7 +314,7 @@ fn a_wrong_reply_to_a_datagram_is_caught() {
 
 #[test]
 fn a_lost_datagram_is_caught() {
-    assert_caught("and never came", |trace| {
+    assert_caught("never arrived, and no fault explains it", |trace| {
         let received = datagrams_with(trace, "what?")[1];
         trace.events.remove(received);
     });
@@ -303,7 +322,7 @@ fn a_lost_datagram_is_caught() {
 
 #[test]
 fn a_late_reply_to_a_datagram_is_caught() {
-    assert_caught("is not answered at once", |trace| {
+    assert_caught("was not answered within the millisecond", |trace| {
         let sent = datagrams_with(trace, "26-11-21")[0];
         for event in &mut trace.events[sent..] {
             event.at_ms += 1;
@@ -313,7 +332,7 @@ fn a_late_reply_to_a_datagram_is_caught() {
 
 #[test]
 fn a_datagram_request_without_a_reply_is_caught() {
-    assert_caught("is not answered", |trace| {
+    assert_caught("was not answered", |trace| {
         let sent_and_received = datagrams_with(trace, "what?");
         rewrite(trace, &sent_and_received, "day");
     });

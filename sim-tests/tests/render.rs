@@ -77,7 +77,7 @@ fn markup_in_events_and_failures_is_escaped() {
     let kinds = [
         EventKind::Panicked(MARKUP.into()),
         EventKind::Stuck(MARKUP.into()),
-        client(ClientEvent::Told(MARKUP.into())),
+        client(ClientEvent::Reply(MARKUP.into())),
         client(ClientEvent::Failed(MARKUP.into())),
     ];
     trace
@@ -268,7 +268,7 @@ fn datagrams_are_labelled_with_network_faults() {
 fn a_long_run_is_cut_to_the_events_around_the_failure() {
     let mut trace = Trace::default();
     for index in 0..5_000 {
-        let kind = client(ClientEvent::Told(format!("reply {index}.")));
+        let kind = client(ClientEvent::Reply(format!("reply {index}.")));
         trace.events.push(Event { at_ms: index, kind });
     }
     let failure = Failure {

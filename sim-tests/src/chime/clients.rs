@@ -56,7 +56,7 @@ impl Task<'_> {
                 pause_ms,
             } => {
                 let written = self.write_datagrams(datagrams, source, millis(pause_ms));
-                self.tell(written.await);
+                self.record_error(written.await);
             }
         }
     }
@@ -82,7 +82,7 @@ impl Task<'_> {
     }
 
     /// Records an error; returns whether there was none.
-    fn tell<E: ToString>(&self, ended: Result<(), E>) -> bool {
+    fn record_error<E: ToString>(&self, ended: Result<(), E>) -> bool {
         if let Err(error) = &ended {
             self.record(ClientEvent::Failed(error.to_string()));
         }
@@ -106,7 +106,7 @@ impl Task<'_> {
                         _ => connection.ask(line).await?,
                     };
                     if let Some(reply) = reply {
-                        self.record(ClientEvent::Told(reply.to_string()));
+                        self.record(ClientEvent::Reply(reply.to_string()));
                     }
                     lines.next();
                     if request.is_quit() {
@@ -116,7 +116,7 @@ impl Task<'_> {
                 }
                 Ok::<_, Error>(())
             };
-            if self.tell(asking.await) {
+            if self.record_error(asking.await) {
                 return true;
             }
         }
@@ -138,16 +138,16 @@ impl Task<'_> {
             let stream = self.connect().await?;
             let mut pipe = Connection::greet(stream, TIMEOUT).await?.pipe(input);
             while let Some(reply) = pipe.next().await? {
-                self.record(ClientEvent::Told(reply.to_string()));
+                self.record(ClientEvent::Reply(reply.to_string()));
             }
             Ok::<_, Error>(())
         };
         let (converse, ()) = tokio::join!(biased; converse, feed);
-        self.tell(converse);
+        self.record_error(converse);
     }
 
     async fn ask_datagram(&self, name: &str) -> bool {
-        self.record(ClientEvent::AsksByDatagram);
+        self.record(ClientEvent::SendsDatagrams);
         let command = Command::time_commands().find(|command| command.name() == name);
         let command = command.expect("scenarios have time commands only");
         let asking = async {
@@ -157,16 +157,16 @@ impl Task<'_> {
         };
         let reply = asking.await;
         if let Ok(reply) = &reply {
-            self.record(ClientEvent::Told(reply.to_string()));
+            self.record(ClientEvent::Reply(reply.to_string()));
         }
-        self.tell(reply.map(drop))
+        self.record_error(reply.map(drop))
     }
 
     async fn write(&self, acts: Vec<Act>, reading: Reading, ending: Ending) {
         let stream = match self.connect().await {
             Ok(stream) => stream,
             Err(error) => {
-                self.tell(Err(error));
+                self.record_error(Err(error));
                 return;
             }
         };
@@ -178,10 +178,10 @@ impl Task<'_> {
             match acted {
                 Ok(Ok(())) => self.record(ClientEvent::Sent),
                 Ok(Err(error)) => {
-                    self.tell(Err(error));
+                    self.record_error(Err(error));
                 }
                 Err(_) => {
-                    self.tell(Err("sending timed out"));
+                    self.record_error(Err("sending timed out"));
                 }
             }
         };
@@ -225,7 +225,7 @@ impl Task<'_> {
             }
         };
         let exchanged = timeout(self.patience(), exchange).await;
-        self.tell(exchanged.unwrap_or_else(|elapsed| Err(elapsed.into())))
+        self.record_error(exchanged.unwrap_or_else(|elapsed| Err(elapsed.into())))
     }
 
     async fn write_datagrams(
@@ -234,7 +234,7 @@ impl Task<'_> {
         source: Source,
         pause: Duration,
     ) -> io::Result<()> {
-        self.record(ClientEvent::AsksByDatagram);
+        self.record(ClientEvent::SendsDatagrams);
         let socket = self.host.bind_datagrams().await?;
         let (here, server) = (self.host.address(&socket)?, server_address());
         let from = match source {

@@ -9,8 +9,10 @@ use super::generate;
 use crate::scenario::json::{by_name, is_default, within};
 use crate::scenario::{Text, one_in, range};
 
+const DAY_MS: i64 = 24 * 3_600_000;
+
 /// A limit that no run reaches.
-const NEVER_MS: u32 = 24 * 3_600_000;
+const NEVER_MS: u32 = DAY_MS as u32;
 
 /// The settings of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
@@ -30,15 +32,19 @@ pub struct Server {
     pub connections_max: usize,
     /// The idle timeout.
     #[arbitrary(with = range(200..=2_000))]
+    #[serde(deserialize_with = "within::<100, DAY_MS, _, _>")]
     pub idle_timeout_ms: u32,
     /// The line timeout, without the extra time per byte.
     #[arbitrary(with = one_in(3, 100..=1_000, NEVER_MS..=NEVER_MS))]
+    #[serde(deserialize_with = "within::<100, DAY_MS, _, _>")]
     pub line_timeout_ms: u32,
     /// The write timeout.
     #[arbitrary(with = one_in(3, 100..=1_000, NEVER_MS..=NEVER_MS))]
+    #[serde(deserialize_with = "within::<100, DAY_MS, _, _>")]
     pub write_timeout_ms: u32,
     /// The drain timeout.
     #[arbitrary(with = one_in(2, 20..=200, 500..=3_000))]
+    #[serde(deserialize_with = "within::<0, DAY_MS, _, _>")]
     pub drain_timeout_ms: u32,
 }
 
@@ -67,7 +73,11 @@ pub enum Behaviour {
         #[serde(deserialize_with = "lines")]
         lines: Vec<String>,
         /// The pause before each line but the first, and before connecting again.
-        #[serde(default, skip_serializing_if = "is_default")]
+        #[serde(
+            default,
+            skip_serializing_if = "is_default",
+            deserialize_with = "pause"
+        )]
         pause_ms: u32,
     },
     /// Sends without waiting for replies, with [`chime_client::Pipe`].
@@ -75,7 +85,11 @@ pub enum Behaviour {
         /// The input of the pipe.
         chunks: Vec<Text>,
         /// The pause before each chunk but the first.
-        #[serde(default, skip_serializing_if = "is_default")]
+        #[serde(
+            default,
+            skip_serializing_if = "is_default",
+            deserialize_with = "pause"
+        )]
         pause_ms: u32,
     },
     /// Sends each of these time commands with [`chime_client::ask_datagram`].
@@ -84,7 +98,11 @@ pub enum Behaviour {
         #[serde(deserialize_with = "time_commands")]
         commands: Vec<String>,
         /// The pause before each but the first.
-        #[serde(default, skip_serializing_if = "is_default")]
+        #[serde(
+            default,
+            skip_serializing_if = "is_default",
+            deserialize_with = "pause"
+        )]
         pause_ms: u32,
     },
     /// Writes bytes to a connection.
@@ -106,7 +124,11 @@ pub enum Behaviour {
         #[serde(default, skip_serializing_if = "is_default")]
         source: Source,
         /// The pause before each but the first.
-        #[serde(default, skip_serializing_if = "is_default")]
+        #[serde(
+            default,
+            skip_serializing_if = "is_default",
+            deserialize_with = "pause"
+        )]
         pause_ms: u32,
     },
 }
@@ -119,7 +141,7 @@ pub enum Act {
     /// Writes these bytes.
     Write(Text),
     /// Waits, in milliseconds.
-    Pause(u32),
+    Pause(#[serde(deserialize_with = "pause")] u32),
     /// Half-closes the connection.
     Shut,
 }
@@ -173,6 +195,11 @@ pub enum Source {
     Service,
 }
 
+/// Reads a pause of at most a minute: a run is stuck after ten.
+fn pause<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    within::<0, 60_000, _, _>(deserializer)
+}
+
 /// Reads lines for the client library, which appends the line ends.
 fn lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     checked(deserializer, "a line must not contain a line end", |line| {
@@ -194,8 +221,8 @@ fn checked<'de, D: Deserializer<'de>>(
     is_valid: impl Fn(&str) -> bool,
 ) -> Result<Vec<String>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
-    match texts.iter().all(|text| is_valid(text)) {
-        true => Ok(texts),
-        false => Err(serde::de::Error::custom(message)),
+    match texts.iter().position(|text| !is_valid(text)) {
+        None => Ok(texts),
+        Some(index) => Err(serde::de::Error::custom(format!("[{index}]: {message}"))),
     }
 }

@@ -85,7 +85,7 @@ fn server(event: &ServerEvent) -> Span {
 
 fn client(event: &ClientEvent) -> Vec<Span> {
     match event {
-        ClientEvent::Told(reply) => vec![quiet("receives reply "), span("reply", reply.as_str())],
+        ClientEvent::Reply(reply) => vec![quiet("receives reply "), span("reply", reply.as_str())],
         ClientEvent::Failed(_) | ClientEvent::Forgets => vec![trouble(event)],
         _ => vec![quiet(event.to_string())],
     }

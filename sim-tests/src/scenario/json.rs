@@ -22,7 +22,10 @@ pub fn within<'de, const MIN: i64, const MAX: i64, T: TryFrom<i64>, D: Deseriali
 
 /// Reads an instant of the years 1 to 9998: faults and a run change it by less than a year each.
 pub(super) fn clock<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NaiveDateTime, D::Error> {
-    let instant = NaiveDateTime::deserialize(deserializer)?;
+    let text = String::deserialize(deserializer)?;
+    let instant: NaiveDateTime = text
+        .parse()
+        .map_err(|_| D::Error::custom("must be like 2028-02-29T23:59:59.5"))?;
     match instant.year() {
         1..=9998 => Ok(instant),
         _ => Err(D::Error::custom("the year must be between 1 and 9998")),

@@ -47,6 +47,8 @@ impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes: Result<_, _> = text.chars().map(u8::try_from).collect();
-        bytes.map(Text).map_err(serde::de::Error::custom)
+        bytes
+            .map(Text)
+            .map_err(|_| serde::de::Error::custom("a character must be at most U+00FF, for a byte"))
     }
 }

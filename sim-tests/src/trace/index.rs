@@ -66,7 +66,7 @@ pub struct Attempt<'a> {
     /// The number of its connection.
     pub connection: Option<usize>,
     /// The replies that the client library returned, each with its event.
-    pub told: Vec<(usize, &'a str)>,
+    pub replies: Vec<(usize, &'a str)>,
     /// The event and the error, if it failed.
     pub failed: Option<(usize, &'a str)>,
 }
@@ -214,10 +214,10 @@ impl<'a> Index<'a> {
 
     fn add_client(&mut self, at: Moment, number: usize, event: &'a ClientEvent) -> Option<()> {
         let client = self.clients.get_mut(number)?;
-        if matches!(event, ClientEvent::Connects | ClientEvent::AsksByDatagram) {
+        if matches!(event, ClientEvent::Connects | ClientEvent::SendsDatagrams) {
             client.attempts.push(Attempt {
                 begin: at,
-                is_by_datagram: *event == ClientEvent::AsksByDatagram,
+                is_by_datagram: *event == ClientEvent::SendsDatagrams,
                 ..Attempt::default()
             });
         }
@@ -235,7 +235,7 @@ impl<'a> Index<'a> {
                 connection.connected = Some(at);
             }
             ClientEvent::Failed(error) => attempt.failed = Some((at.event, error)),
-            ClientEvent::Told(reply) => attempt.told.push((at.event, reply)),
+            ClientEvent::Reply(reply) => attempt.replies.push((at.event, reply)),
             _ => {}
         }
         Some(())

@@ -113,7 +113,7 @@ fn replies_by_client(trace: &Trace) -> BTreeMap<usize, Vec<&str>> {
     for event in &trace.events {
         if let EventKind::Client {
             client,
-            event: ClientEvent::Told(reply),
+            event: ClientEvent::Reply(reply),
         } = &event.kind
         {
             replies.entry(*client).or_default().push(reply);

@@ -29,7 +29,7 @@ pub(super) fn check(
         };
         let transcript = case.compare(model)?;
         let reason = case.explain(&transcript)?;
-        case.check_told()?;
+        case.check_library()?;
         coverage::note(&case, &transcript, reason, coverage);
     }
     check_attempts(run, coverage)
@@ -52,11 +52,11 @@ pub(super) struct Transcript {
     /// Whether the model closes it.
     pub(super) is_closed: bool,
     /// What the client did, in order.
-    pub(super) asked: Vec<Asked>,
+    pub(super) exchanges: Vec<Exchange>,
 }
 
 /// The connect, a request or a part of it, or EOF.
-pub(super) struct Asked {
+pub(super) struct Exchange {
     pub(super) at_ms: u32,
     /// When the reply was formatted; `None` if the client has not read all of it.
     pub(super) answered_ms: Option<u32>,
@@ -69,7 +69,9 @@ pub(super) struct Asked {
 impl Transcript {
     /// Returns whether the client has read all replies.
     pub(super) fn is_complete(&self) -> bool {
-        self.asked.iter().all(|asked| asked.answered_ms.is_some())
+        self.exchanges
+            .iter()
+            .all(|exchange| exchange.answered_ms.is_some())
     }
 }
 
@@ -90,7 +92,7 @@ impl<'a> Case<'a> {
         let mut transcript = Transcript {
             is_refused,
             is_closed: false,
-            asked: Vec::new(),
+            exchanges: Vec::new(),
         };
         for (at_ms, request) in self.requests() {
             earliest_ms = earliest_ms.max(at_ms);
@@ -120,7 +122,7 @@ impl<'a> Case<'a> {
                 return Err(self.wrong(&got, position + best, &expected));
             };
             let is_whole = got.len() - position >= answered.sent.len();
-            transcript.asked.push(Asked {
+            transcript.exchanges.push(Exchange {
                 at_ms,
                 answered_ms: is_whole.then_some(now_ms),
                 has_reply: !answered.sent.is_empty(),
@@ -183,7 +185,7 @@ impl<'a> Case<'a> {
     }
 
     /// Checks that the client library returned the replies that arrived.
-    fn check_told(&self) -> Result<(), Failure> {
+    fn check_library(&self) -> Result<(), Failure> {
         let is_by_library = matches!(
             self.behaviour,
             Some(Behaviour::Ask { .. } | Behaviour::Pipe { .. }) | None
@@ -195,7 +197,7 @@ impl<'a> Case<'a> {
         let got = self.connection.client_side.bytes_read();
         let mut lines = got.split_inclusive(|byte| *byte == b'\n');
         let _welcome = lines.next();
-        for (event, reply) in &attempt.told {
+        for (event, reply) in &attempt.replies {
             if lines.next() != Some(format!("{reply}\n").as_bytes()) {
                 let message =
                     format!("the client library returned '{reply}', which did not arrive");

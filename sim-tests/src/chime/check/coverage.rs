@@ -58,13 +58,13 @@ fn note_bytes(
     );
     see(Goal::SlowReaderServed, is_slow && is_blocked && is_served);
 
-    let asked = &transcript.asked;
-    let is_more = asked.iter().any(|asked| asked.is_after_close);
+    let exchanges = &transcript.exchanges;
+    let is_more = exchanges.iter().any(|exchange| exchange.is_after_close);
     see(
         Goal::MoreAfterQuit,
         is_served && is_more && !transcript.is_refused,
     );
-    let is_last_answered = asked.last().is_some_and(|last| last.has_reply);
+    let is_last_answered = exchanges.last().is_some_and(|last| last.has_reply);
     let is_half_closed = case.connection.client_side.shut.is_some();
     see(
         Goal::LastLineWithoutEnd,
@@ -133,13 +133,13 @@ fn note_end(
         .any(|span| matches!(span.kind, FaultKind::Hold { .. }));
     see(
         Goal::ServedAfterHold,
-        is_held && is_served && transcript.asked.len() > 1,
+        is_held && is_served && transcript.exchanges.len() > 1,
     );
     let life = &case.run.index.lives[case.connection.life];
     let has_stopped = |at_ms: u32| life.stopping.is_some_and(|stopping| stopping.at_ms < at_ms);
-    let mut asked = transcript.asked.iter();
-    let is_answered_late =
-        asked.any(|asked| asked.has_reply && asked.answered_ms.is_some_and(has_stopped));
+    let mut exchanges = transcript.exchanges.iter();
+    let is_answered_late = exchanges
+        .any(|exchange| exchange.has_reply && exchange.answered_ms.is_some_and(has_stopped));
     see(Goal::AnsweredAfterStop, is_answered_late);
     see(Goal::DrainTimedOut, case.drained().is_some());
 }
@@ -147,12 +147,16 @@ fn note_end(
 fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(Goal, bool)) {
     // The welcome is independent of the time.
     let replies = transcript
-        .asked
+        .exchanges
         .iter()
         .skip(1)
-        .filter(|asked| asked.has_reply);
+        .filter(|exchange| exchange.has_reply);
     let instants: Vec<NaiveDateTime> = replies
-        .filter_map(|asked| asked.answered_ms.map(|at_ms| case.run.index.clock(at_ms)))
+        .filter_map(|exchange| {
+            exchange
+                .answered_ms
+                .map(|at_ms| case.run.index.clock(at_ms))
+        })
         .collect();
     let turns = || instants.iter().zip(instants.iter().skip(1));
     let is_midnight = turns().any(|(one, next)| one.date() < next.date());

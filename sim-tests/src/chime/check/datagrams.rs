@@ -172,16 +172,16 @@ fn check_question(
         .datagrams
         .values()
         .filter(|datagram| datagram.by == Peer::Client(client) && within(datagram.sent.at_ms));
-    let asked = by_client.filter(|datagram| !datagram.is_duplicate).count();
+    let sent_count = by_client.filter(|datagram| !datagram.is_duplicate).count();
     let is_by_library = !matches!(
         run.behaviour(client),
         Some(Behaviour::WriteDatagrams { .. })
     );
-    if is_by_library && end_ms - begin_ms > RETRY_MS + SLACK_MS && asked < 2 {
+    if is_by_library && end_ms - begin_ms > RETRY_MS + SLACK_MS && sent_count < 2 {
         let message = format!("client {client} did not send its request again after {RETRY_MS} ms");
         return Err(Failure::new(message, attempt.begin.event));
     }
-    for (event, reply) in &attempt.told {
+    for (event, reply) in &attempt.replies {
         let has_come = run.index.datagrams.values().any(|datagram| {
             let is_here = |received: Moment| within(received.at_ms) && received.event < *event;
             datagram.by == Peer::Server
@@ -193,7 +193,7 @@ fn check_question(
                 format!("client {client} received '{reply}', which no datagram contained");
             return Err(Failure::new(message, *event));
         }
-        if asked > 1 {
+        if sent_count > 1 {
             coverage.insert(Goal::DatagramRetried);
         }
     }

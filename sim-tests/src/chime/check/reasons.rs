@@ -63,9 +63,9 @@ impl<'a> Case<'a> {
         let reason = reasons.into_iter().flatten().next();
         if reason.is_none() {
             let missing = transcript
-                .asked
+                .exchanges
                 .iter()
-                .filter(|asked| asked.answered_ms.is_none());
+                .filter(|exchange| exchange.answered_ms.is_none());
             let message = format!(
                 "connection {}: the conversation ended early, {} replies are missing, and no fault explains it",
                 self.number,
@@ -155,8 +155,8 @@ impl<'a> Case<'a> {
     fn is_answered(&self, transcript: &Transcript, by_ms: u32) -> bool {
         let travel_ms = self.run.latency_max_ms() + SLACK_MS;
         let is_delayed = self.is_delayed();
-        transcript.asked.iter().all(|asked| {
-            asked.answered_ms.is_some() || is_delayed || asked.at_ms + travel_ms > by_ms
+        transcript.exchanges.iter().all(|exchange| {
+            exchange.answered_ms.is_some() || is_delayed || exchange.at_ms + travel_ms > by_ms
         })
     }
 
