@@ -96,9 +96,12 @@ pub enum ServerEvent {
     /// It started.
     #[display("started")]
     Started,
-    /// An accept failed; the failure was injected.
-    #[display("cannot accept (injected)")]
+    /// An accept failed because no descriptor was free; the failure was injected.
+    #[display("cannot accept: too many open files (injected)")]
     CannotAccept,
+    /// An accept failed because the connection was aborted; the failure was injected.
+    #[display("cannot accept: connection aborted (injected)")]
+    AcceptAborted,
     /// A receive failed; the failure was injected.
     #[display("cannot receive (injected)")]
     CannotReceive,

@@ -4,6 +4,7 @@
 //! scenario must explain that. The server must keep its limits, and every datagram is accounted for.
 
 mod conversations;
+mod counters;
 mod coverage;
 mod datagrams;
 mod reasons;

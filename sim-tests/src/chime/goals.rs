@@ -27,7 +27,9 @@ pub enum CoverageGoal {
     Reset,
     /// A client was refused: the server was full.
     Refused,
-    /// An accept of the server failed.
+    /// An accept of the server failed because the connection was aborted.
+    AcceptAborted,
+    /// An accept of the server failed because no descriptor was free.
     AcceptFailed,
     /// A connection was closed at the idle timeout.
     IdleClosed,

@@ -85,11 +85,18 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let world = &self.world;
         if world.chance.happens(|network| network.accept_error_percent) {
-            world.record(EventKind::Server(ServerEvent::CannotAccept));
-            return Err(match world.chance.below(2) {
-                0 => io::ErrorKind::ConnectionAborted.into(),
-                _ => io::Error::other("too many open files"),
-            });
+            let (event, error) = match world.chance.below(2) {
+                0 => (
+                    ServerEvent::AcceptAborted,
+                    io::ErrorKind::ConnectionAborted.into(),
+                ),
+                _ => (
+                    ServerEvent::CannotAccept,
+                    io::Error::other("too many open files"),
+                ),
+            };
+            world.record(EventKind::Server(event));
+            return Err(error);
         }
         // Like a socket of tokio.
         coop::consume_budget().await;

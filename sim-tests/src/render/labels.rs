@@ -77,9 +77,10 @@ fn server(event: &ServerEvent) -> Span {
         ServerEvent::Started | ServerEvent::Stopping => {
             span("server-event", format!("server {event}"))
         }
-        ServerEvent::Killed | ServerEvent::CannotAccept | ServerEvent::CannotReceive => {
-            trouble(format!("server {event}"))
-        }
+        ServerEvent::Killed
+        | ServerEvent::CannotAccept
+        | ServerEvent::AcceptAborted
+        | ServerEvent::CannotReceive => trouble(format!("server {event}")),
     }
 }
 

@@ -296,7 +296,10 @@ fn mark(kind: &EventKind, x: i32, y: i32) -> Markup {
             ..
         }
         | EventKind::Server(
-            ServerEvent::Killed | ServerEvent::CannotAccept | ServerEvent::CannotReceive,
+            ServerEvent::Killed
+            | ServerEvent::CannotAccept
+            | ServerEvent::AcceptAborted
+            | ServerEvent::CannotReceive,
         ) => cross(x, y),
         EventKind::Stream {
             event: StreamEvent::Dropped,

@@ -201,7 +201,10 @@ impl<'a> Index<'a> {
         }
         let life = self.lives.last_mut()?;
         match event {
-            ServerEvent::Started | ServerEvent::CannotAccept | ServerEvent::CannotReceive => {}
+            ServerEvent::Started
+            | ServerEvent::CannotAccept
+            | ServerEvent::AcceptAborted
+            | ServerEvent::CannotReceive => {}
             ServerEvent::Stopping => life.stopping = Some(at),
             ServerEvent::Killed => life.end = Some(at),
             ServerEvent::Stopped { counters } => {
