@@ -48,8 +48,8 @@ pub struct Side<'a> {
     pub read_end: Option<Moment>,
     /// When the last write had to wait for the other end to read.
     pub blocked_ms: Option<u32>,
-    /// Whether a read or write failed, and whether the first failure was injected.
-    pub failed: Option<bool>,
+    /// When a read or write failed first, and whether that failure was injected.
+    pub failed: Option<(Moment, bool)>,
     /// When the stream was dropped.
     pub dropped: Option<Moment>,
 }
@@ -79,7 +79,7 @@ impl Side<'_> {
 
     /// Returns whether a read or write failed and the failure was not injected.
     pub fn is_reset(&self) -> bool {
-        self.failed == Some(false)
+        self.failed.is_some_and(|(_, is_injected)| !is_injected)
     }
 
     /// Returns when the last byte or EOF moved here.

@@ -281,7 +281,7 @@ impl<'a> Index<'a> {
             StreamEvent::Shut => side.shut = Some(at),
             StreamEvent::ReadEnd => side.read_end = side.read_end.or(Some(at)),
             StreamEvent::Failed { is_injected, .. } => {
-                side.failed = side.failed.or(Some(*is_injected));
+                side.failed = side.failed.or(Some((at, *is_injected)));
             }
             StreamEvent::Dropped => side.dropped = Some(at),
         }

@@ -143,7 +143,7 @@ impl<'a> Case<'a> {
     /// What the client did, with its times.
     fn requests(&self) -> Vec<(u32, Request<'a>)> {
         let side = &self.connection.client_side;
-        let mut requests = vec![(0, Request::Connect)];
+        let mut requests = vec![(self.connection.accepted.at_ms, Request::Connect)];
         for Piece { at, bytes, .. } in &side.wrote {
             let parts = match self.run.scenario.server.framing {
                 Framing::Read => vec![*bytes],

@@ -50,9 +50,9 @@ impl<'a> Case<'a> {
         }
         let reasons = [
             self.client_left(),
-            self.stream_failed(),
-            self.link_failed(),
-            self.killed(),
+            self.stream_failed(transcript),
+            self.link_failed(transcript),
+            self.killed(transcript),
             self.drained(),
             self.slow_reader(),
             self.slow_line(transcript),
@@ -90,10 +90,12 @@ impl<'a> Case<'a> {
         is_meant.then_some(Reason::ClientLeft)
     }
 
-    fn stream_failed(&self) -> Option<Reason> {
+    fn stream_failed(&self, transcript: &Transcript) -> Option<Reason> {
         let sides = [&self.connection.client_side, &self.connection.server_side];
-        let is_injected = sides.iter().any(|side| side.failed == Some(true));
-        is_injected.then_some(Reason::StreamFailed)
+        let failures = sides.into_iter().filter_map(|side| side.failed);
+        let first = failures.filter(|(_, is_injected)| *is_injected).min()?;
+        self.is_exchanged(transcript, first.0.at_ms)
+            .then_some(Reason::StreamFailed)
     }
 
     /// The faults that struck the link of this connection while it was open.
@@ -106,24 +108,25 @@ impl<'a> Case<'a> {
         })
     }
 
-    fn link_failed(&self) -> Option<Reason> {
-        self.link_faults().find_map(|span| match span.kind {
-            FaultKind::Partition { .. }
-            | FaultKind::PartitionToServer { .. }
-            | FaultKind::PartitionFromServer { .. } => Some(Reason::Partition),
-            FaultKind::Hold { .. } | FaultKind::Slow { .. } => None,
-            FaultKind::Crash | FaultKind::Stop | FaultKind::ClockStep { .. } => None,
-        })
+    fn link_failed(&self, transcript: &Transcript) -> Option<Reason> {
+        let is_partition = |span: &&FaultSpan<'_>| {
+            matches!(
+                span.kind,
+                FaultKind::Partition { .. }
+                    | FaultKind::PartitionToServer { .. }
+                    | FaultKind::PartitionFromServer { .. }
+            )
+        };
+        let first = self.link_faults().find(is_partition)?;
+        self.is_exchanged(transcript, first.begin.at_ms)
+            .then_some(Reason::Partition)
     }
 
-    fn is_delayed(&self) -> bool {
-        self.link_faults().next().is_some()
-    }
-
-    fn killed(&self) -> Option<Reason> {
+    fn killed(&self, transcript: &Transcript) -> Option<Reason> {
         let life = &self.run.index.lives[self.connection.life];
-        let is_killed = life.counters.is_none();
-        (is_killed && life.end?.at_ms <= self.connection.end_ms()).then_some(Reason::Killed)
+        let end_ms = life.end.filter(|_| life.counters.is_none())?.at_ms;
+        let is_killed = end_ms <= self.connection.end_ms();
+        (is_killed && self.is_exchanged(transcript, end_ms)).then_some(Reason::Killed)
     }
 
     pub(super) fn drained(&self) -> Option<Reason> {
@@ -135,15 +138,8 @@ impl<'a> Case<'a> {
 
     /// The linger timeout ended before a slow reader had read the last replies, or the client timed out during a hold.
     fn gave_up_late(&self) -> Option<Reason> {
-        let is_slow = matches!(
-            self.behaviour,
-            Some(Behaviour::Write {
-                reading: Reading::Slow { .. },
-                ..
-            })
-        );
         let side = &self.connection.client_side;
-        if is_slow && side.is_reset() {
+        if self.is_slow_reader() && side.is_reset() {
             return Some(Reason::Slow);
         }
         let holds = |span: &FaultSpan<'_>| matches!(span.kind, FaultKind::Hold { .. });
@@ -154,10 +150,31 @@ impl<'a> Case<'a> {
     /// Whether the client has the replies to all requests that arrived before `by_ms`.
     fn is_answered(&self, transcript: &Transcript, by_ms: u32) -> bool {
         let travel_ms = self.run.latency_max_ms() + SLACK_MS;
-        let is_delayed = self.is_delayed();
         transcript.exchanges.iter().all(|exchange| {
-            exchange.answered_ms.is_some() || is_delayed || exchange.at_ms + travel_ms > by_ms
+            exchange.answered_ms.is_some()
+                || exchange.at_ms + travel_ms > by_ms
+                || self
+                    .link_faults()
+                    .any(|span| delays(span, exchange.at_ms, by_ms))
         })
+    }
+
+    /// Whether the client has all replies that could arrive before `by_ms`. A slow reader may have none.
+    fn is_exchanged(&self, transcript: &Transcript, by_ms: u32) -> bool {
+        let sent_ms = by_ms.saturating_sub(self.run.latency_max_ms());
+        self.is_slow_reader() || self.is_answered(transcript, sent_ms)
+    }
+
+    fn is_slow_reader(&self) -> bool {
+        let is_blocked = self.connection.server_side.blocked_ms.is_some();
+        is_blocked
+            || matches!(
+                self.behaviour,
+                Some(Behaviour::Write {
+                    reading: Reading::Slow { .. },
+                    ..
+                })
+            )
     }
 
     fn stopped(&self, transcript: &Transcript) -> Option<Reason> {
@@ -197,4 +214,13 @@ impl<'a> Case<'a> {
         let is_idle = dropped_ms + SLACK_MS >= last_ms + self.server().idle_timeout_ms + QUIET_MS;
         (is_idle && self.is_answered(transcript, dropped_ms)).then_some(Reason::Idle)
     }
+}
+
+/// Whether a fault delays messages that are sent during a span. On a slow link they may arrive after its end.
+fn delays(span: &FaultSpan<'_>, begin_ms: u32, end_ms: u32) -> bool {
+    let tail_ms = match span.kind {
+        FaultKind::Slow { latency_ms, .. } => *latency_ms,
+        _ => 0,
+    };
+    span.overlaps(begin_ms.saturating_sub(tail_ms), end_ms)
 }
