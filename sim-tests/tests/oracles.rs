@@ -3,7 +3,7 @@
 use chime_protocol::Service;
 use chime_protocol::model::naive;
 use chime_sim_tests::chime::{Act, Behaviour, Ending, Reading, Scenario, Source, check_against};
-use chime_sim_tests::scenario::{Client, Text, shrink};
+use chime_sim_tests::scenario::{Client, Fault, FaultKind, Text, shrink};
 use chime_sim_tests::trace::{
     ClientEvent, DatagramEvent, End, EventKind, ServerEvent, StreamEvent, Trace,
 };
@@ -93,11 +93,14 @@ fn without_faults() -> Scenario {
 
 /// Asserts that a trace fails its check with this message once `change` has made it wrong.
 fn assert_caught(message: &str, change: impl FnOnce(&mut Trace)) {
-    let scenario = without_faults();
-    let mut trace = run(&scenario);
-    check(&scenario, &trace).expect("the original trace passes");
+    assert_caught_in(&without_faults(), message, change);
+}
+
+fn assert_caught_in(scenario: &Scenario, message: &str, change: impl FnOnce(&mut Trace)) {
+    let mut trace = run(scenario);
+    check(scenario, &trace).expect("the original trace passes");
     change(&mut trace);
-    let failure = check(&scenario, &trace).expect_err("the changed trace fails");
+    let failure = check(scenario, &trace).expect_err("the changed trace fails");
     assert!(failure.message.contains(message), "{failure}");
     assert!(failure.event < trace.events.len(), "{failure}");
 }
@@ -369,5 +372,44 @@ fn bytes(kind: &mut EventKind) -> Option<&mut Text> {
 fn rewrite(trace: &mut Trace, indices: &[usize], text: &str) {
     for index in indices {
         *bytes(&mut trace.events[*index].kind).expect("a datagram") = text.into();
+    }
+}
+
+#[test]
+fn a_reply_that_is_lost_before_a_fault_is_caught() {
+    let host = 0;
+    for kind in [
+        FaultKind::Partition { host },
+        FaultKind::PartitionFromServer { host },
+        FaultKind::Crash,
+    ] {
+        let acts = vec![
+            Act::Write(Text::from("15\n")),
+            Act::Pause(100),
+            Act::Write(Text::from("24\n")),
+        ];
+        let behaviour = Behaviour::Write {
+            acts,
+            reading: Reading::Eager,
+            ending: Ending::Await,
+        };
+        let scenario = Scenario {
+            clients: vec![Client {
+                host,
+                start_ms: 1,
+                behaviour,
+            }],
+            faults: vec![Fault {
+                at_ms: 50,
+                for_ms: 300,
+                kind,
+            }],
+            heal_ms: 400,
+            ..Scenario::default()
+        };
+        assert_caught_in(&scenario, "the conversation ended early", |trace| {
+            let index = find_read(trace, "6\n");
+            trace.events.remove(index);
+        });
     }
 }

@@ -147,16 +147,16 @@ impl<'a> Case<'a> {
         (is_given_up && self.link_faults().any(holds)).then_some(Reason::Hold)
     }
 
-    /// Whether the client has the replies to all requests that arrived before `by_ms`.
+    /// Whether the client has the replies to all requests that arrived before `by_ms`. A fault of the link excuses those
+    /// that were under way when it began, and all later ones.
     fn is_answered(&self, transcript: &Transcript, by_ms: u32) -> bool {
         let travel_ms = self.run.latency_max_ms() + SLACK_MS;
-        transcript.exchanges.iter().all(|exchange| {
-            exchange.answered_ms.is_some()
-                || exchange.at_ms + travel_ms > by_ms
-                || self
-                    .link_faults()
-                    .any(|span| delays(span, exchange.at_ms, by_ms))
-        })
+        let first_fault_ms = self.link_faults().map(|span| span.begin.at_ms).min();
+        let until_ms = by_ms
+            .min(first_fault_ms.map_or(u32::MAX, |begin_ms| begin_ms.saturating_sub(travel_ms)));
+        let mut early = transcript.exchanges.iter();
+        early
+            .all(|exchange| exchange.answered_ms.is_some() || exchange.at_ms + travel_ms > until_ms)
     }
 
     /// Whether the client has all replies that could arrive before `by_ms`. A slow reader may have none.
@@ -214,13 +214,4 @@ impl<'a> Case<'a> {
         let is_idle = dropped_ms + SLACK_MS >= last_ms + self.server().idle_timeout_ms + QUIET_MS;
         (is_idle && self.is_answered(transcript, dropped_ms)).then_some(Reason::Idle)
     }
-}
-
-/// Whether a fault delays messages that are sent during a span. On a slow link they may arrive after its end.
-fn delays(span: &FaultSpan<'_>, begin_ms: u32, end_ms: u32) -> bool {
-    let tail_ms = match span.kind {
-        FaultKind::Slow { latency_ms, .. } => *latency_ms,
-        _ => 0,
-    };
-    span.overlaps(begin_ms.saturating_sub(tail_ms), end_ms)
 }
