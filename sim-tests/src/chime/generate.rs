@@ -103,11 +103,9 @@ fn pause(bytes: &mut Unstructured<'_>) -> Result<u32> {
 fn line_chunks(bytes: &mut Unstructured<'_>) -> Result<Vec<Text>> {
     let lines = if bytes.int_in_range(1..=3)? == 3 {
         let line = line(bytes)?;
-        line.repeat(
-            bytes
-                .int_in_range(2..=200)?
-                .min(STREAM_BYTES_MAX / line.len().max(1)),
-        )
+        // The replies to many short lines exceed the output buffer of the server.
+        let count = one_in(8, 200..=2_000, 2..=200)(bytes)?;
+        line.repeat(count.min(STREAM_BYTES_MAX / line.len().max(1)))
     } else {
         list(0..=9, line)(bytes)?.concat()
     };
