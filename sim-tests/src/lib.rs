@@ -41,6 +41,28 @@
 //! fuzzer supplies them (`cargo +nightly fuzz run scenario`), and so does a property test
 //! ([`Scenarios`](scenario::Scenarios)). The command `sim` runs a swarm of seeds, keeps failures, and replays them.
 //!
+//! # Seeds or a fuzzer?
+//!
+//! Both search the same scenarios. Does coverage guidance find bugs sooner? For eight planted bugs it does not: the
+//! fuzzer needs 3 to 36 times the CPU time of plain seeds and 1.2 to 12 times the runs, where the figures suffice for a
+//! mean (not for the last bug). CPU seconds to detection, median (minimum to maximum), and the median number of runs:
+//!
+//! | planted bug | plain seeds | fuzzer | repeats |
+//! | --- | --- | --- | --- |
+//! | drain-answers-partial-line | 0.3 (0.1 to 1.3), 22 runs | 1.3 (0.1 to 11.4), 39 runs | 10, 10 |
+//! | client-pipe-resends-after-short-write | 0.4 (0.1 to 2.3), 33 | 10.7 (0.5 to > 60), 265 | 10, 6 |
+//! | closed-with-bytes-unread | 0.7 (0.0 to 3.0), 58 | 4.5 (0.7 to 40), 126 | 10, 10 |
+//! | linger-restarted-by-each-byte | 0.9 (0.0 to 4.1), 67 | 4.3 (0.6 to 36), 101 | 10, 10 |
+//! | client-pipe-deadlocks-under-backpressure | 1.1 (0.2 to 4.8), 92 | 1.7 (0.2 to 17.2), 59 | 10, 10 |
+//! | line-deadline-restarted-by-each-read | 3.6 (1.3 to 10.9), 316 | > 60 (47 to > 60) | 10, 3 |
+//! | unsent-replies-dropped-at-shutdown | 3.8 (0.1 to 11.5), 328 | > 43 (0.2 to > 60) | 10, 4 |
+//! | drain-timeout-zero | 31 (3.5 to > 60), 2,030 | 5.2 and > 60 | 10, 2 |
+//!
+//! Each repeat has a random first seed, or a random fuzzer seed and a corpus of 50 random files of 512 bytes
+//! (`-max_len=16384 -len_control=0`), and ends after 60 s. A scenario uses a median of 451 bytes: with files of 16,384
+//! bytes most mutations change nothing, and the fuzzer finds the third bug in none of two minutes. On one loaded core,
+//! plain seeds make 64 to 78 runs a CPU second, the fuzzer 18 to 39. Runs of hours and grown corpora were not measured.
+//!
 //! # How the tests fit together
 //!
 //! Every engine generates input, and calls a check that compares the code under test with one naive model:

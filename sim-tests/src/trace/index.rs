@@ -61,8 +61,8 @@ pub struct Attempt<'a> {
     pub is_by_datagram: bool,
     /// When it began.
     pub begin: Moment,
-    /// The time of its last event.
-    pub end_ms: u32,
+    /// Its last event.
+    pub end: Moment,
     /// The number of its connection.
     pub connection: Option<usize>,
     /// The replies that the client library returned, each with its event.
@@ -229,7 +229,7 @@ impl<'a> Index<'a> {
             return Some(());
         }
         let attempt = client.attempts.last_mut()?;
-        attempt.end_ms = at.at_ms;
+        attempt.end = at;
         match event {
             ClientEvent::Connected { connection } => {
                 attempt.connection = Some(*connection);

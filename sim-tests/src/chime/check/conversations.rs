@@ -253,7 +253,7 @@ fn check_attempts(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) -> Result<(), Fa
             if attempt.is_by_datagram {
                 continue;
             }
-            let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end_ms);
+            let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end.at_ms);
             let has_link_fault = run.index.has_link_fault(client.host, begin_ms, end_ms);
             // A connection that reached the backlog before shutdown is accepted, unless accept errors are injected.
             let travel_ms = run.latency_max_ms() + SLACK_MS;

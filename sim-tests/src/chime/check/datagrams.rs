@@ -165,13 +165,13 @@ fn check_question(
     attempt: &Attempt<'_>,
     coverage: &mut BTreeSet<Goal>,
 ) -> Result<(), Failure> {
-    let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end_ms);
-    let within = |at_ms: u32| (begin_ms..=end_ms).contains(&at_ms);
+    let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end.at_ms);
+    let within = |at: Moment| (attempt.begin..=attempt.end).contains(&at);
     let by_client = run
         .index
         .datagrams
         .values()
-        .filter(|datagram| datagram.by == Peer::Client(client) && within(datagram.sent.at_ms));
+        .filter(|datagram| datagram.by == Peer::Client(client) && within(datagram.sent));
     let sent_count = by_client.filter(|datagram| !datagram.is_duplicate).count();
     let is_by_library = !matches!(
         run.behaviour(client),
@@ -183,7 +183,7 @@ fn check_question(
     }
     for (event, reply) in &attempt.replies {
         let has_come = run.index.datagrams.values().any(|datagram| {
-            let is_here = |received: Moment| within(received.at_ms) && received.event < *event;
+            let is_here = |received: Moment| within(received) && received.event < *event;
             datagram.by == Peer::Server
                 && **datagram.bytes == *reply.as_bytes()
                 && datagram.received.is_some_and(is_here)
