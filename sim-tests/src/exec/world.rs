@@ -30,7 +30,8 @@ impl World {
         World {
             time: Time {
                 now_ms: Cell::new(0),
-                wall_clock: Cell::new(scenario.clock),
+                clock_at_start: scenario.clock,
+                clock_step: Cell::default(),
             },
             chance: Chance {
                 network: Cell::new(scenario.network),
@@ -93,7 +94,8 @@ pub fn wall_clock() -> NaiveDateTime {
 /// The time of a run.
 pub(crate) struct Time {
     now_ms: Cell<u32>,
-    wall_clock: Cell<NaiveDateTime>,
+    clock_at_start: NaiveDateTime,
+    clock_step: Cell<TimeDelta>,
 }
 
 impl Time {
@@ -105,13 +107,14 @@ impl Time {
     /// Lets a millisecond pass.
     pub(crate) fn tick(&self) {
         self.now_ms.update(|now| now + 1);
-        self.step_clock(TimeDelta::milliseconds(1));
+        self.step_clock(TimeDelta::zero());
     }
 
     /// Sets the wall clock forward or back.
     pub(crate) fn step_clock(&self, by: TimeDelta) {
-        self.wall_clock.update(|now| now + by);
-        WALL_CLOCK.set(self.wall_clock.get());
+        self.clock_step.update(|step| step + by);
+        let passed = TimeDelta::milliseconds(self.now_ms().into()) + self.clock_step.get();
+        WALL_CLOCK.set(self.clock_at_start + passed);
     }
 }
 

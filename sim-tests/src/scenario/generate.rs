@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use arbitrary::unstructured::Int;
 use arbitrary::{Arbitrary, Result, Unstructured};
-use chrono::{NaiveDate, NaiveDateTime};
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 use strum::VariantNames;
@@ -73,7 +73,8 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
     }
 }
 
-/// An instant of the years 1970 to 2069. Half of them are in the last second of a day, most before a new month or year.
+/// An instant of the years 1970 to 2069. Half of them are in the last second of a day, most before a new month or year;
+/// some are in a leap second.
 fn clock(bytes: &mut Unstructured<'_>) -> Result<NaiveDateTime> {
     let last_days = [
         (2026, 12, 31),
@@ -82,7 +83,6 @@ fn clock(bytes: &mut Unstructured<'_>) -> Result<NaiveDateTime> {
         (2026, 2, 28),
         (1999, 12, 31),
     ];
-    let milli = bytes.int_in_range(0..=999)?;
     let (date, second) = if bytes.arbitrary()? {
         let (year, month, day) = *bytes.choose(&last_days)?;
         (NaiveDate::from_ymd_opt(year, month, day), 86_399)
@@ -93,7 +93,13 @@ fn clock(bytes: &mut Unstructured<'_>) -> Result<NaiveDateTime> {
             bytes.int_in_range(0..=86_399)?,
         )
     };
-    let time = chrono::NaiveTime::from_num_seconds_from_midnight_opt(second, milli * 1_000_000);
+    let nanos = bytes.int_in_range(0..=999_999_999)?;
+    let is_leap = bytes.int_in_range(1..=10)? == 10;
+    let (second, nanos) = match is_leap {
+        true => (second / 60 * 60 + 59, nanos + 1_000_000_000),
+        false => (second, nanos),
+    };
+    let time = NaiveTime::from_num_seconds_from_midnight_opt(second, nanos);
     Ok(date
         .expect("the date exists")
         .and_time(time.expect("a time of day")))
