@@ -93,7 +93,11 @@ fn clock(bytes: &mut Unstructured<'_>) -> Result<NaiveDateTime> {
             bytes.int_in_range(0..=86_399)?,
         )
     };
-    let nanos = bytes.int_in_range(0..=999_999_999)?;
+    // Time passes in milliseconds: only from whole ones it reaches whole seconds.
+    let nanos = match bytes.arbitrary()? {
+        true => 1_000_000 * bytes.int_in_range(0..=999)?,
+        false => bytes.int_in_range(0..=999_999_999)?,
+    };
     let is_leap = bytes.int_in_range(1..=10)? == 10;
     let (second, nanos) = match is_leap {
         true => (second / 60 * 60 + 59, nanos + 1_000_000_000),
