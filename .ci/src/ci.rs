@@ -35,9 +35,6 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     steps.run("README commands", || {
         readme::run(shell, &README_FILTERS.map(String::from))
     })?;
-    steps.run("soak", || {
-        Ok(cmd!(shell, "cargo bench -p chime-server --bench soak -- 10s").run()?)
-    })?;
     steps.run("fuzzing", || fuzz::run(shell, FUZZ_SECONDS))?;
     steps.summarize();
     Ok(())
