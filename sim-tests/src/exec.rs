@@ -16,9 +16,11 @@ use crate::Protocol;
 use crate::scenario::Scenario;
 use crate::trace::{EventKind, Trace};
 use faults::Faults;
-use hosts::{SERVER, add_clients, millis, run_server};
+use hosts::{SERVER, add_clients, run_server};
 use panics::Panics;
 use world::World;
+
+pub(crate) use hosts::millis;
 
 pub use datagrams::DatagramSocket;
 pub use hosts::{ClientHost, SERVER_PORT, ServerHost, server_address};

@@ -12,6 +12,7 @@ mod server;
 
 use std::collections::BTreeSet;
 
+use chime_protocol::Framing;
 use chime_protocol::model::naive;
 
 use super::{Behaviour, CoverageGoal, Scenario};
@@ -94,4 +95,12 @@ fn refused(scenario: &Scenario, index: &Index<'_>) -> BTreeSet<usize> {
         }
     }
     refused
+}
+
+/// Splits the bytes of a read or write after each line end. With framing `read`, they are one request.
+fn parts(framing: Framing, bytes: &[u8]) -> Vec<&[u8]> {
+    match framing {
+        Framing::Read => vec![bytes],
+        Framing::Line => bytes.split_inclusive(|byte| *byte == b'\n').collect(),
+    }
 }

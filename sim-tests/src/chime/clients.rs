@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, duplex, split}
 use tokio::time::{sleep, timeout};
 
 use super::{Act, Behaviour, Ending, Reading, Server, Source};
-use crate::exec::{ClientHost, DatagramSocket, Stream, server_address};
+use crate::exec::{ClientHost, DatagramSocket, Stream, millis, server_address};
 use crate::scenario::Text;
 use crate::trace::ClientEvent;
 
@@ -289,10 +289,6 @@ async fn sum(connection: &mut Connection<Stream>, digits: &str) -> Result<Reply,
         Err(Error::ErrorReply(reply)) => Ok(reply),
         Err(error) => Err(error),
     }
-}
-
-fn millis(millis: u32) -> Duration {
-    Duration::from_millis(millis.into())
 }
 
 /// A client's socket that sends to the server and receives from it alone.

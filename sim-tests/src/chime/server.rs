@@ -5,16 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chime_protocol::{Command, Framing};
 use chime_server::{Counter, CounterSnapshot, Counters, Datagram, ListenerConfig, Options};
 use strum::VariantArray;
 use tokio::sync::Semaphore;
-use tokio::task::coop::consume_budget;
 
 use super::Server;
-use crate::exec::{DatagramSocket, Listener, ServerHost, Stream, server_address, wall_clock};
+use crate::exec::{
+    DatagramSocket, Listener, ServerHost, Stream, millis, server_address, wall_clock,
+};
 
 /// The name of the counter of free permits.
 pub(super) const PERMITS: &str = "permits";
@@ -31,7 +31,6 @@ pub(super) async fn serve(server: Server, host: ServerHost) -> io::Result<BTreeM
         host.keep_writes();
     }
     let connections = Arc::new(Semaphore::new(server.connections_max));
-    let millis = |millis: u32| Duration::from_millis(millis.into());
     let options = Options {
         connections: Arc::clone(&connections),
         idle_timeout: millis(server.idle_timeout_ms),
@@ -61,11 +60,16 @@ pub(super) async fn serve(server: Server, host: ServerHost) -> io::Result<BTreeM
     Ok(counters)
 }
 
+/// The name of a counter.
+pub(super) fn name(counter: Counter) -> String {
+    format!("{counter:?}")
+}
+
 /// The counters by name, those of requests by the name of the command.
 fn by_name(snapshot: &CounterSnapshot) -> BTreeMap<String, u64> {
     let counters = Counter::VARIANTS
         .iter()
-        .map(|counter| (format!("{counter:?}"), snapshot[*counter]));
+        .map(|counter| (name(*counter), snapshot[*counter]));
     let requests = &snapshot.requests;
     let commands = Command::ALL.iter().zip(requests.commands);
     let commands = commands.map(|(command, count)| (command.name().into(), count));
@@ -90,8 +94,6 @@ impl chime_server::Listener for Listener {
 
 impl chime_server::Datagrams for DatagramSocket {
     async fn receive(&mut self, batch: &mut Vec<Datagram>) -> io::Result<()> {
-        // As a socket of tokio does.
-        consume_budget().await;
         let mut received = Some(DatagramSocket::receive(self).await?);
         while let Some((request, peer)) = received {
             batch.push(Datagram::new(&request, peer));

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
+use tokio::task::coop::consume_budget;
 use turmoil::net::UdpSocket;
 
 use super::world::World;
@@ -83,6 +84,8 @@ impl DatagramSocket {
                 .record(EventKind::Server(ServerEvent::CannotReceive));
             return Err(io::Error::other("no buffer space available"));
         }
+        // Like a socket of tokio.
+        consume_budget().await;
         let mut buffer = [0; PACKET_MAX];
         let (length, _) = self.inner.recv_from(&mut buffer).await?;
         Ok(self.received(&buffer[..length]))

@@ -182,6 +182,6 @@ pub(super) fn add_clients<P: Protocol>(
     }
 }
 
-pub(super) fn millis(millis: u32) -> Duration {
+pub(crate) fn millis(millis: u32) -> Duration {
     Duration::from_millis(millis.into())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chime_protocol::Framing;
 use chime_protocol::model::naive::{self, Conversation};
 
-use super::{Run, SLACK_MS, coverage};
+use super::{Run, SLACK_MS, coverage, parts};
 use crate::Failure;
 use crate::chime::{Behaviour, CoverageGoal as Goal};
 use crate::trace::{Attempt, Client, Connection, Piece};
@@ -145,10 +145,7 @@ impl<'a> Case<'a> {
         let side = &self.connection.client_side;
         let mut requests = vec![(self.connection.accepted.at_ms, Request::Connect)];
         for Piece { at, bytes, .. } in &side.wrote {
-            let parts = match self.run.scenario.server.framing {
-                Framing::Read => vec![*bytes],
-                Framing::Line => bytes.split_inclusive(|byte| *byte == b'\n').collect(),
-            };
+            let parts = parts(self.run.scenario.server.framing, bytes);
             requests.extend(
                 parts
                     .into_iter()

@@ -7,9 +7,9 @@ use chime_protocol::{Command, Framing, Service};
 use chime_server::Counter;
 use chrono::NaiveDateTime;
 
-use super::{Run, SLACK_MS, datagrams};
+use super::{Run, SLACK_MS, datagrams, parts};
 use crate::Failure;
-use crate::chime::server::{CONVERSATIONS_ENDED, PERMITS};
+use crate::chime::server::{CONVERSATIONS_ENDED, PERMITS, name};
 use crate::trace::{EventKind, Life, Piece, ServerEvent, Side};
 
 /// The name of the sum of the counters of timeouts.
@@ -90,10 +90,6 @@ pub(super) fn check(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(),
     Ok(())
 }
 
-fn name(counter: Counter) -> String {
-    format!("{counter:?}")
-}
-
 /// The expected counters, by name.
 #[derive(Default)]
 struct Expected(BTreeMap<String, usize>);
@@ -160,11 +156,7 @@ fn requests(framing: Framing, side: &Side<'_>) -> Vec<String> {
     let mut requests = Vec::new();
     let mut line = Vec::new();
     for piece in read_before_close(side) {
-        let parts = match framing {
-            Framing::Read => vec![piece.bytes],
-            Framing::Line => piece.bytes.split_inclusive(|byte| *byte == b'\n').collect(),
-        };
-        for part in parts {
+        for part in parts(framing, piece.bytes) {
             line.extend(part);
             conversation.read(part, NaiveDateTime::MIN);
             if conversation.requests > requests.len() as u64 {
