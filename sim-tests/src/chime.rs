@@ -119,4 +119,87 @@ mod tests {
         let missing: Vec<_> = expected.difference(&shown).collect();
         assert!(missing.is_empty(), "not documented: {missing:?}");
     }
+
+    /// Puts a value at the place of `?` in JSON that is valid otherwise.
+    fn parses(json: &str, value: i64) -> bool {
+        Scenario::from_json(json.replace('?', &value.to_string()).as_bytes()).is_ok()
+    }
+
+    #[test]
+    fn numbers_at_a_limit_are_accepted_and_those_beyond_are_refused() {
+        const HOUR_MS: i64 = 3_600_000;
+        const YEAR_SECONDS: i64 = 366 * 86_400;
+        let ask = r#"{"clients":[{"host":HOST,"start_ms":START,"behaviour":{"ask":{"lines":[],"pause_ms":PAUSE}}}]}"#;
+        let ask = |place: &str| {
+            let json = ask.replacen(place, "?", 1);
+            ["HOST", "START", "PAUSE"]
+                .iter()
+                .fold(json, |json, place| json.replace(place, "0"))
+        };
+        let fault =
+            |kind: &str| format!(r#"{{"faults":[{{"at_ms":0,"for_ms":0,"kind":{{{kind}}}}}]}}"#);
+        let mut limits = vec![
+            (r#"{"heal_ms":?}"#.into(), 0, HOUR_MS),
+            (ask("HOST"), 0, 19),
+            (ask("START"), 0, HOUR_MS),
+            (ask("PAUSE"), 0, 60_000),
+            (
+                r#"{"faults":[{"at_ms":?,"for_ms":0,"kind":"stop"}]}"#.into(),
+                0,
+                HOUR_MS,
+            ),
+            (
+                r#"{"faults":[{"at_ms":0,"for_ms":?,"kind":"stop"}]}"#.into(),
+                0,
+                HOUR_MS,
+            ),
+            (fault(r#""slow":{"host":0,"latency_ms":?}"#), 0, 500),
+            (
+                fault(r#""clock-step":{"seconds":?}"#),
+                -YEAR_SECONDS,
+                YEAR_SECONDS,
+            ),
+            (r#"{"network":{"latency_min_ms":?}}"#.into(), 0, 500),
+            (r#"{"network":{"latency_max_ms":?}}"#.into(), 0, 500),
+            (r#"{"network":{"window_bytes":?}}"#.into(), 1, 1_000_000_000),
+            (r#"{"network":{"datagrams_max":?}}"#.into(), 1, 1_000_000),
+            (r#"{"server":{"connections_max":?}}"#.into(), 1, 1_000_000),
+            (
+                r#"{"server":{"drain_timeout_ms":?}}"#.into(),
+                0,
+                24 * HOUR_MS,
+            ),
+        ];
+        for kind in [
+            "hold",
+            "partition",
+            "partition-to-server",
+            "partition-from-server",
+        ] {
+            limits.push((fault(&format!(r#""{kind}":{{"host":?}}"#)), 0, 19));
+        }
+        limits.push((fault(r#""slow":{"host":?,"latency_ms":0}"#), 0, 19));
+        for timeout in ["idle", "line", "write"] {
+            limits.push((
+                format!(r#"{{"server":{{"{timeout}_timeout_ms":?}}}}"#),
+                100,
+                24 * HOUR_MS,
+            ));
+        }
+        let network = serde_json::to_value(Scenario::default().network).expect("plain data");
+        let percentages = network.as_object().expect("an object").keys();
+        for name in percentages.filter(|name| name.ends_with("_percent")) {
+            limits.push((format!(r#"{{"network":{{"{name}":?}}}}"#), 0, 100));
+        }
+        for (json, min, max) in limits {
+            assert!(
+                parses(&json, min) && parses(&json, max),
+                "{json}: {min} and {max}"
+            );
+            assert!(
+                !parses(&json, min - 1) && !parses(&json, max + 1),
+                "{json}: beyond {min} and {max}"
+            );
+        }
+    }
 }

@@ -2,10 +2,12 @@
 
 use chime_protocol::Service;
 use chime_protocol::model::naive;
-use chime_sim_tests::chime::{Act, Behaviour, Ending, Reading, Scenario, Source, check_against};
+use chime_sim_tests::chime::{
+    Act, Behaviour, Ending, Reading, Scenario, Server, Source, check_against,
+};
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Text, shrink};
 use chime_sim_tests::trace::{
-    ClientEvent, DatagramEvent, End, EventKind, ServerEvent, StreamEvent, Trace,
+    ClientEvent, DatagramEvent, End, Event, EventKind, ServerEvent, StreamEvent, Trace,
 };
 use chime_sim_tests::{check, run};
 use chrono::{NaiveDateTime, TimeDelta};
@@ -388,28 +390,154 @@ fn a_reply_that_is_lost_before_a_fault_is_caught() {
             Act::Pause(100),
             Act::Write(Text::from("24\n")),
         ];
-        let behaviour = Behaviour::Write {
-            acts,
-            reading: Reading::Eager,
-            ending: Ending::Await,
-        };
         let scenario = Scenario {
-            clients: vec![Client {
-                host,
-                start_ms: 1,
-                behaviour,
-            }],
             faults: vec![Fault {
                 at_ms: 50,
                 for_ms: 300,
                 kind,
             }],
-            heal_ms: 400,
-            ..Scenario::default()
+            ..writer(acts, Reading::Eager, Server::default())
         };
         assert_caught_in(&scenario, "the conversation ended early", |trace| {
             let index = find_read(trace, "6\n");
             trace.events.remove(index);
         });
+    }
+}
+
+#[test]
+fn an_injected_failure_does_not_excuse_earlier_losses() {
+    let acts = vec![Act::Write(Text::from("15\n")), Act::Pause(100)];
+    assert_caught_in(
+        &writer(acts, Reading::Eager, Server::default()),
+        "the conversation ended early",
+        |trace| {
+            let index = find_read(trace, "6\n");
+            trace.events.remove(index);
+            let later = trace
+                .events
+                .iter()
+                .position(|event| event.at_ms > 50)
+                .expect("a later event");
+            let failed = StreamEvent::Failed {
+                error: "reset".into(),
+                is_injected: true,
+            };
+            let kind = EventKind::Stream {
+                connection: 0,
+                end: End::Client,
+                event: failed,
+            };
+            trace.events.insert(later, Event { at_ms: 50, kind });
+        },
+    );
+}
+
+#[test]
+fn a_failed_connect_without_a_fault_is_caught() {
+    assert_caught(
+        "a client cannot connect, and no fault explains it: refused",
+        |trace| {
+            let connection = 0;
+            let connected = ClientEvent::Connected { connection };
+            let index = find(
+                trace,
+                |kind| matches!(kind, EventKind::Client { event, .. } if *event == connected),
+            );
+            let EventKind::Client { event, .. } = &mut trace.events[index].kind else {
+                unreachable!("it is an event of a client");
+            };
+            *event = ClientEvent::Failed("refused".into());
+        },
+    );
+}
+
+#[test]
+fn a_request_by_datagram_that_fails_without_a_fault_is_caught() {
+    assert_caught(
+        "client 2 got no reply by datagram, and no fault explains it: timed out",
+        |trace| {
+            *find_client(trace, 2, &ClientEvent::Reply("26-11-21".into())) =
+                ClientEvent::Failed("timed out".into());
+        },
+    );
+}
+
+#[test]
+fn a_late_recovery_is_caught() {
+    assert_caught(
+        "a client was not served soon after the network had healed",
+        |trace| {
+            let recovery = without_faults().clients.len();
+            let done = EventKind::Client {
+                client: recovery,
+                event: ClientEvent::Done,
+            };
+            let index = find(trace, |kind| *kind == done);
+            trace.events[index].at_ms += 60_000;
+        },
+    );
+}
+
+#[test]
+fn a_connection_that_is_never_dropped_is_caught() {
+    assert_caught("a connection was still open at the end", |trace| {
+        let index = find_stream(trace, End::Server, &StreamEvent::Dropped);
+        trace.events.remove(index);
+    });
+}
+
+#[test]
+fn a_line_beyond_its_timeout_is_caught() {
+    let server = Server {
+        line_timeout_ms: 100,
+        ..Server::default()
+    };
+    let scenario = writer(vec![Act::Write(Text::from("da"))], Reading::Eager, server);
+    assert_caught_in(&scenario, "was not timed out until", |trace| {
+        let index = find_stream(trace, End::Server, &StreamEvent::Dropped);
+        trace.events[index].at_ms += 1_000;
+    });
+}
+
+#[test]
+fn a_slow_reader_beyond_the_write_timeout_is_caught() {
+    let server = Server {
+        write_timeout_ms: 100,
+        ..Server::default()
+    };
+    let acts = vec![Act::Write(Text::from(&*"day\n".repeat(50)))];
+    let mut scenario = writer(acts, Reading::Never, server);
+    scenario.network.window_bytes = 100;
+    assert_caught_in(&scenario, "a client that read nothing after", |trace| {
+        let index = find_stream(trace, End::Server, &StreamEvent::Dropped);
+        trace.events[index].at_ms += 1_500;
+    });
+}
+
+#[test]
+fn a_run_that_is_stuck_is_caught() {
+    assert_caught("stuck: client 7", |trace| {
+        let last = trace.events.len() - 1;
+        trace.events[last].kind = EventKind::Stuck("client 7".into());
+    });
+}
+
+/// One client that does this and reads to EOF.
+fn writer(acts: Vec<Act>, reading: Reading, server: Server) -> Scenario {
+    let behaviour = Behaviour::Write {
+        acts,
+        reading,
+        ending: Ending::Await,
+    };
+    Scenario {
+        server,
+        clients: vec![Client {
+            host: 0,
+            start_ms: 1,
+            behaviour,
+        }],
+        heal_ms: 400,
+        ..Scenario::default()
     }
 }
