@@ -87,6 +87,15 @@ impl Addresses {
         }))
     }
 
+    /// Returns the addresses that have connections, each with the number of its connections.
+    pub fn connections(&self) -> Vec<(IpNet, u32)> {
+        let connections = self.lock();
+        connections
+            .iter()
+            .map(|(address, count)| (*address, *count))
+            .collect()
+    }
+
     /// Locks the counts. A poisoned lock is harmless: each change is one step.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<IpNet, u32>> {
         self.connections

@@ -1,9 +1,11 @@
 //! chime, as it is simulated: the settings of its server, what clients do, and the oracles.
 
+mod addresses;
 mod check;
 mod clients;
 mod generate;
 mod goals;
+mod proxy;
 mod scenario;
 mod server;
 
@@ -20,7 +22,11 @@ use clients::Task;
 
 pub use check::check_against;
 pub use goals::CoverageGoal;
-pub use scenario::{Act, Behaviour, Ending, Reading, Server, Source};
+pub use proxy::{Form, Header};
+pub use scenario::{
+    Act, Behaviour, Destination, DestinationAddress, Ending, Listener, Reading, Server, Source,
+    Target, UdpSocket,
+};
 
 /// A scenario of chime. This JSON has each field and each variant:
 ///
@@ -46,7 +52,7 @@ impl Protocol for Chime {
     type Goal = CoverageGoal;
 
     fn behaviour(server: &Server, bytes: &mut Unstructured<'_>) -> arbitrary::Result<Behaviour> {
-        generate::behaviour(server.framing, bytes)
+        generate::behaviour(server, bytes)
     }
 
     async fn serve(server: Server, host: ServerHost) -> io::Result<BTreeMap<String, u64>> {

@@ -87,4 +87,10 @@ pub enum CoverageGoal {
     QueueOverflow,
     /// A receive of the server failed.
     ReceiveFailed,
+    /// A reply to a datagram could not be sent.
+    SendFailed,
+    /// A request got no reply: over the rate limit of its network.
+    DatagramLimited,
+    /// One in four requests over the rate limit was answered.
+    LimitedAnswered,
 }

@@ -73,6 +73,7 @@ pub(super) fn failure_label(kind: &EventKind, right_bytes: Option<usize>) -> Vec
 
 fn server(event: &ServerEvent) -> Span {
     match event {
+        ServerEvent::Gauges(_) => quiet(event.to_string()),
         ServerEvent::Stopped { .. } => span("server-event", "server stopped"),
         ServerEvent::Started | ServerEvent::Stopping => {
             span("server-event", format!("server {event}"))
@@ -80,7 +81,8 @@ fn server(event: &ServerEvent) -> Span {
         ServerEvent::Killed
         | ServerEvent::CannotAccept
         | ServerEvent::AcceptAborted
-        | ServerEvent::CannotReceive => trouble(format!("server {event}")),
+        | ServerEvent::CannotReceive
+        | ServerEvent::CannotSend => trouble(format!("server {event}")),
     }
 }
 
@@ -110,7 +112,7 @@ fn stream(connection: usize, event: &StreamEvent, is_plain_read: bool) -> Vec<Sp
                 "connection {connection} fails{cause}: {error}"
             ))]
         }
-        StreamEvent::Accepted => vec![quiet(format!("accepts connection {connection}"))],
+        StreamEvent::Accepted { .. } => vec![quiet(format!("accepts connection {connection}"))],
         StreamEvent::Dropped => vec![quiet(format!("drops connection {connection}"))],
         StreamEvent::Shut | StreamEvent::ReadEnd => vec![quiet(event.to_string())],
     }
