@@ -5,7 +5,9 @@ use std::process::{Command, Output};
 use std::{env, fs, io};
 
 use chime_protocol::Framing;
-use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Server};
+use chime_sim_tests::chime::{
+    Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Server, Target,
+};
 use chime_sim_tests::command::keep_failure;
 use chime_sim_tests::scenario::{Client, Text};
 use strum::VariantArray;
@@ -281,11 +283,13 @@ fn keep_failure_writes_a_scenario_that_replays() {
 /// A scenario that fails on any server: with the framing `read` a request must fit into one read of the server.
 fn failing() -> Scenario {
     let write = Behaviour::Write {
+        to: Target::default(),
         acts: vec![Act::Write(Text("1".repeat(40_000).into())), Act::Shut],
         reading: Reading::Eager,
         ending: Ending::Await,
     };
     let ask = Behaviour::Ask {
+        to: Target::default(),
         lines: vec!["day".into()],
         pause_ms: 0,
     };
@@ -296,7 +300,10 @@ fn failing() -> Scenario {
     });
     Scenario {
         server: Server {
-            framing: Framing::Read,
+            listeners: vec![Listener {
+                framing: Framing::Read,
+                ..Listener::default()
+            }],
             ..Server::default()
         },
         clients: clients.into(),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use chime_sim_tests::chime::{Act, Behaviour, Ending, Reading, Scenario, Source};
+use chime_sim_tests::chime::{
+    Act, Behaviour, Destination, Ending, Reading, Scenario, Source, Target,
+};
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Network, Text};
 use chime_sim_tests::trace::{
     ClientEvent, DatagramEvent, End, Event, EventKind, Peer, StreamEvent, Trace,
@@ -104,7 +106,15 @@ fn the_page_shows_the_command_and_the_json_escaped() {
     };
     let lines = vec!["<i>\u{7f}".into()];
     let scenario = Scenario {
-        clients: vec![at(0, 0, Behaviour::Ask { lines, pause_ms: 0 })],
+        clients: vec![at(
+            0,
+            0,
+            Behaviour::Ask {
+                to: Target::default(),
+                lines,
+                pause_ms: 0,
+            },
+        )],
         ..Scenario::default()
     };
     let page = draw(&details, &scenario, &Trace::default(), None);
@@ -118,6 +128,7 @@ fn the_page_shows_the_command_and_the_json_escaped() {
 #[test]
 fn a_hundred_clients_fit_into_1200_pixels() {
     let behaviour = Behaviour::Ask {
+        to: Target::default(),
         lines: Vec::new(),
         pause_ms: 0,
     };
@@ -363,7 +374,11 @@ fn draw_run(scenario: &Scenario, trace: &Trace, failure: Option<&Failure>) -> St
 
 fn one_client() -> Scenario {
     let lines = vec!["day".into()];
-    let behaviour = Behaviour::Ask { lines, pause_ms: 0 };
+    let behaviour = Behaviour::Ask {
+        to: Target::default(),
+        lines,
+        pause_ms: 0,
+    };
     Scenario {
         clients: vec![at(0, 0, behaviour)],
         ..Scenario::default()
@@ -377,12 +392,16 @@ fn conversation(request: &str, reply: &str) -> Trace {
         is_short: false,
     };
     let connected = client(ClientEvent::Connected { connection: 0 });
+    let accepted = StreamEvent::Accepted {
+        from: "192.168.0.2:49152".parse().expect("an address"),
+        listener: 0,
+    };
     let events = vec![
         Event {
             at_ms: 1,
             kind: client(ClientEvent::Connects),
         },
-        stream(2, End::Server, StreamEvent::Accepted),
+        stream(2, End::Server, accepted),
         Event {
             at_ms: 3,
             kind: connected,
@@ -425,10 +444,12 @@ fn with_faults() -> Scenario {
         kind,
     };
     let ask = Behaviour::Ask {
+        to: Target::default(),
         lines: vec!["day".into(), "123".into(), "quit".into()],
         pause_ms: 100,
     };
     let write = Behaviour::Write {
+        to: Target::default(),
         acts: vec![
             Act::Write(text("day\r")),
             Act::Pause(20),
@@ -439,6 +460,7 @@ fn with_faults() -> Scenario {
         ending: Ending::Await,
     };
     let write_datagrams = Behaviour::WriteDatagrams {
+        to: Destination::default(),
         datagrams: vec![text("day"), text("send time")],
         source: Source::Server,
         pause_ms: 100,

@@ -119,7 +119,11 @@ mod tests {
         ] {
             let (network, address) = (network.parse(), address.parse());
             let (network, address) = (network.expect("a network"), address.expect("an address"));
-            assert_eq!(contains(&network, address), is_inside, "{network} {address}");
+            assert_eq!(
+                contains(&network, address),
+                is_inside,
+                "{network} {address}"
+            );
         }
     }
 }

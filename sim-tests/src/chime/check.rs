@@ -45,13 +45,14 @@ pub(super) fn check(
 ) -> Result<BTreeSet<CoverageGoal>, Failure> {
     let admissions = admission::admit(scenario, index)?;
     admission::check_closed(scenario, index, &admissions)?;
+    let mut coverage = BTreeSet::new();
+    admission::note(scenario, index, &admissions, &mut coverage);
     let index = admission::conversations(index, &admissions);
     let run = Run {
         scenario,
         index: &index,
         admissions,
     };
-    let mut coverage = BTreeSet::new();
     conversations::check(model, &run, &mut coverage)?;
     let counts = datagrams::check(model, &run, &mut coverage)?;
     server::check(&run, &counts, &mut coverage)?;

@@ -13,7 +13,8 @@ use tokio::time::{sleep, timeout};
 
 use super::server::destination;
 use super::{
-    Act, Behaviour, Destination, DestinationAddress, Ending, Header, Reading, Server, Source, Target,
+    Act, Behaviour, Destination, DestinationAddress, Ending, Header, Reading, Server, Source,
+    Target,
 };
 use crate::exec::{ClientHost, DatagramSocket, Received, Stream, millis};
 use crate::scenario::Text;
@@ -351,9 +352,7 @@ struct Connected {
 
 impl chime_client::Datagrams for Connected {
     async fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        self.socket
-            .send(datagram, self.here, self.there)
-            .await
+        self.socket.send(datagram, self.here, self.there).await
     }
 
     async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {

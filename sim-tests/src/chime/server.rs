@@ -129,8 +129,7 @@ fn gauges(options: &Options, workers: &[Arc<Counters>]) -> Gauges {
         (PERMITS, &options.connections),
         (REFUSAL_PERMITS, &options.refusals),
     ];
-    let permits =
-        permits.map(|(name, permits)| (name.into(), permits.available_permits() as u64));
+    let permits = permits.map(|(name, permits)| (name.into(), permits.available_permits() as u64));
     let addresses = options.addresses.iter().flat_map(|it| it.connections());
     let addresses = addresses.map(|(address, count)| (address.to_string(), count.into()));
     permits

@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
 use std::future::poll_fn;
 use std::mem;
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll, Waker, ready};
 
 use chrono::{NaiveDateTime, TimeDelta};

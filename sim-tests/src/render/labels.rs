@@ -30,12 +30,13 @@ impl Render for Span {
     }
 }
 
-/// Returns the label of an event. It is empty if the event receives exactly what one event has sent.
+/// Returns the label of an event. It is empty for gauges, and if the event receives exactly what one event has sent.
 pub(super) fn label(index: &Index<'_>, event: usize, is_plain_read: bool) -> Vec<Span> {
     let kind = &index.trace.events[event].kind;
     match kind {
         EventKind::FaultBegan(_) | EventKind::FaultEnded(_) => vec![trouble(kind)],
         EventKind::Healed => vec![span("healed", kind.to_string())],
+        EventKind::Server(ServerEvent::Gauges(_)) => Vec::new(),
         EventKind::Server(event) => vec![server(event)],
         EventKind::Client { event, .. } => client(event),
         EventKind::Stream {

@@ -1,7 +1,7 @@
 //! Which connections the server serves: a naive model of its limits, its address rules and PROXY headers.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -11,7 +11,7 @@ use crate::Failure;
 use crate::chime::addresses::connection_unit;
 use crate::chime::proxy::{Conclusion, Header, conclude};
 use crate::chime::server::{CONVERSATIONS, PERMITS, REFUSAL_PERMITS, REFUSALS_MAX};
-use crate::chime::{Scenario, Server};
+use crate::chime::{CoverageGoal as Goal, Form, Scenario, Server};
 use crate::trace::{
     Connection, End, EventKind, Gauges, Index, Moment, Piece, ServerEvent, StreamEvent,
 };
@@ -46,6 +46,8 @@ pub(super) struct Admission {
     pub(super) decided: Option<Moment>,
     /// The length of its PROXY header.
     header_bytes: usize,
+    /// Whether it is served although its address has been at its limit.
+    is_again: bool,
 }
 
 /// The outcome, when it was decided, and the length of the PROXY header.
@@ -87,6 +89,7 @@ pub(super) fn admit(
                         life: connection.life,
                         decided,
                         header_bytes,
+                        is_again: outcome == Outcome::Served && model.is_again(*number),
                     };
                     admissions.insert(*number, admission);
                 }
@@ -111,6 +114,75 @@ fn header<'a>(scenario: &'a Scenario, connection: &Connection<'_>) -> Option<Cow
     }
 }
 
+/// Adds the goals of admissions.
+pub(super) fn note(
+    scenario: &Scenario,
+    index: &Index<'_>,
+    admissions: &BTreeMap<usize, Admission>,
+    coverage: &mut BTreeSet<Goal>,
+) {
+    let mut see = |goal, is_seen| {
+        if is_seen {
+            coverage.insert(goal);
+        }
+    };
+    let server = &scenario.server;
+    let mut last_served: Option<&Connection<'_>> = None;
+    for (number, admission) in admissions {
+        let connection = &index.connections[number];
+        let side = &connection.server_side;
+        let is = |outcome| admission.outcome == outcome;
+        let is_served = is(Outcome::Served) && connection.client.is_some();
+        let is_proxied = is_served && admission.header_bytes > 0;
+        let form = header(scenario, connection).map(|header| header.form);
+        let has = |forms: &[Form]| is_proxied && form.is_some_and(|form| forms.contains(&form));
+        see(Goal::ProxiedByV1, has(&[Form::V1]));
+        see(Goal::ProxiedByV2, has(&[Form::V2, Form::V2Longest]));
+        let without = [Form::V1Unknown, Form::V2Local, Form::V2Unspecified];
+        see(Goal::ProxiedWithoutAddress, has(&without));
+        let reads = side.read.iter();
+        let reads = reads.take_while(|piece| Some(piece.at) <= admission.decided);
+        let reads: Vec<usize> = reads.map(|piece| piece.bytes.len()).collect();
+        see(Goal::HeaderInPieces, is_proxied && reads.len() > 2);
+        let has_more = reads.iter().sum::<usize>() > admission.header_bytes;
+        see(Goal::RequestWithHeader, is_proxied && has_more);
+
+        let is_rejected = is(Outcome::HeaderRejected);
+        let is_incomplete = admission.decided.is_none() && side.read_end.is_none();
+        see(
+            Goal::HeaderInvalid,
+            is_rejected && admission.decided.is_some(),
+        );
+        if let Some(dropped) = side.dropped
+            && is_rejected
+            && is_incomplete
+        {
+            let is_late = dropped.at_ms >= connection.accepted.at_ms + HEADER_MS;
+            let stopping = index.lives[admission.life].stopping;
+            let is_stopped = stopping.is_some_and(|stopping| stopping < dropped);
+            see(Goal::HeaderTimedOut, is_late);
+            see(Goal::HeaderAtStop, is_stopped && !is_late);
+        }
+        see(Goal::ProxyUntrusted, is(Outcome::Untrusted));
+        see(Goal::NetworkDenied, is(Outcome::Denied));
+        see(Goal::AddressRefused, is(Outcome::AddressFull));
+        see(Goal::AddressServedAgain, admission.is_again);
+        see(Goal::SecondListener, is_served && connection.listener > 0);
+        let listener = &server.listeners[usize::from(connection.listener)];
+        let has_rules = !server.allowed.is_empty() || listener.is_proxied();
+        let is_mapped = listener.is_dual_stack && has_rules;
+        see(Goal::MappedServed, is_served && is_mapped);
+        if is_served {
+            let is_open = |last: &Connection<'_>| {
+                last.life == connection.life && last.server_side.dropped > Some(connection.accepted)
+            };
+            let is_second = last_served.is_some_and(is_open);
+            see(Goal::SeveralWorkers, is_second && server.workers > 1);
+            last_served = Some(connection);
+        }
+    }
+}
+
 /// What a server holds.
 struct Model<'a> {
     server: &'a Server,
@@ -119,6 +191,8 @@ struct Model<'a> {
     /// The number of served connections by address.
     addresses: BTreeMap<u128, u32>,
     held: BTreeMap<usize, Held>,
+    /// The addresses that were refused.
+    refused: BTreeSet<u128>,
 }
 
 /// What the server holds for a connection.
@@ -139,6 +213,7 @@ impl<'a> Model<'a> {
             refusal_permits: REFUSALS_MAX,
             addresses: BTreeMap::new(),
             held: BTreeMap::new(),
+            refused: BTreeSet::new(),
         }
     }
 
@@ -213,6 +288,7 @@ impl<'a> Model<'a> {
             held.has_permit = false;
             self.permits += 1;
             self.refusal_permits -= 1;
+            self.refused.insert(address);
             Outcome::AddressFull
         } else {
             held.address = Some(address);
@@ -239,6 +315,12 @@ impl<'a> Model<'a> {
         held.header.map(|_| (Outcome::HeaderRejected, None, 0))
     }
 
+    /// Whether the address of a served connection was refused before.
+    fn is_again(&self, number: usize) -> bool {
+        let address = self.held.get(&number).and_then(|held| held.address);
+        address.is_some_and(|address| self.refused.contains(&address))
+    }
+
     /// Compares with what the server holds.
     fn check(&self, gauges: &Gauges, event: usize) -> Result<(), Failure> {
         let open = self.held.values().filter(|held| held.address.is_some());
@@ -260,7 +342,10 @@ impl<'a> Model<'a> {
             let network: IpNet = name.parse().ok()?;
             Some((connection_unit(network.addr()), *count))
         });
-        let expected = self.addresses.iter().map(|(it, count)| (*it, u64::from(*count)));
+        let expected = self
+            .addresses
+            .iter()
+            .map(|(it, count)| (*it, u64::from(*count)));
         match addresses.collect::<BTreeMap<_, _>>() == expected.collect() {
             true => Ok(()),
             false => {

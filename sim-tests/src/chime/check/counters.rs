@@ -32,8 +32,8 @@ pub(super) fn check(
     let (refused, served): (Vec<_>, Vec<_>) = connections
         .map(|(number, connection)| (*number, connection))
         .partition(|(number, _)| run.is_refused(*number));
-    let [refused, served]: [Vec<_>; 2] = [refused, served]
-        .map(|both| both.into_iter().map(|(_, connection)| connection).collect());
+    let [refused, served]: [Vec<_>; 2] =
+        [refused, served].map(|both| both.into_iter().map(|(_, connection)| connection).collect());
     let events = &run.index.trace.events[life.started.event..end.event];
     let failed_accept = EventKind::Server(ServerEvent::CannotAccept);
     let failed_accepts = events.iter().filter(|event| event.kind == failed_accept);

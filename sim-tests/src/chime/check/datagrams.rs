@@ -10,8 +10,9 @@ use chrono::NaiveDateTime;
 use super::{Run, SLACK_MS};
 use crate::Failure;
 use crate::chime::addresses::datagram_unit;
+use crate::chime::server::BATCH_MAX;
 use crate::chime::{Behaviour, CoverageGoal as Goal};
-use crate::trace::{Attempt, Datagram, DatagramEvent, EventKind, Moment, Peer, ServerEvent};
+use crate::trace::{Attempt, Datagram, DatagramEvent, Event, EventKind, Moment, Peer, ServerEvent};
 
 /// The time after which the client library sends its request again. Its timeout ends before the next retry.
 const RETRY_MS: u32 = 1_000;
@@ -151,6 +152,9 @@ fn check_answers(
             }
             EventKind::Server(ServerEvent::CannotSend) => {
                 counts.unsent += 1;
+                if due.len() > 1 {
+                    coverage.insert(Goal::BatchWithOneFailure);
+                }
                 let unsent = due.pop_front().map(|(request, _)| request);
                 answers.unanswered.extend(unsent);
             }
@@ -300,7 +304,9 @@ fn check_question(
         || network.datagram_error_percent > 0;
     let is_excused = is_rough && begin_ms < run.index.healed_ms
         || may_overflow(run)
-        || sent.iter().all(|number| answers.unanswered.contains(number))
+        || sent
+            .iter()
+            .all(|number| answers.unanswered.contains(number))
         || run
             .index
             .has_link_fault(run.index.clients[client].host, begin_ms, end_ms)
@@ -330,6 +336,24 @@ fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
         .faults
         .iter()
         .all(|span| span.kind.host().is_none());
+    let is_received = |event: &Event| {
+        let by_server = |kind: &DatagramEvent| {
+            matches!(
+                kind,
+                DatagramEvent::Received {
+                    by: Peer::Server,
+                    ..
+                }
+            )
+        };
+        matches!(&event.kind, EventKind::Datagram { event, .. } if by_server(event))
+    };
+    let events = &run.index.trace.events;
+    let mut batches = events.chunk_by(|one, next| is_received(one) && is_received(next));
+    see(
+        Goal::FullBatch,
+        batches.any(|batch| batch.len() >= BATCH_MAX),
+    );
     let mut last_received = None;
     for datagram in to_server(run) {
         let Some(received) = datagram.received else {
@@ -349,6 +373,17 @@ fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
         see(Goal::EmptyDatagram, length == 0);
         see(Goal::HugeDatagram, length > DATAGRAM_MAX);
         see(Goal::SpoofedServer, is_spoofed && is_request);
+        let is_secondary = datagram.to.ip().to_string().ends_with(".201");
+        see(
+            Goal::SecondaryAnswered,
+            is_secondary && is_request && !is_ignored(run, datagram.from, datagram.to),
+        );
+        see(
+            Goal::BroadcastIgnored,
+            is_request && !is_unicast(datagram.to.ip()),
+        );
+        let is_denied = !run.scenario.server.serves(datagram.from.ip());
+        see(Goal::DatagramDenied, is_request && is_denied);
         see(
             Goal::ServiceIgnored,
             is_service(datagram.from) && is_request,
