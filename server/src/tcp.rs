@@ -13,7 +13,7 @@ use chime_protocol::Session;
 use chrono::Timelike;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 use tracing::{Level, debug, enabled, error, warn};
 
@@ -42,7 +42,7 @@ pub trait Listener {
 }
 
 /// Accepts connections and runs each in its own task, until `stop` is cancelled. Then drains the backlog,
-/// closes the listener, and waits for the connections, at most for the drain timeout.
+/// closes the listener, and waits for the connections, at most until the drain timeout.
 pub(crate) async fn serve<L: Listener>(
     mut listener: L,
     config: ListenerConfig,
@@ -55,16 +55,25 @@ pub(crate) async fn serve<L: Listener>(
         connections: TaskTracker::new(),
         is_failing: false,
     };
-    let accept = async {
-        loop {
-            if let Some(pause) = acceptor.handle(listener.accept().await).await {
-                sleep(pause).await;
+    let serve = async {
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            // Not cancelled: an accepted connection is served even if it waits for a permit.
+            if let Some(pause) = acceptor.handle(accepted).await {
+                stop.run_until_cancelled(sleep(pause)).await;
             }
         }
+        acceptor.drain(listener).await;
     };
-    let _: Option<()> = stop.run_until_cancelled(accept).await;
-    // The caller cuts the connections that are still open.
-    let _ = timeout(drain_timeout, acceptor.drain(listener)).await;
+    let drain_timeout = async {
+        stop.cancelled().await;
+        sleep(drain_timeout).await;
+    };
+    tokio::select! {
+        biased;
+        () = serve => {}
+        // The caller cuts the connections that are still open.
+        () = drain_timeout => {}
+    }
 }
 
 /// The state shared by the connections of one listener.

@@ -195,6 +195,7 @@ mod tests {
                 1,
                 1_000_000,
             ),
+            (r#"{"server":{"refusals_max":?}}"#.into(), 1, 1_000_000),
             (r#"{"server":{"datagram_rate":?}}"#.into(), 1, 1_000_000),
             (header("cuts"), 0, 600),
             (header("pause_ms"), 0, 60_000),

@@ -103,10 +103,12 @@ impl Task<'_> {
         self.host.connect(self.server.listener(to).0, TIMEOUT).await
     }
 
-    /// Connects, and sends the PROXY header.
+    /// Connects, and sends the PROXY header if the listener expects one.
     async fn connect_through(&self, to: &Target) -> io::Result<Stream> {
         let mut stream = self.connect(to).await?;
-        let header = to.header.iter().flat_map(Header::acts).collect();
+        let is_proxied = self.server.listener(to).1.is_proxied();
+        let header = to.header.iter().filter(|_| is_proxied);
+        let header = header.flat_map(Header::acts).collect();
         timeout(self.patience(), act(header, &mut stream)).await??;
         Ok(stream)
     }

@@ -113,6 +113,8 @@ pub enum CoverageGoal {
     NetworkDenied,
     /// A listener saw the IPv4-mapped address of a client that was served by a rule.
     MappedServed,
+    /// An accepted connection had to wait for a permit to be served or refused.
+    PermitAwaited,
     /// A client was refused: its address was at its limit.
     AddressRefused,
     /// An address that had been at its limit was served again.

@@ -41,6 +41,10 @@ pub struct Server {
     #[arbitrary(with = one_in(4, 1..=3, 1_000..=1_000))]
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub connections_max: usize,
+    /// The maximum number of concurrent connections that are being refused. Further ones wait.
+    #[arbitrary(with = one_in(6, 1..=2, 1_024..=1_024))]
+    #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
+    pub refusals_max: usize,
     /// The maximum number of concurrent connections of an address.
     #[arbitrary(with = one_in(4, 1..=3, 1_000..=1_000))]
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
@@ -80,6 +84,7 @@ impl Default for Server {
             listeners: vec![Listener::default()],
             udp_sockets: vec![UdpSocket::default()],
             connections_max: 10_000,
+            refusals_max: 1_024,
             address_connections_max: 10_000,
             allowed: Vec::new(),
             denied: Vec::new(),

@@ -33,9 +33,6 @@ pub(super) const CONVERSATIONS: &str = "conversations";
 /// The name of the counter of ended conversations.
 pub(super) const CONVERSATIONS_ENDED: &str = "conversations-ended";
 
-/// The maximum number of concurrent connections that are being refused.
-pub(super) const REFUSALS_MAX: usize = 1024;
-
 /// The maximum number of datagrams that the server receives at a time.
 pub(super) const BATCH_MAX: usize = 16;
 
@@ -99,7 +96,7 @@ fn options(server: &Server) -> Options {
     Options {
         clock: wall_clock,
         connections: Arc::new(Semaphore::new(server.connections_max)),
-        refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        refusals: Arc::new(Semaphore::new(server.refusals_max)),
         addresses: Some(Arc::new(Addresses::new(addresses))),
         networks: Networks {
             allowed: server.allowed.clone(),

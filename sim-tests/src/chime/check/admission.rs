@@ -1,7 +1,7 @@
 //! Which connections the server serves: a naive model of its limits, its address rules and PROXY headers.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -10,8 +10,8 @@ use super::{QUIET_MS, SLACK_MS};
 use crate::Failure;
 use crate::chime::addresses::connection_unit;
 use crate::chime::proxy::{Conclusion, Header, conclude};
-use crate::chime::server::{CONVERSATIONS, PERMITS, REFUSAL_PERMITS, REFUSALS_MAX};
-use crate::chime::{CoverageGoal as Goal, Form, Scenario, Server};
+use crate::chime::server::{CONVERSATIONS, PERMITS, REFUSAL_PERMITS};
+use crate::chime::{CoverageGoal as Goal, Form, Scenario};
 use crate::trace::{
     Connection, End, EventKind, Gauges, Index, Moment, Piece, ServerEvent, StreamEvent,
 };
@@ -34,6 +34,8 @@ pub(super) enum Outcome {
     Untrusted,
     /// It is closed: it has no valid PROXY header, or none in time.
     HeaderRejected,
+    /// It is dropped: the server ended before there was a permit for it.
+    Abandoned,
 }
 
 /// The admission of a connection.
@@ -50,53 +52,38 @@ pub(super) struct Admission {
     is_again: bool,
 }
 
-/// The outcome, when it was decided, and the length of the PROXY header.
-type Decision = (Outcome, Option<Moment>, usize);
-
 /// Decides about each connection, and compares the gauges of the server with the model at each event.
 pub(super) fn admit(
     scenario: &Scenario,
     index: &Index<'_>,
 ) -> Result<BTreeMap<usize, Admission>, Failure> {
     let mut admissions = BTreeMap::new();
-    let mut model = Model::new(&scenario.server);
+    let mut model = Model::new(scenario, index);
     for (event, happened) in index.trace.events.iter().enumerate() {
         let at = Moment {
             event,
             at_ms: happened.at_ms,
         };
         match &happened.kind {
-            EventKind::Server(ServerEvent::Started) => model = Model::new(&scenario.server),
+            EventKind::Server(ServerEvent::Started) => {
+                admissions.append(&mut model.admissions);
+                model = Model::new(scenario, index);
+            }
             EventKind::Server(ServerEvent::Gauges(gauges)) => model.check(gauges, event)?,
             EventKind::Stream {
                 connection: number,
                 end: End::Server,
                 event,
-            } => {
-                let connection = &index.connections[number];
-                let admission = match event {
-                    StreamEvent::Accepted { .. } => model.accept(*number, connection, at),
-                    StreamEvent::Read(bytes) => {
-                        let header = header(scenario, connection);
-                        model.read(*number, connection.from.ip(), header.as_deref(), bytes, at)
-                    }
-                    StreamEvent::Dropped => model.drop(*number),
-                    _ => None,
-                };
-                if let Some((outcome, decided, header_bytes)) = admission {
-                    let admission = Admission {
-                        outcome,
-                        life: connection.life,
-                        decided,
-                        header_bytes,
-                        is_again: outcome == Outcome::Served && model.is_again(*number),
-                    };
-                    admissions.insert(*number, admission);
-                }
-            }
+            } => match event {
+                StreamEvent::Accepted { .. } => model.accept(*number, at),
+                StreamEvent::Read(bytes) => model.read(*number, bytes, at),
+                StreamEvent::Dropped => model.drop(*number, at),
+                _ => {}
+            },
             _ => {}
         }
     }
+    admissions.append(&mut model.admissions);
     Ok(admissions)
 }
 
@@ -165,6 +152,8 @@ pub(super) fn note(
         }
         see(Goal::ProxyUntrusted, is(Outcome::Untrusted));
         see(Goal::NetworkDenied, is(Outcome::Denied));
+        let is_late = admission.decided > Some(connection.accepted);
+        see(Goal::PermitAwaited, is_late && form.is_none());
         see(Goal::AddressRefused, is(Outcome::AddressFull));
         see(Goal::AddressServedAgain, admission.is_again);
         see(Goal::SecondListener, is_served && connection.listener > 0);
@@ -183,14 +172,18 @@ pub(super) fn note(
     }
 }
 
-/// What a server holds.
+/// A server: what it holds, and what it has decided.
 struct Model<'a> {
-    server: &'a Server,
+    scenario: &'a Scenario,
+    index: &'a Index<'a>,
+    admissions: BTreeMap<usize, Admission>,
     permits: usize,
     refusal_permits: usize,
+    /// The connections that wait for a permit, to be served or refused.
+    waiting: VecDeque<usize>,
+    held: BTreeMap<usize, Held>,
     /// The number of served connections by address.
     addresses: BTreeMap<u128, u32>,
-    held: BTreeMap<usize, Held>,
     /// The addresses that were refused.
     refused: BTreeSet<u128>,
 }
@@ -206,101 +199,138 @@ struct Held {
 }
 
 impl<'a> Model<'a> {
-    fn new(server: &'a Server) -> Model<'a> {
+    fn new(scenario: &'a Scenario, index: &'a Index<'a>) -> Model<'a> {
         Model {
-            server,
-            permits: server.connections_max,
-            refusal_permits: REFUSALS_MAX,
-            addresses: BTreeMap::new(),
+            scenario,
+            index,
+            admissions: BTreeMap::new(),
+            permits: scenario.server.connections_max,
+            refusal_permits: scenario.server.refusals_max,
+            waiting: VecDeque::new(),
             held: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             refused: BTreeSet::new(),
         }
     }
 
-    fn accept(
-        &mut self,
-        number: usize,
-        connection: &Connection<'_>,
-        at: Moment,
-    ) -> Option<Decision> {
-        let listener = &self.server.listeners[usize::from(connection.listener)];
-        let peer = connection.from.ip();
-        if listener.is_proxied() && !listener.trusts(peer) {
-            return Some((Outcome::Untrusted, Some(at), 0));
-        }
-        let has_permit = self.permits > 0;
-        match has_permit {
-            true => self.permits -= 1,
-            false => self.refusal_permits -= 1,
-        }
-        let held = Held {
-            has_permit,
-            address: None,
-            header: listener.is_proxied().then(Vec::new),
+    fn decide(&mut self, number: usize, outcome: Outcome, decided: Option<Moment>) {
+        let admission = Admission {
+            outcome,
+            life: self.index.connections[&number].life,
+            decided,
+            header_bytes: 0,
+            is_again: false,
         };
-        self.held.insert(number, held);
-        match listener.is_proxied() {
-            false => Some(self.decide(number, peer, at, 0)),
-            true => None,
+        self.admissions.insert(number, admission);
+    }
+
+    fn accept(&mut self, number: usize, at: Moment) {
+        let connection = &self.index.connections[&number];
+        let listener = &self.scenario.server.listeners[usize::from(connection.listener)];
+        match listener.is_proxied() && !listener.trusts(connection.from.ip()) {
+            true => self.decide(number, Outcome::Untrusted, Some(at)),
+            false => {
+                self.waiting.push_back(number);
+                self.give_permits(at);
+            }
         }
     }
 
-    fn read(
-        &mut self,
-        number: usize,
-        peer: IpAddr,
-        header: Option<&Header>,
-        bytes: &[u8],
-        at: Moment,
-    ) -> Option<Decision> {
-        let read = self.held.get_mut(&number)?.header.as_mut()?;
-        read.extend(bytes);
-        match conclude(header, read) {
-            Conclusion::Incomplete => None,
-            Conclusion::Invalid => {
-                self.held.get_mut(&number)?.header = None;
-                Some((Outcome::HeaderRejected, Some(at), 0))
+    /// Gives free permits to the connections that wait.
+    fn give_permits(&mut self, at: Moment) {
+        while let Some(number) = self.waiting.front() {
+            let connection = &self.index.connections[number];
+            let replies = connection.server_side.wrote.first();
+            let is_served = replies.is_some_and(|first| first.bytes.starts_with(b"W"));
+            let has_permit = self.permits > 0;
+            if has_permit {
+                self.permits -= 1;
+            } else if self.refusal_permits > 0
+                && (at.event == connection.accepted.event || !is_served)
+            {
+                self.refusal_permits -= 1;
+            } else {
+                // A permit to be served may follow before the server looks.
+                return;
             }
+            let number = self.waiting.pop_front().expect("it is not empty");
+            let listener = &self.scenario.server.listeners[usize::from(connection.listener)];
+            let held = Held {
+                has_permit,
+                address: None,
+                header: listener.is_proxied().then(Vec::new),
+            };
+            self.held.insert(number, held);
+            if !listener.is_proxied() {
+                self.admit(number, connection.from.ip(), at, 0);
+            }
+        }
+    }
+
+    fn read(&mut self, number: usize, bytes: &[u8], at: Moment) {
+        let Some(read) = self
+            .held
+            .get_mut(&number)
+            .and_then(|held| held.header.as_mut())
+        else {
+            return;
+        };
+        read.extend(bytes);
+        let connection = &self.index.connections[&number];
+        let conclusion = conclude(header(self.scenario, connection).as_deref(), read);
+        if conclusion != Conclusion::Incomplete {
+            self.held.get_mut(&number).expect("it is held").header = None;
+        }
+        match conclusion {
+            Conclusion::Incomplete => {}
+            Conclusion::Invalid => self.decide(number, Outcome::HeaderRejected, Some(at)),
             Conclusion::Valid(length, client) => {
-                self.held.get_mut(&number)?.header = None;
-                Some(self.decide(number, client.unwrap_or(peer), at, length))
+                self.admit(number, client.unwrap_or(connection.from.ip()), at, length);
             }
         }
     }
 
     /// Applies the rules and limits that depend on the address of the client.
-    fn decide(
-        &mut self,
-        number: usize,
-        client: IpAddr,
-        at: Moment,
-        header_bytes: usize,
-    ) -> Decision {
-        let held = self.held.get_mut(&number).expect("it was accepted");
+    fn admit(&mut self, number: usize, client: IpAddr, at: Moment, header_bytes: usize) {
+        let server = &self.scenario.server;
+        let held = self.held.get_mut(&number).expect("it is held");
         let address = connection_unit(client);
         let count = self.addresses.get(&address).copied().unwrap_or(0);
-        let outcome = if !self.server.serves(client) {
+        let mut is_again = false;
+        let outcome = if !server.serves(client) {
             Outcome::Denied
         } else if !held.has_permit {
             Outcome::Full
-        } else if count == self.server.address_connections_max {
-            // Its permit is given back at once.
-            held.has_permit = false;
-            self.permits += 1;
-            self.refusal_permits -= 1;
+        } else if count == server.address_connections_max {
+            if self.refusal_permits > 0 {
+                held.has_permit = false;
+                self.permits += 1;
+                self.refusal_permits -= 1;
+            }
             self.refused.insert(address);
             Outcome::AddressFull
         } else {
             held.address = Some(address);
             self.addresses.insert(address, count + 1);
+            is_again = self.refused.contains(&address);
             Outcome::Served
         };
-        (outcome, Some(at), header_bytes)
+        self.decide(number, outcome, Some(at));
+        let admission = self.admissions.get_mut(&number).expect("it is decided");
+        admission.header_bytes = header_bytes;
+        admission.is_again = is_again;
+        self.give_permits(at);
     }
 
     /// Gives back what the connection holds.
-    fn drop(&mut self, number: usize) -> Option<Decision> {
-        let held = self.held.remove(&number)?;
+    fn drop(&mut self, number: usize, at: Moment) {
+        if let Some(place) = self.waiting.iter().position(|waiting| *waiting == number) {
+            self.waiting.remove(place);
+            return self.decide(number, Outcome::Abandoned, None);
+        }
+        let Some(held) = self.held.remove(&number) else {
+            return;
+        };
         match held.has_permit {
             true => self.permits += 1,
             false => self.refusal_permits += 1,
@@ -312,13 +342,10 @@ impl<'a> Model<'a> {
                 self.addresses.remove(&address);
             }
         }
-        held.header.map(|_| (Outcome::HeaderRejected, None, 0))
-    }
-
-    /// Whether the address of a served connection was refused before.
-    fn is_again(&self, number: usize) -> bool {
-        let address = self.held.get(&number).and_then(|held| held.address);
-        address.is_some_and(|address| self.refused.contains(&address))
+        if held.header.is_some() {
+            self.decide(number, Outcome::HeaderRejected, None);
+        }
+        self.give_permits(at);
     }
 
     /// Compares with what the server holds.
@@ -337,6 +364,10 @@ impl<'a> Model<'a> {
                 );
                 return Err(Failure::new(message, event));
             }
+        }
+        if !self.waiting.is_empty() && self.permits + self.refusal_permits > 0 {
+            let message = "a connection waits for a permit although one is free";
+            return Err(Failure::new(message, event));
         }
         let addresses = gauges.iter().filter_map(|(name, count)| {
             let network: IpNet = name.parse().ok()?;
@@ -365,9 +396,10 @@ pub(super) fn conversations<'i, 'a>(
     for (number, admission) in admissions {
         match (admission.outcome, admission.decided) {
             (Outcome::Served | Outcome::Full | Outcome::AddressFull, Some(decided)) => {
-                if admission.header_bytes > 0 {
+                if index.connections[number].accepted != decided {
                     let connections = &mut index.to_mut().connections;
                     let connection = connections.get_mut(number).expect("it is in the index");
+                    // It begins only now.
                     connection.accepted = decided;
                     skip(&mut connection.client_side.wrote, admission.header_bytes);
                     skip(&mut connection.server_side.read, admission.header_bytes);
@@ -398,7 +430,7 @@ pub(super) fn check_closed(
     for (number, admission) in admissions {
         let is_closed = matches!(
             admission.outcome,
-            Outcome::Denied | Outcome::Untrusted | Outcome::HeaderRejected
+            Outcome::Denied | Outcome::Untrusted | Outcome::HeaderRejected | Outcome::Abandoned
         );
         let connection = &index.connections[number];
         let side = &connection.server_side;
@@ -418,6 +450,12 @@ pub(super) fn check_closed(
         let is_cut = life.stopping.is_some_and(|stopping| {
             dropped.at_ms + SLACK_MS >= stopping.at_ms + scenario.server.drain_timeout_ms
         });
+        if admission.outcome == Outcome::Abandoned {
+            match is_killed || is_cut {
+                true => continue,
+                false => return fail("the server did not end"),
+            }
+        }
         let ended = [side.failed.map(|(at, _)| at), side.read_end];
         let ended = ended.into_iter().flatten().min();
         let due_ms = match admission.decided.or(ended) {
