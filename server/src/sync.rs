@@ -2,7 +2,8 @@
 //!
 //! They are those of `std`. In unit tests they are those of shuttle, which runs threads one at a time and decides
 //! before each step which one is next. `explore` and `sample` run a test under many such interleavings:
-//! address permits, connection permits, the rate limit, counters, and starting and stopping workers.
+//! address permits, connection permits, the rate limit, counters, and starting and stopping workers. A module that
+//! takes a lock from `std` instead is not explored.
 //!
 //! What this leaves out:
 //!
@@ -11,6 +12,7 @@
 //!   all threads agree on the order of the values of one atomic. Joining a worker makes its last counts visible.
 //! - **tokio.** Its semaphores and cancellation tokens are one step each. tokio explores their inside with loom. The
 //!   reference counts of `Arc` are no steps either.
+//! - **More threads.** The tests have two or three.
 //! - **Sockets and time.** A worker's event loop, deadlines and heartbeats are for the simulation and the
 //!   loopback tests.
 
