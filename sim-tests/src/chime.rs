@@ -18,7 +18,7 @@ use crate::trace::Index;
 use crate::{Failure, Protocol, command};
 use clients::Task;
 
-pub use check::check_against;
+pub use check::{Checker, Oracle, Part, Reason};
 pub use goals::CoverageGoal;
 pub use scenario::{Act, Behaviour, Ending, Reading, Server, Source};
 
@@ -67,7 +67,7 @@ impl Protocol for Chime {
     }
 
     fn check(scenario: &Scenario, index: &Index<'_>) -> Result<BTreeSet<CoverageGoal>, Failure> {
-        check::check(chime_protocol::model::naive::answer, scenario, index)
+        Checker::default().check_index(scenario, index)
     }
 }
 

@@ -2,9 +2,7 @@
 
 use chime_protocol::Service;
 use chime_protocol::model::naive;
-use chime_sim_tests::chime::{
-    Act, Behaviour, Ending, Reading, Scenario, Server, Source, check_against,
-};
+use chime_sim_tests::chime::{Act, Behaviour, Checker, Ending, Reading, Scenario, Server, Source};
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Text, shrink};
 use chime_sim_tests::trace::{
     ClientEvent, DatagramEvent, End, Event, EventKind, ServerEvent, StreamEvent, Trace,
@@ -15,11 +13,18 @@ use chrono::{NaiveDateTime, TimeDelta};
 /// The number of seeds that must catch a wrong model.
 const SEEDS: u64 = 50;
 
+fn fails(model: naive::Answer, scenario: &Scenario) -> bool {
+    let checker = Checker {
+        model,
+        ..Checker::default()
+    };
+    checker.check(scenario, &run(scenario)).is_err()
+}
+
 /// Returns the first generated scenario that fails with a wrong model.
 fn first_failing(model: naive::Answer) -> Scenario {
     let mut scenarios = (0..SEEDS).map(Scenario::from_seed);
-    let failing =
-        scenarios.find(|scenario| check_against(model, scenario, &run(scenario)).is_err());
+    let failing = scenarios.find(|scenario| fails(model, scenario));
     failing.expect("the wrong model fails")
 }
 
@@ -34,7 +39,7 @@ fn a_wrong_sum_is_caught_and_shrunk_to_one_client() {
         )
     }
     let scenario = shrink(first_failing(wrong), 20_000, |scenario| {
-        check_against(wrong, scenario, &run(scenario)).is_err()
+        fails(wrong, scenario)
     });
     assert_eq!(scenario.clients.len(), 1, "{scenario}");
     assert_eq!(scenario.faults, [], "{scenario}");

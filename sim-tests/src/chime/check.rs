@@ -14,10 +14,14 @@ use std::collections::BTreeSet;
 
 use chime_protocol::Framing;
 use chime_protocol::model::naive;
+use strum::VariantArray;
 
 use super::{Behaviour, CoverageGoal, Scenario};
 use crate::trace::{Index, Trace};
 use crate::{Failure, check_with};
+use conversations::Case;
+
+pub use reasons::Reason;
 
 /// The tolerance of times: what takes no time may still show in the next millisecond.
 const SLACK_MS: u32 = 3;
@@ -25,36 +29,131 @@ const SLACK_MS: u32 = 3;
 /// How long the server waits, once a deadline has passed, for input that the runtime has not reported yet.
 const QUIET_MS: u32 = 10;
 
-/// [`check`](crate::check()) against a model that may be wrong.
-pub fn check_against(
-    model: naive::Answer,
-    scenario: &Scenario,
-    trace: &Trace,
-) -> Result<BTreeSet<CoverageGoal>, Failure> {
-    check_with(scenario, trace, |scenario, index| {
-        check(model, scenario, index)
-    })
+/// An oracle: one thing that must hold of every run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
+pub enum Oracle {
+    /// A client reads the model's replies to what it writes, and nothing else.
+    Transcript,
+    /// A conversation that ends early has a reason.
+    EarlyEnd,
+    /// The client library returns the replies that arrive.
+    Library,
+    /// A client can connect, unless a fault explains why not.
+    Connect,
+    /// Clients are served soon after the network has healed.
+    Recovery,
+    /// A datagram is received once, and as it was sent.
+    DatagramReceived,
+    /// The server sends the model's replies to datagrams, in order and within the millisecond.
+    DatagramAnswer,
+    /// The server receives every datagram that no fault explains as lost.
+    DatagramArrival,
+    /// The client library sends its request by datagram again, and returns a reply that arrived.
+    DatagramRequest,
+    /// The idle timeout and the linger timeout.
+    Idle,
+    /// The line timeout.
+    Line,
+    /// The write timeout.
+    Reader,
+    /// A graceful shutdown, and each connection of its server, ends within the drain timeout.
+    Drain,
+    /// The counters of a server equal those of the trace.
+    Counters,
 }
 
-pub(super) fn check(
-    model: naive::Answer,
-    scenario: &Scenario,
-    index: &Index<'_>,
-) -> Result<BTreeSet<CoverageGoal>, Failure> {
-    let run = Run {
-        scenario,
-        index,
-        refused: refused(scenario, index),
-    };
-    let mut coverage = BTreeSet::new();
-    conversations::check(model, &run, &mut coverage)?;
-    datagrams::check(model, &run, &mut coverage)?;
-    server::check(&run, &mut coverage)?;
-    Ok(coverage)
+impl Oracle {
+    fn check(self, run: &Run<'_>, cases: &[Case<'_>]) -> Result<(), Failure> {
+        match self {
+            Oracle::Transcript => conversations::check_transcripts(cases),
+            Oracle::EarlyEnd => conversations::check_early_ends(cases),
+            Oracle::Library => cases.iter().try_for_each(Case::check_library),
+            Oracle::Connect => conversations::check_connects(run),
+            Oracle::Recovery => conversations::check_recovery(run),
+            Oracle::DatagramReceived => datagrams::check_received(run),
+            Oracle::DatagramAnswer => datagrams::check_answers(run),
+            Oracle::DatagramArrival => datagrams::check_arrivals(run),
+            Oracle::DatagramRequest => datagrams::check_requests(run),
+            Oracle::Idle => server::check_idle(run),
+            Oracle::Line => server::check_line(run),
+            Oracle::Reader => server::check_reader(run),
+            Oracle::Drain => server::check_drain(run),
+            Oracle::Counters => counters::check(run),
+        }
+    }
+}
+
+/// A part of the check that can be switched off, to see that something depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// An oracle.
+    Oracle(Oracle),
+    /// A reason that excuses conversations.
+    Reason(Reason),
+}
+
+impl Part {
+    /// Returns all parts.
+    pub fn all() -> impl Iterator<Item = Part> {
+        let oracles = Oracle::VARIANTS.iter().map(|oracle| Part::Oracle(*oracle));
+        let reasons = Reason::VARIANTS.iter().map(|reason| Part::Reason(*reason));
+        oracles.chain(reasons)
+    }
+}
+
+/// The check of chime, against a model that may be wrong, and without a part.
+#[derive(Clone, Copy, Debug)]
+pub struct Checker {
+    /// The model.
+    pub model: naive::Answer,
+    /// The part that is switched off.
+    pub without: Option<Part>,
+}
+
+impl Default for Checker {
+    fn default() -> Checker {
+        Checker {
+            model: naive::answer,
+            without: None,
+        }
+    }
+}
+
+impl Checker {
+    /// [`check`](crate::check()), as it is set here.
+    pub fn check(
+        self,
+        scenario: &Scenario,
+        trace: &Trace,
+    ) -> Result<BTreeSet<CoverageGoal>, Failure> {
+        check_with(scenario, trace, |scenario, index| {
+            self.check_index(scenario, index)
+        })
+    }
+
+    pub(super) fn check_index(
+        self,
+        scenario: &Scenario,
+        index: &Index<'_>,
+    ) -> Result<BTreeSet<CoverageGoal>, Failure> {
+        let run = Run {
+            checker: self,
+            scenario,
+            index,
+            refused: refused(scenario, index),
+        };
+        let cases = conversations::cases(&run);
+        let oracles = Oracle::VARIANTS.iter();
+        oracles
+            .filter(|oracle| self.without != Some(Part::Oracle(**oracle)))
+            .try_for_each(|oracle| oracle.check(&run, &cases))?;
+        Ok(coverage::goals(&run, &cases))
+    }
 }
 
 /// A run to be checked.
 struct Run<'a> {
+    checker: Checker,
     scenario: &'a Scenario,
     index: &'a Index<'a>,
     /// The connections for which the server was full.

@@ -15,8 +15,13 @@ use crate::trace::{EventKind, Life, Piece, ServerEvent, Side};
 /// The name of the sum of the counters of timeouts.
 const TIMEOUTS: &str = "timeouts";
 
-/// Checks the counters of a server that has shut down gracefully.
-pub(super) fn check(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Failure> {
+/// Checks the counters of each server that has shut down gracefully.
+pub(super) fn check(run: &Run<'_>) -> Result<(), Failure> {
+    let mut lives = run.index.lives.iter().enumerate();
+    lives.try_for_each(|(number, life)| check_life(run, number, life))
+}
+
+fn check_life(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Failure> {
     let (Some(end), Some(counters)) = (life.end, life.counters) else {
         return Ok(());
     };

@@ -1,6 +1,6 @@
 //! Compares the reply to each datagram with the model. A loss needs a reason.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use chime_protocol::DATAGRAM_MAX;
@@ -14,24 +14,6 @@ use crate::trace::{Attempt, Datagram, DatagramEvent, EventKind, Moment, Peer};
 
 /// The time after which the client library sends its request again. Its timeout ends before the next retry.
 const RETRY_MS: u32 = 1_000;
-
-/// Checks every datagram.
-pub(super) fn check(
-    model: naive::Answer,
-    run: &Run<'_>,
-    coverage: &mut BTreeSet<Goal>,
-) -> Result<(), Failure> {
-    check_received(run)?;
-    check_answers(model, run)?;
-    check_arrivals(run)?;
-    for (client, attempt) in run.index.attempts() {
-        if attempt.is_by_datagram {
-            check_question(run, client, attempt, coverage)?;
-        }
-    }
-    note(run, coverage);
-    Ok(())
-}
 
 /// The numbers of datagrams that the server answered and ignored during this time.
 pub(super) fn counts(run: &Run<'_>, begin_ms: u32, end_ms: u32) -> (usize, usize) {
@@ -69,7 +51,7 @@ fn events<'a>(run: &Run<'a>) -> impl Iterator<Item = (usize, u32, usize, &'a Dat
 }
 
 /// Checks that each datagram is received once, and as it was sent.
-fn check_received(run: &Run<'_>) -> Result<(), Failure> {
+pub(super) fn check_received(run: &Run<'_>) -> Result<(), Failure> {
     for (event, _, number, kind) in events(run) {
         let DatagramEvent::Received { from, bytes, .. } = kind else {
             continue;
@@ -86,7 +68,7 @@ fn check_received(run: &Run<'_>) -> Result<(), Failure> {
 }
 
 /// Checks that the server sends exactly the model's replies, in order and within the millisecond.
-fn check_answers(model: naive::Answer, run: &Run<'_>) -> Result<(), Failure> {
+pub(super) fn check_answers(run: &Run<'_>) -> Result<(), Failure> {
     let mut due: VecDeque<(u32, SocketAddr, Vec<u8>)> = VecDeque::new();
     for (event, at_ms, number, kind) in events(run) {
         if due.front().is_some_and(|(due_ms, ..)| *due_ms < at_ms) {
@@ -112,7 +94,7 @@ fn check_answers(model: naive::Answer, run: &Run<'_>) -> Result<(), Failure> {
                 from,
                 bytes,
             } if !is_service(*from) => {
-                let reply = naive::datagram(model, bytes, run.index.clock(at_ms));
+                let reply = naive::datagram(run.checker.model, bytes, run.index.clock(at_ms));
                 due.extend(reply.map(|reply| (at_ms, *from, reply)));
             }
             _ => {}
@@ -128,7 +110,7 @@ fn check_answers(model: naive::Answer, run: &Run<'_>) -> Result<(), Failure> {
 }
 
 /// Checks that the server received each datagram that no fault explains as lost.
-fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
+pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
     let may_overflow = may_overflow(run);
     for datagram in to_server(run) {
         let sent_ms = datagram.sent.at_ms;
@@ -159,20 +141,18 @@ fn may_overflow(run: &Run<'_>) -> bool {
 }
 
 /// Checks that the client library returned a reply that arrived, or failed for a reason.
-fn check_question(
-    run: &Run<'_>,
-    client: usize,
-    attempt: &Attempt<'_>,
-    coverage: &mut BTreeSet<Goal>,
-) -> Result<(), Failure> {
+pub(super) fn check_requests(run: &Run<'_>) -> Result<(), Failure> {
+    let mut attempts = run.index.attempts();
+    attempts.try_for_each(|(client, attempt)| match attempt.is_by_datagram {
+        true => check_request(run, client, attempt),
+        false => Ok(()),
+    })
+}
+
+fn check_request(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> Result<(), Failure> {
     let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end.at_ms);
     let within = |at: Moment| (attempt.begin..=attempt.end).contains(&at);
-    let by_client = run
-        .index
-        .datagrams
-        .values()
-        .filter(|datagram| datagram.by == Peer::Client(client) && within(datagram.sent));
-    let sent_count = by_client.filter(|datagram| !datagram.is_duplicate).count();
+    let sent_count = sent_count(run, client, attempt);
     let is_by_library = !matches!(
         run.behaviour(client),
         Some(Behaviour::WriteDatagrams { .. })
@@ -192,9 +172,6 @@ fn check_question(
             let message =
                 format!("client {client} received '{reply}', which no datagram contained");
             return Err(Failure::new(message, *event));
-        }
-        if sent_count > 1 {
-            coverage.insert(Goal::DatagramRetried);
         }
     }
     let Some((event, error)) = attempt.failed else {
@@ -218,13 +195,23 @@ fn check_question(
     Ok(())
 }
 
+/// The number of datagrams that a client sent in an attempt.
+fn sent_count(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> usize {
+    let datagrams = run.index.datagrams.values();
+    let sent = datagrams.filter(|datagram| {
+        let is_within = (attempt.begin..=attempt.end).contains(&datagram.sent);
+        datagram.by == Peer::Client(client) && is_within && !datagram.is_duplicate
+    });
+    sent.count()
+}
+
 /// Adds the goals of datagrams.
-fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
-    let mut see = |goal, is_seen| {
-        if is_seen {
-            coverage.insert(goal);
-        }
-    };
+pub(super) fn note(run: &Run<'_>, see: &mut impl FnMut(Goal, bool)) {
+    for (client, attempt) in run.index.attempts() {
+        let is_answered = attempt.is_by_datagram && !attempt.replies.is_empty();
+        let is_retried = is_answered && sent_count(run, client, attempt) > 1;
+        see(Goal::DatagramRetried, is_retried);
+    }
     for datagram in run.index.datagrams.values() {
         let is_reply = datagram.by == Peer::Server;
         see(Goal::DatagramLost, datagram.is_lost);

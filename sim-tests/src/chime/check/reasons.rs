@@ -1,16 +1,18 @@
 //! The reasons for which a conversation may end early.
 
+use strum::VariantArray;
+
 use super::conversations::{Case, Transcript};
 use super::server::{partial_line, read_until_ms};
-use super::{QUIET_MS, SLACK_MS};
+use super::{Part, QUIET_MS, SLACK_MS};
 use crate::Failure;
 use crate::chime::{Behaviour, Ending, Reading, Server};
 use crate::scenario::FaultKind;
 use crate::trace::FaultSpan;
 
 /// Why a conversation ended before the client had all replies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
+pub enum Reason {
     /// The client left, or did not read, as the scenario demands.
     ClientLeft,
     /// A failure of the stream was injected.
@@ -60,7 +62,9 @@ impl<'a> Case<'a> {
             self.stopped(transcript),
             self.idle(transcript),
         ];
-        let reason = reasons.into_iter().flatten().next();
+        let mut reasons = reasons.into_iter().flatten();
+        let without = self.run.checker.without;
+        let reason = reasons.find(|reason| without != Some(Part::Reason(*reason)));
         if reason.is_none() {
             let missing = transcript
                 .exchanges

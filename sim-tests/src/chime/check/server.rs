@@ -1,41 +1,21 @@
 //! Checks the limits of the server.
 
-use std::collections::BTreeSet;
-
 use chime_protocol::Framing;
 
-use super::{QUIET_MS, Run, SLACK_MS, counters};
+use super::{QUIET_MS, Run, SLACK_MS};
 use crate::Failure;
-use crate::chime::CoverageGoal as Goal;
-use crate::trace::{Connection, EventKind, Life, Piece, ServerEvent, Side};
+use crate::trace::{Connection, Life, Piece, Side};
 
 /// The linger timeout: how long the server waits for the client to close after its own half-close.
 const LINGER_MS: u32 = 1_000;
 
-/// Checks the server.
-pub(super) fn check(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) -> Result<(), Failure> {
-    run.index.connections.values().try_for_each(|connection| {
-        check_idle(run, connection)?;
-        check_line(run, connection)?;
-        check_reader(run, connection)
-    })?;
-    for (number, life) in run.index.lives.iter().enumerate() {
-        check_drain(run, number, life)?;
-        counters::check(run, number, life)?;
-    }
-    for event in &run.index.trace.events {
-        match event.kind {
-            EventKind::Server(ServerEvent::CannotAccept) => coverage.insert(Goal::AcceptFailed),
-            EventKind::Server(ServerEvent::AcceptAborted) => coverage.insert(Goal::AcceptAborted),
-            EventKind::Server(ServerEvent::CannotReceive) => coverage.insert(Goal::ReceiveFailed),
-            _ => false,
-        };
-    }
-    Ok(())
+/// Checks that a graceful shutdown, and each connection of its server, ends within the drain timeout.
+pub(super) fn check_drain(run: &Run<'_>) -> Result<(), Failure> {
+    let mut lives = run.index.lives.iter().enumerate();
+    lives.try_for_each(|(number, life)| check_drain_of(run, number, life))
 }
 
-/// Checks that a graceful shutdown, and each connection of its server, ends within the drain timeout.
-fn check_drain(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Failure> {
+fn check_drain_of(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Failure> {
     let (Some(stopping), Some(end)) = (life.stopping, life.end) else {
         return Ok(());
     };
@@ -57,7 +37,12 @@ fn check_drain(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Fail
 }
 
 /// Checks the idle timeout and the linger timeout.
-fn check_idle(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
+pub(super) fn check_idle(run: &Run<'_>) -> Result<(), Failure> {
+    let mut connections = run.index.connections.values();
+    connections.try_for_each(|connection| check_idle_of(run, connection))
+}
+
+fn check_idle_of(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
     let side = &connection.server_side;
     let (Some(dropped), Some(closed)) = (side.dropped, side.closed()) else {
         let message = "a connection was still open at the end".to_string();
@@ -84,7 +69,12 @@ fn check_idle(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure>
 }
 
 /// Checks the line timeout. It does not apply while a write is pending.
-fn check_line(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
+pub(super) fn check_line(run: &Run<'_>) -> Result<(), Failure> {
+    let mut connections = run.index.connections.values();
+    connections.try_for_each(|connection| check_line_of(run, connection))
+}
+
+fn check_line_of(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
     let server = &run.scenario.server;
     let side = &connection.server_side;
     let (Some(dropped), Some(closed), Some((began_ms, bytes))) =
@@ -107,7 +97,12 @@ fn check_line(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure>
 }
 
 /// Checks the write timeout.
-fn check_reader(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
+pub(super) fn check_reader(run: &Run<'_>) -> Result<(), Failure> {
+    let mut connections = run.index.connections.values();
+    connections.try_for_each(|connection| check_reader_of(run, connection))
+}
+
+fn check_reader_of(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure> {
     let side = &connection.server_side;
     let (Some(dropped), Some(closed), Some(blocked_ms)) =
         (side.dropped, side.closed(), side.blocked_ms)
