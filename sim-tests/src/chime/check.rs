@@ -8,18 +8,20 @@ mod counters;
 mod coverage;
 mod datagrams;
 mod reasons;
+mod replay;
 mod server;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chime_protocol::Framing;
-use chime_protocol::model::naive;
+use chime_protocol::model::naive::{self, Conversation};
 use strum::VariantArray;
 
 use super::{Behaviour, CoverageGoal, Scenario};
 use crate::trace::{Index, Trace};
 use crate::{Failure, check_with};
 use conversations::Case;
+use replay::Replay;
 
 pub use reasons::Reason;
 
@@ -50,12 +52,16 @@ pub enum Oracle {
     DatagramArrival,
     /// The client library sends its request by datagram again, and returns a reply that arrived.
     DatagramRequest,
-    /// The idle timeout and the linger timeout.
-    Idle,
-    /// The line timeout.
-    Line,
-    /// The write timeout.
-    Reader,
+    /// The server writes the model's replies to what it has read, and nothing else.
+    ServerReply,
+    /// The server sends its replies, and reads what has arrived, without an idle millisecond.
+    Promptness,
+    /// The server does not read while a reply is unsent, and holds one buffer of input and one of output.
+    Backpressure,
+    /// The server closes a connection at once when it has ended, or a deadline has passed.
+    LateClose,
+    /// The server closes a connection only when it has ended, or a deadline has passed.
+    EarlyClose,
     /// A graceful shutdown, and each connection of its server, ends within the drain timeout.
     Drain,
     /// The counters of a server equal those of the trace.
@@ -74,9 +80,11 @@ impl Oracle {
             Oracle::DatagramAnswer => datagrams::check_answers(run),
             Oracle::DatagramArrival => datagrams::check_arrivals(run),
             Oracle::DatagramRequest => datagrams::check_requests(run),
-            Oracle::Idle => server::check_idle(run),
-            Oracle::Line => server::check_line(run),
-            Oracle::Reader => server::check_reader(run),
+            Oracle::ServerReply
+            | Oracle::Promptness
+            | Oracle::Backpressure
+            | Oracle::LateClose
+            | Oracle::EarlyClose => replay::check(run, self),
             Oracle::Drain => server::check_drain(run),
             Oracle::Counters => counters::check(run),
         }
@@ -136,12 +144,16 @@ impl Checker {
         scenario: &Scenario,
         index: &Index<'_>,
     ) -> Result<BTreeSet<CoverageGoal>, Failure> {
-        let run = Run {
+        let mut run = Run {
             checker: self,
             scenario,
             index,
             refused: refused(scenario, index),
+            replays: BTreeMap::new(),
         };
+        let connections = index.connections.iter();
+        let replays = connections.map(|(&number, it)| (number, Replay::new(&run, number, it)));
+        run.replays = replays.collect();
         let cases = conversations::cases(&run);
         let oracles = Oracle::VARIANTS.iter();
         oracles
@@ -158,9 +170,25 @@ struct Run<'a> {
     index: &'a Index<'a>,
     /// The connections for which the server was full.
     refused: BTreeSet<usize>,
+    /// The connections, replayed by the model.
+    replays: BTreeMap<usize, Replay>,
 }
 
 impl<'a> Run<'a> {
+    /// Where a command ends.
+    fn framing(&self) -> Framing {
+        self.scenario.server.framing
+    }
+
+    /// The model of a connection, at its start.
+    fn conversation(&self, connection: usize) -> Conversation {
+        let model = self.checker.model;
+        match self.refused.contains(&connection) {
+            false => Conversation::new(model, self.scenario.server.service, self.framing()),
+            true => Conversation::refused(self.framing()),
+        }
+    }
+
     /// What a client does, unless it verifies the recovery.
     fn behaviour(&self, client: usize) -> Option<&'a Behaviour> {
         self.scenario

@@ -1,7 +1,6 @@
 //! Compares each conversation with the model. One that ends early needs a reason.
 
 use chime_protocol::Framing;
-use chime_protocol::model::naive::Conversation;
 
 use super::{Run, SLACK_MS, parts};
 use crate::Failure;
@@ -95,12 +94,8 @@ impl<'a> Case<'a> {
     ///
     /// The reply to a time command must be right for some instant between its request and its arrival.
     fn compare(&self) -> Result<Transcript, Failure> {
-        let server = &self.run.scenario.server;
         let is_refused = self.run.refused.contains(&self.number);
-        let mut conversation = match is_refused {
-            false => Conversation::new(self.run.checker.model, server.service, server.framing),
-            true => Conversation::refused(server.framing),
-        };
+        let mut conversation = self.run.conversation(self.number);
         let got = self.connection.client_side.bytes_read();
         let mut position = 0;
         let mut earliest_ms = self.connection.accepted.at_ms;
@@ -160,7 +155,7 @@ impl<'a> Case<'a> {
         let side = &self.connection.client_side;
         let mut requests = vec![(self.connection.accepted.at_ms, Request::Connect)];
         for Piece { at, bytes, .. } in &side.wrote {
-            let parts = parts(self.run.scenario.server.framing, bytes);
+            let parts = parts(self.run.framing(), bytes);
             requests.extend(
                 parts
                     .into_iter()
@@ -202,7 +197,7 @@ impl<'a> Case<'a> {
             self.behaviour,
             Some(Behaviour::Ask { .. } | Behaviour::Pipe { .. }) | None
         );
-        if !is_by_library || self.run.scenario.server.framing == Framing::Read {
+        if !is_by_library || self.run.framing() == Framing::Read {
             return Ok(());
         }
         let attempt = self.attempt();

@@ -68,7 +68,7 @@ fn check_life(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Failu
         .iter()
         .all(|side| side.blocked_ms.is_none() && side.failed.is_none())
     {
-        expected.requests(run.scenario.server.framing, &served);
+        expected.requests(run.framing(), &served);
     }
     let mut counters = counters.clone();
     let timeouts = [
