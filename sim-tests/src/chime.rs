@@ -7,7 +7,7 @@ mod goals;
 mod scenario;
 mod server;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use arbitrary::Unstructured;
 
 use crate::exec::{ClientHost, ServerHost};
 use crate::trace::Index;
-use crate::{Failure, Protocol, command};
+use crate::{Failure, Protocol, Report, command};
 use clients::Task;
 
 pub use check::{Checker, Oracle, Part, Reason};
@@ -66,7 +66,7 @@ impl Protocol for Chime {
         Task { server, host }.verify_recovery().await
     }
 
-    fn check(scenario: &Scenario, index: &Index<'_>) -> Result<BTreeSet<CoverageGoal>, Failure> {
+    fn check(scenario: &Scenario, index: &Index<'_>) -> Result<Report<CoverageGoal>, Failure> {
         Checker::default().check_index(scenario, index)
     }
 }

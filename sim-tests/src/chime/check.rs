@@ -3,6 +3,7 @@
 //! Every conversation is compared with the naive model of the protocol, as its client saw it. If it ends early, the
 //! scenario must explain that. The server must keep its limits, and every datagram is accounted for.
 
+mod arrivals;
 mod conversations;
 mod counters;
 mod coverage;
@@ -19,7 +20,7 @@ use strum::VariantArray;
 
 use super::{Behaviour, CoverageGoal, Scenario};
 use crate::trace::{Index, Trace};
-use crate::{Failure, check_with};
+use crate::{Failure, Report, check_with};
 use conversations::Case;
 use replay::Replay;
 
@@ -54,8 +55,10 @@ pub enum Oracle {
     DatagramRequest,
     /// The server writes the model's replies to what it has read, and nothing else.
     ServerReply,
-    /// The server sends its replies, and reads what has arrived, without an idle millisecond.
-    Promptness,
+    /// The server reads what has arrived without an idle millisecond.
+    PromptRead,
+    /// The server sends its replies without an idle millisecond.
+    PromptReply,
     /// The server does not read while a reply is unsent, and holds one buffer of input and one of output.
     Backpressure,
     /// The server closes a connection at once when it has ended, or a deadline has passed.
@@ -80,8 +83,9 @@ impl Oracle {
             Oracle::DatagramAnswer => datagrams::check_answers(run),
             Oracle::DatagramArrival => datagrams::check_arrivals(run),
             Oracle::DatagramRequest => datagrams::check_requests(run),
+            Oracle::PromptRead => arrivals::check(run),
             Oracle::ServerReply
-            | Oracle::Promptness
+            | Oracle::PromptReply
             | Oracle::Backpressure
             | Oracle::LateClose
             | Oracle::EarlyClose => replay::check(run, self),
@@ -133,7 +137,7 @@ impl Checker {
         self,
         scenario: &Scenario,
         trace: &Trace,
-    ) -> Result<BTreeSet<CoverageGoal>, Failure> {
+    ) -> Result<Report<CoverageGoal>, Failure> {
         check_with(scenario, trace, |scenario, index| {
             self.check_index(scenario, index)
         })
@@ -143,7 +147,7 @@ impl Checker {
         self,
         scenario: &Scenario,
         index: &Index<'_>,
-    ) -> Result<BTreeSet<CoverageGoal>, Failure> {
+    ) -> Result<Report<CoverageGoal>, Failure> {
         let mut run = Run {
             checker: self,
             scenario,
@@ -159,7 +163,10 @@ impl Checker {
         oracles
             .filter(|oracle| self.without != Some(Part::Oracle(**oracle)))
             .try_for_each(|oracle| oracle.check(&run, &cases))?;
-        Ok(coverage::goals(&run, &cases))
+        Ok(Report {
+            excused: reasons::excused(&cases),
+            ..Report::new(coverage::goals(&run, &cases), cases.len())
+        })
     }
 }
 

@@ -71,7 +71,6 @@ pub(super) struct Transcript {
 
 /// The connect, a request or a part of it, or EOF.
 pub(super) struct Exchange {
-    pub(super) at_ms: u32,
     /// When the reply was formatted; `None` if the client has not read all of it.
     pub(super) answered_ms: Option<u32>,
     /// Whether the model replies to it.
@@ -133,7 +132,6 @@ impl<'a> Case<'a> {
             };
             let is_whole = got.len() - position >= answered.sent.len();
             transcript.exchanges.push(Exchange {
-                at_ms,
                 answered_ms: is_whole.then_some(now_ms),
                 has_reply: !answered.sent.is_empty(),
                 is_after_close,

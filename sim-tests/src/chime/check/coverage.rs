@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{Datelike, NaiveDateTime};
 
 use super::conversations::{Case, Transcript};
+use super::replay::Outcome;
 use super::{Reason, Run, datagrams};
 use crate::chime::{Behaviour, CoverageGoal as Goal, Ending, Reading};
 use crate::scenario::FaultKind;
@@ -38,9 +39,10 @@ pub(super) fn goals(run: &Run<'_>, cases: &[Case<'_>]) -> BTreeSet<Goal> {
 }
 
 fn note_conversation(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(Goal, bool)) {
-    let Ok(reason) = case.explain(transcript) else {
+    let Ok(explanation) = case.explain(transcript) else {
         return;
     };
+    let reason = explanation.map(|explanation| explanation.reason);
     let is_served = reason.is_none() && transcript.is_complete();
     note_bytes(case, transcript, is_served, see);
     note_end(case, transcript, reason, is_served, see);
@@ -116,9 +118,11 @@ fn note_end(
 ) {
     let is_because = |because| reason == Some(because);
     see(Goal::StreamFailed, is_because(Reason::StreamFailed));
-    see(Goal::IdleClosed, is_because(Reason::Idle));
-    see(Goal::SlowLineClosed, is_because(Reason::SlowLine));
-    see(Goal::SlowReaderClosed, is_because(Reason::SlowReader));
+    let replay = &case.run.replays[&case.number];
+    see(Goal::IdleClosed, replay.is(Outcome::Idle));
+    see(Goal::SlowLineClosed, replay.is(Outcome::SlowLine));
+    see(Goal::SlowReaderClosed, replay.is(Outcome::SlowReader));
+    see(Goal::DrainTimedOut, replay.is(Outcome::Cut));
     see(Goal::Killed, is_because(Reason::Killed));
     see(
         Goal::StoppedInMidLine,
@@ -167,7 +171,6 @@ fn note_end(
     let is_answered_late = exchanges
         .any(|exchange| exchange.has_reply && exchange.answered_ms.is_some_and(has_stopped));
     see(Goal::AnsweredAfterStop, is_answered_late);
-    see(Goal::DrainTimedOut, case.drained().is_some());
 }
 
 fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(Goal, bool)) {

@@ -49,6 +49,12 @@ pub(super) enum Outcome {
 pub(super) struct Replay {
     /// How the server ended it. Several, if more than one was due in that millisecond; none after a failure.
     pub(super) outcomes: Vec<Outcome>,
+    /// When replies were unsent: the first and the last millisecond of each time.
+    pub(super) blocked: Vec<(u32, u32)>,
+    /// How many bytes of input it has processed.
+    pub(super) processed: usize,
+    /// Whether it has processed EOF.
+    pub(super) is_at_end: bool,
     /// The first difference between the model and the trace, and the oracle that it belongs to.
     failure: Option<(Oracle, Failure)>,
 }
@@ -56,18 +62,21 @@ pub(super) struct Replay {
 impl Replay {
     /// Replays a connection.
     pub(super) fn new(run: &Run<'_>, number: usize, connection: &Connection<'_>) -> Replay {
-        match replay(run, number, connection) {
-            Ok(outcomes) => Replay {
-                outcomes,
-                failure: None,
-            },
-            Err((oracle, message, event)) => Replay {
-                outcomes: Vec::new(),
-                failure: Some((
-                    oracle,
-                    Failure::new(format!("connection {number}: {message}"), event),
-                )),
-            },
+        let mut model = Model::new(run, number, connection);
+        let result = model.replay(connection);
+        let (outcomes, failure) = match result {
+            Ok(outcomes) => (outcomes, None),
+            Err((oracle, message, event)) => {
+                let message = format!("connection {number}: {message}");
+                (Vec::new(), Some((oracle, Failure::new(message, event))))
+            }
+        };
+        Replay {
+            outcomes,
+            blocked: model.blocked,
+            processed: model.processed,
+            is_at_end: model.is_at_end,
+            failure,
         }
     }
 
@@ -128,40 +137,6 @@ fn events<'a>(connection: &'a Connection<'a>) -> Vec<(Moment, Happened<'a>)> {
 
 type Difference = (Oracle, String, usize);
 
-fn replay(
-    run: &Run<'_>,
-    number: usize,
-    connection: &Connection<'_>,
-) -> Result<Vec<Outcome>, Difference> {
-    let mut model = Model::new(run, number, connection);
-    for (at, happened) in events(connection) {
-        let is_by_server = !matches!(happened, Happened::ClientRead(_) | Happened::ClientDropped);
-        model.wait(at, is_by_server)?;
-        match happened {
-            Happened::Read(bytes) => model.read(at, bytes)?,
-            Happened::ReadEnd => model.read_end(at)?,
-            Happened::Wrote(bytes) => model.write(at, bytes)?,
-            Happened::Shut => model.shut(at)?,
-            Happened::Failed => model.phase = Phase::Failed,
-            Happened::Dropped => return model.dropped(at),
-            Happened::ClientRead(length) => {
-                model.in_flight = model.in_flight.saturating_sub(length);
-                model.note_room(at.at_ms + 1);
-            }
-            Happened::ClientDropped => {
-                model.is_client_gone = true;
-                model.note_room(at.at_ms + 1);
-            }
-        }
-        if is_by_server {
-            model.last_ms = at.at_ms;
-        }
-    }
-    let last = run.index.trace.events.len() - 1;
-    let message = "a connection was still open at the end".to_string();
-    Err((Oracle::LateClose, message, last))
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Conversing,
@@ -193,6 +168,10 @@ struct Model<'a> {
     is_client_gone: bool,
     /// When the server must have continued to write, at the latest.
     write_due_ms: Option<u32>,
+    /// When replies were unsent.
+    blocked: Vec<(u32, u32)>,
+    processed: usize,
+    is_at_end: bool,
 }
 
 /// When a connection is closed, and how.
@@ -225,9 +204,43 @@ impl<'a> Model<'a> {
             in_flight: 0,
             is_client_gone: false,
             write_due_ms: None,
+            blocked: Vec::new(),
+            processed: 0,
+            is_at_end: false,
         };
         model.reply(accepted_ms);
         model
+    }
+
+    /// Follows the events of the connection; returns how it can have ended.
+    fn replay(&mut self, connection: &Connection<'_>) -> Result<Vec<Outcome>, Difference> {
+        for (at, happened) in events(connection) {
+            let is_by_client =
+                matches!(happened, Happened::ClientRead(_) | Happened::ClientDropped);
+            self.wait(at, !is_by_client)?;
+            match happened {
+                Happened::Read(bytes) => self.read(at, bytes)?,
+                Happened::ReadEnd => self.read_end(at)?,
+                Happened::Wrote(bytes) => self.write(at, bytes)?,
+                Happened::Shut => self.shut(at)?,
+                Happened::Failed => self.phase = Phase::Failed,
+                Happened::Dropped => return self.dropped(at),
+                Happened::ClientRead(length) => {
+                    self.in_flight = self.in_flight.saturating_sub(length);
+                    self.note_room(at.at_ms + 1);
+                }
+                Happened::ClientDropped => {
+                    self.is_client_gone = true;
+                    self.note_room(at.at_ms + 1);
+                }
+            }
+            if !is_by_client {
+                self.last_ms = at.at_ms;
+            }
+        }
+        let last = self.run.index.trace.events.len() - 1;
+        let message = "a connection was still open at the end".to_string();
+        Err((Oracle::LateClose, message, last))
     }
 
     /// Replies to the input until it is used up, or the output buffer is full.
@@ -245,7 +258,9 @@ impl<'a> Model<'a> {
         let has_room = self.conversation.sent.len() <= BUFFER_BYTES;
         if self.is_at_eof && has_room && !self.conversation.is_closed {
             self.conversation.end(now);
+            self.is_at_end = true;
         }
+        self.processed += bytes_read as usize;
         if self.conversation.is_closed {
             self.unread.clear();
         }
@@ -380,13 +395,19 @@ impl<'a> Model<'a> {
     }
 
     /// Lets time pass until an event: nothing may have been due before it.
-    fn wait(&self, at: Moment, is_by_server: bool) -> Result<(), Difference> {
+    fn wait(&mut self, at: Moment, is_by_server: bool) -> Result<(), Difference> {
+        if self.is_blocked() && self.last_ms < at.at_ms {
+            match self.blocked.last_mut() {
+                Some((_, end_ms)) if *end_ms >= self.last_ms => *end_ms = at.at_ms,
+                _ => self.blocked.push((self.last_ms, at.at_ms)),
+            }
+        }
         if let Some(due_ms) = self.write_due_ms.filter(|due_ms| *due_ms < at.at_ms) {
             let message = format!(
                 "the server did not send {} bytes of replies at {due_ms} ms, although there was room",
                 self.unsent
             );
-            return Err((Oracle::Promptness, message, at.event));
+            return Err((Oracle::PromptReply, message, at.event));
         }
         let first = self.dues().into_iter().min_by_key(|due| due.between_ms.1);
         let first = first.filter(|due| is_by_server && due.between_ms.1 < at.at_ms);
