@@ -14,7 +14,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use chime_sim_tests::exec::{ClientHost, ServerHost, Stream};
 use chime_sim_tests::scenario::{Scenario, list, range};
 use chime_sim_tests::trace::{ClientEvent, Connection, Index};
-use chime_sim_tests::{Failure, Protocol, command};
+use chime_sim_tests::{Failure, Protocol, Report, command};
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -108,7 +108,7 @@ impl Protocol for Echo {
             .is_ok_and(|replies| replies == "+PONG\n")
     }
 
-    fn check(scenario: &Scenario<Echo>, index: &Index<'_>) -> Result<BTreeSet<Goal>, Failure> {
+    fn check(scenario: &Scenario<Echo>, index: &Index<'_>) -> Result<Report<Goal>, Failure> {
         let mut goals = BTreeSet::new();
         let network = scenario.network;
         let is_calm = scenario.faults.is_empty() && network.stream_error_percent == 0;
@@ -149,7 +149,7 @@ impl Protocol for Echo {
                 Goal::EndedEarly
             });
         }
-        Ok(goals)
+        Ok(Report::new(goals, index.connections.len()))
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
         for seed in 0..200 {
             let scenario = Scenario::<Echo>::from_seed(seed);
             match check(&scenario, &run(&scenario)) {
-                Ok(reached) => goals.extend(reached),
+                Ok(report) => goals.extend(report.goals),
                 Err(failure) => panic!("seed {seed}: {failure}\n{scenario}"),
             }
         }

@@ -1,16 +1,14 @@
 //! Checks a run, whatever the protocol: the oracles are the protocol's.
 
-use std::collections::BTreeSet;
-
 use crate::scenario::Scenario;
 use crate::trace::{EventKind, Index, Trace};
-use crate::{Failure, Protocol};
+use crate::{Failure, Protocol, Report};
 
-/// Checks the trace of a scenario; returns the goals that it reached.
+/// Checks the trace of a scenario.
 pub fn check<P: Protocol>(
     scenario: &Scenario<P>,
     trace: &Trace,
-) -> Result<BTreeSet<P::Goal>, Failure> {
+) -> Result<Report<P::Goal>, Failure> {
     check_with(scenario, trace, P::check)
 }
 
@@ -18,8 +16,8 @@ pub fn check<P: Protocol>(
 pub fn check_with<P: Protocol>(
     scenario: &Scenario<P>,
     trace: &Trace,
-    oracles: impl Fn(&Scenario<P>, &Index<'_>) -> Result<BTreeSet<P::Goal>, Failure>,
-) -> Result<BTreeSet<P::Goal>, Failure> {
+    oracles: impl Fn(&Scenario<P>, &Index<'_>) -> Result<Report<P::Goal>, Failure>,
+) -> Result<Report<P::Goal>, Failure> {
     let index = Index::new(scenario, trace);
     if let Some(event) = index.stray {
         return Err(Failure::new(
@@ -34,10 +32,10 @@ pub fn check_with<P: Protocol>(
     if let Some(failure) = find(|kind| matches!(kind, EventKind::Panicked(_))) {
         return Err(failure);
     }
-    let goals = oracles(scenario, &index)?;
+    let report = oracles(scenario, &index)?;
     // The oracles know better why a run is stuck.
     match find(|kind| matches!(kind, EventKind::Stuck(_))) {
         Some(failure) => Err(failure),
-        None => Ok(goals),
+        None => Ok(report),
     }
 }

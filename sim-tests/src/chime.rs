@@ -9,7 +9,7 @@ mod proxy;
 mod scenario;
 mod server;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
 
@@ -17,10 +17,10 @@ use arbitrary::Unstructured;
 
 use crate::exec::{ClientHost, ServerHost};
 use crate::trace::Index;
-use crate::{Failure, Protocol, command};
+use crate::{Failure, Protocol, Report, command};
 use clients::Task;
 
-pub use check::check_against;
+pub use check::{Checker, Oracle, Part, Reason};
 pub use goals::CoverageGoal;
 pub use proxy::{Form, Header};
 pub use scenario::{
@@ -72,8 +72,8 @@ impl Protocol for Chime {
         Task { server, host }.verify_recovery().await
     }
 
-    fn check(scenario: &Scenario, index: &Index<'_>) -> Result<BTreeSet<CoverageGoal>, Failure> {
-        check::check(chime_protocol::model::naive::answer, scenario, index)
+    fn check(scenario: &Scenario, index: &Index<'_>) -> Result<Report<CoverageGoal>, Failure> {
+        Checker::default().check_index(scenario, index)
     }
 }
 

@@ -99,7 +99,10 @@ fn execute<P: Protocol>(name: &str, command: Command) -> io::Result<bool> {
             print(&trace)?;
             let checked = check(&scenario, &trace);
             match &checked {
-                Ok(goals) => print(format_args!("passed; coverage goals reached: {goals:?}\n"))?,
+                Ok(report) => print(format_args!(
+                    "passed; coverage goals reached: {:?}\n",
+                    report.goals
+                ))?,
                 Err(failure) => print(format_args!("failed: {failure}\n"))?,
             }
             Ok(checked.is_ok())

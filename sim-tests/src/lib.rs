@@ -19,8 +19,8 @@
 //!     heal_ms: 500,
 //!     ..Scenario::default()
 //! };
-//! let goals = check(&scenario, &run(&scenario)).expect("the server keeps its contract");
-//! assert!(goals.contains(&CoverageGoal::Killed));
+//! let report = check(&scenario, &run(&scenario)).expect("the server keeps its contract");
+//! assert!(report.goals.contains(&CoverageGoal::Killed));
 //! ```
 //!
 //! A run has two phases. Until `heal_ms` faults strike: safety must hold. Then the network heals, and each host gets
@@ -103,5 +103,5 @@ pub mod trace;
 pub use check::{check, check_with};
 pub use chime::Chime;
 pub use exec::run;
-pub use protocol::{Data, Failure, Protocol};
+pub use protocol::{Data, Failure, Protocol, Report};
 pub use render::{Page, draw};

@@ -69,9 +69,8 @@ pub trait Protocol: Clone + fmt::Debug + PartialEq + Eq + Send + Sync + 'static 
     /// Uses the server once after the network has healed. Returns whether it was served; if not, it is called again.
     async fn verify_recovery(server: Self::Server, host: &ClientHost) -> bool;
 
-    /// Checks a run; returns the goals that it reached.
-    fn check(scenario: &Scenario<Self>, index: &Index<'_>)
-    -> Result<BTreeSet<Self::Goal>, Failure>;
+    /// Checks a run.
+    fn check(scenario: &Scenario<Self>, index: &Index<'_>) -> Result<Report<Self::Goal>, Failure>;
 }
 
 /// Plain data of a scenario.
@@ -83,6 +82,28 @@ pub trait Data:
 impl<T: Clone + PartialEq + Eq + fmt::Debug + Send + Sync + Serialize + DeserializeOwned + 'static>
     Data for T
 {
+}
+
+/// What a check says of a run that passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report<G> {
+    /// The coverage goals that the run reached.
+    pub goals: BTreeSet<G>,
+    /// The number of conversations.
+    pub conversations: u64,
+    /// The number of conversations that the check accepted on trust, by their excuse. The fewer, the stricter it is.
+    pub excused: BTreeMap<&'static str, u64>,
+}
+
+impl<G> Report<G> {
+    /// A report of a check that excuses nothing.
+    pub fn new(goals: BTreeSet<G>, conversations: usize) -> Report<G> {
+        Report {
+            goals,
+            conversations: conversations as u64,
+            excused: BTreeMap::new(),
+        }
+    }
 }
 
 /// What is wrong in a run.

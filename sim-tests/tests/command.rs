@@ -6,7 +6,7 @@ use std::{env, fs, io};
 
 use chime_protocol::Framing;
 use chime_sim_tests::chime::{
-    Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Server, Target,
+    Act, Behaviour, CoverageGoal, Ending, Listener, Reading, Scenario, Server, Target,
 };
 use chime_sim_tests::command::keep_failure;
 use chime_sim_tests::scenario::{Client, Text};

@@ -3,7 +3,7 @@
 use chime_protocol::Service;
 use chime_protocol::model::naive;
 use chime_sim_tests::chime::{
-    Act, Behaviour, Destination, Ending, Reading, Scenario, Server, Source, Target, check_against,
+    Act, Behaviour, Checker, Destination, Ending, Reading, Scenario, Server, Source, Target,
 };
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Text, shrink};
 use chime_sim_tests::trace::{
@@ -15,11 +15,18 @@ use chrono::{NaiveDateTime, TimeDelta};
 /// The number of seeds that must catch a wrong model.
 const SEEDS: u64 = 50;
 
+fn fails(model: naive::Answer, scenario: &Scenario) -> bool {
+    let checker = Checker {
+        model,
+        ..Checker::default()
+    };
+    checker.check(scenario, &run(scenario)).is_err()
+}
+
 /// Returns the first generated scenario that fails with a wrong model.
 fn first_failing(model: naive::Answer) -> Scenario {
     let mut scenarios = (0..SEEDS).map(Scenario::from_seed);
-    let failing =
-        scenarios.find(|scenario| check_against(model, scenario, &run(scenario)).is_err());
+    let failing = scenarios.find(|scenario| fails(model, scenario));
     failing.expect("the wrong model fails")
 }
 
@@ -34,7 +41,7 @@ fn a_wrong_sum_is_caught_and_shrunk_to_one_client() {
         )
     }
     let scenario = shrink(first_failing(wrong), 20_000, |scenario| {
-        check_against(wrong, scenario, &run(scenario)).is_err()
+        fails(wrong, scenario)
     });
     assert_eq!(scenario.clients.len(), 1, "{scenario}");
     assert_eq!(scenario.faults, [], "{scenario}");
@@ -261,7 +268,16 @@ fn a_drain_beyond_its_timeout_is_caught() {
 #[test]
 fn an_event_of_an_unknown_connection_is_caught() {
     assert_caught("this event belongs to nothing that has begun", |trace| {
-        let index = find_stream(trace, End::Server, &StreamEvent::Accepted);
+        let is_accepted = |kind: &EventKind| {
+            matches!(
+                kind,
+                EventKind::Stream {
+                    event: StreamEvent::Accepted { .. },
+                    ..
+                }
+            )
+        };
+        let index = find(trace, is_accepted);
         trace.events.remove(index);
     });
 }

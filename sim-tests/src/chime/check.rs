@@ -4,22 +4,31 @@
 //! scenario must explain that. The server must keep its limits, and every datagram is accounted for.
 
 mod admission;
+mod answers;
+mod arrivals;
 mod conversations;
 mod counters;
 mod coverage;
 mod datagrams;
 mod reasons;
+mod replay;
 mod server;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chime_protocol::Framing;
-use chime_protocol::model::naive;
+use chime_protocol::model::naive::{self, Conversation};
+use strum::VariantArray;
 
 use super::{Behaviour, CoverageGoal, Listener, Scenario};
-use crate::trace::{Connection, Index, Trace};
-use crate::{Failure, check_with};
-use admission::{Admission, Outcome};
+use crate::trace::{Index, Trace};
+use crate::{Failure, Report, check_with};
+use admission::Admissions;
+use answers::Answers;
+use conversations::Case;
+use replay::Replay;
+
+pub use reasons::Reason;
 
 /// The tolerance of times: what takes no time may still show in the next millisecond.
 const SLACK_MS: u32 = 3;
@@ -27,63 +36,196 @@ const SLACK_MS: u32 = 3;
 /// How long the server waits, once a deadline has passed, for input that the runtime has not reported yet.
 const QUIET_MS: u32 = 10;
 
-/// [`check`](crate::check()) against a model that may be wrong.
-pub fn check_against(
-    model: naive::Answer,
-    scenario: &Scenario,
-    trace: &Trace,
-) -> Result<BTreeSet<CoverageGoal>, Failure> {
-    check_with(scenario, trace, |scenario, index| {
-        check(model, scenario, index)
-    })
+/// An oracle: one thing that must hold of every run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
+pub enum Oracle {
+    /// A client reads the model's replies to what it writes, and nothing else.
+    Transcript,
+    /// A conversation that ends early has a reason.
+    EarlyEnd,
+    /// The client library returns the replies that arrive.
+    Library,
+    /// A client can connect, unless a fault explains why not.
+    Connect,
+    /// The server closes the connections that it neither serves nor refuses in silence, and in time.
+    SilentClose,
+    /// The permits, the open conversations and the connections of each address are those of the model at every
+    /// millisecond.
+    Gauges,
+    /// Clients are served soon after the network has healed.
+    Recovery,
+    /// A datagram is received once, and as it was sent.
+    DatagramReceived,
+    /// The server sends the model's replies to datagrams, in order and within the millisecond.
+    DatagramAnswer,
+    /// The server receives every datagram that no fault explains as lost.
+    DatagramArrival,
+    /// The client library sends its request by datagram again, and returns a reply that arrived.
+    DatagramRequest,
+    /// The server writes the model's replies to what it has read, and nothing else.
+    ServerReply,
+    /// The server reads what has arrived without an idle millisecond.
+    PromptRead,
+    /// The server sends its replies without an idle millisecond.
+    PromptReply,
+    /// The server does not read while a reply is unsent, and holds one buffer of input and one of output.
+    Backpressure,
+    /// The server closes a connection at once when it has ended, or a deadline has passed.
+    LateClose,
+    /// The server closes a connection only when it has ended, or a deadline has passed.
+    EarlyClose,
+    /// A graceful shutdown, and each connection of its server, ends within the drain timeout.
+    Drain,
+    /// The counters of a server equal those of the trace.
+    Counters,
 }
 
-pub(super) fn check(
-    model: naive::Answer,
-    scenario: &Scenario,
-    index: &Index<'_>,
-) -> Result<BTreeSet<CoverageGoal>, Failure> {
-    let admissions = admission::admit(scenario, index)?;
-    admission::check_closed(scenario, index, &admissions)?;
-    let mut coverage = BTreeSet::new();
-    admission::note(scenario, index, &admissions, &mut coverage);
-    let index = admission::conversations(index, &admissions);
-    let run = Run {
-        scenario,
-        index: &index,
-        admissions,
-    };
-    conversations::check(model, &run, &mut coverage)?;
-    let counts = datagrams::check(model, &run, &mut coverage)?;
-    server::check(&run, &counts, &mut coverage)?;
-    Ok(coverage)
+impl Oracle {
+    fn check(self, run: &Run<'_>, cases: &[Case<'_>]) -> Result<(), Failure> {
+        match self {
+            Oracle::Transcript => conversations::check_transcripts(cases),
+            Oracle::EarlyEnd => conversations::check_early_ends(cases),
+            Oracle::Library => cases.iter().try_for_each(Case::check_library),
+            Oracle::Connect => conversations::check_connects(run),
+            Oracle::SilentClose => admission::check_closed(run),
+            Oracle::Gauges => run.admissions.check_gauges(),
+            Oracle::Recovery => conversations::check_recovery(run),
+            Oracle::DatagramReceived => datagrams::check_received(run),
+            Oracle::DatagramAnswer => run.answers.failure.clone().map_or(Ok(()), Err),
+            Oracle::DatagramArrival => datagrams::check_arrivals(run),
+            Oracle::DatagramRequest => datagrams::check_requests(run),
+            Oracle::PromptRead => arrivals::check(run),
+            Oracle::ServerReply
+            | Oracle::PromptReply
+            | Oracle::Backpressure
+            | Oracle::LateClose
+            | Oracle::EarlyClose => replay::check(run, self),
+            Oracle::Drain => server::check_drain(run),
+            Oracle::Counters => counters::check(run),
+        }
+    }
+}
+
+/// A part of the check that can be switched off, to see that something depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// An oracle.
+    Oracle(Oracle),
+    /// A reason that excuses conversations.
+    Reason(Reason),
+}
+
+impl Part {
+    /// Returns all parts.
+    pub fn all() -> impl Iterator<Item = Part> {
+        let oracles = Oracle::VARIANTS.iter().map(|oracle| Part::Oracle(*oracle));
+        let reasons = Reason::VARIANTS.iter().map(|reason| Part::Reason(*reason));
+        oracles.chain(reasons)
+    }
+}
+
+/// The check of chime, against a model that may be wrong, and without a part.
+#[derive(Clone, Copy, Debug)]
+pub struct Checker {
+    /// The model.
+    pub model: naive::Answer,
+    /// The part that is switched off.
+    pub without: Option<Part>,
+}
+
+impl Default for Checker {
+    fn default() -> Checker {
+        Checker {
+            model: naive::answer,
+            without: None,
+        }
+    }
+}
+
+impl Checker {
+    /// [`check`](crate::check()), as it is set here.
+    pub fn check(
+        self,
+        scenario: &Scenario,
+        trace: &Trace,
+    ) -> Result<Report<CoverageGoal>, Failure> {
+        check_with(scenario, trace, |scenario, index| {
+            self.check_index(scenario, index)
+        })
+    }
+
+    pub(super) fn check_index(
+        self,
+        scenario: &Scenario,
+        whole: &Index<'_>,
+    ) -> Result<Report<CoverageGoal>, Failure> {
+        let admissions = Admissions::new(scenario, whole);
+        let index = &*admissions.conversations(whole);
+        let mut run = Run {
+            checker: self,
+            scenario,
+            whole,
+            index,
+            admissions,
+            answers: Answers::new(self.model, scenario, whole),
+            replays: BTreeMap::new(),
+        };
+        let connections = index.connections.iter();
+        let replays = connections.map(|(&number, it)| (number, Replay::new(&run, number, it)));
+        run.replays = replays.collect();
+        let cases = conversations::cases(&run);
+        let oracles = Oracle::VARIANTS.iter();
+        oracles
+            .filter(|oracle| self.without != Some(Part::Oracle(**oracle)))
+            .try_for_each(|oracle| oracle.check(&run, &cases))?;
+        Ok(Report {
+            excused: reasons::excused(&cases),
+            ..Report::new(coverage::goals(&run, &cases), cases.len())
+        })
+    }
 }
 
 /// A run to be checked.
 struct Run<'a> {
+    checker: Checker,
     scenario: &'a Scenario,
-    /// The index of its conversations: without PROXY headers and the connections that had none.
+    whole: &'a Index<'a>,
+    /// The index of the conversations: without PROXY headers and the connections that had none.
     index: &'a Index<'a>,
-    admissions: BTreeMap<usize, Admission>,
+    admissions: Admissions,
+    answers: Answers,
+    /// The connections, replayed by the model.
+    replays: BTreeMap<usize, Replay>,
 }
 
 impl<'a> Run<'a> {
+    /// Returns whether a connection is refused: its client gets the full notice in place of the welcome.
+    fn is_refused(&self, connection: usize) -> bool {
+        self.admissions.outcome(connection) != admission::Outcome::Served
+    }
+
+    /// The listener of a connection.
+    fn listener(&self, connection: usize) -> &'a Listener {
+        let listener = self.index.connections[&connection].listener;
+        &self.scenario.server.listeners[usize::from(listener)]
+    }
+
+    /// The model of a connection, at its start.
+    fn conversation(&self, connection: usize) -> Conversation {
+        let model = self.checker.model;
+        let listener = self.listener(connection);
+        match self.is_refused(connection) {
+            false => Conversation::new(model, listener.service, listener.framing),
+            true => Conversation::refused(listener.framing),
+        }
+    }
+
     /// What a client does, unless it verifies the recovery.
     fn behaviour(&self, client: usize) -> Option<&'a Behaviour> {
         self.scenario
             .clients
             .get(client)
             .map(|client| &client.behaviour)
-    }
-
-    /// Whether a connection is refused: its client reads the full notice in place of the welcome.
-    fn is_refused(&self, connection: usize) -> bool {
-        self.admissions[&connection].outcome != Outcome::Served
-    }
-
-    /// The listener of a connection.
-    fn listener(&self, connection: &Connection<'_>) -> &'a Listener {
-        &self.scenario.server.listeners[usize::from(connection.listener)]
     }
 
     /// The maximum latency of a message on a link without a fault.

@@ -34,7 +34,7 @@ pub struct Header {
         deserialize_with = "within::<0, 600, _, _>"
     )]
     pub cuts: usize,
-    /// The pause after each write.
+    /// The pause before each write but the first.
     #[serde(
         default,
         skip_serializing_if = "is_default",
@@ -132,19 +132,18 @@ impl Header {
         [V2_SIGNATURE, &fixed, &rest].concat()
     }
 
-    /// The writes that send it, each with the pause after it.
+    /// The writes that send it, and the pauses between them.
     pub(super) fn acts(&self) -> Vec<Act> {
         let bytes = self.bytes();
         let pieces = bytes.chunks(bytes.len().div_ceil(self.cuts + 1));
-        pieces
-            .flat_map(|piece| [Act::Write(piece.into()), Act::Pause(self.pause_ms)])
-            .collect()
+        let acts = pieces.flat_map(|piece| [Act::Pause(self.pause_ms), Act::Write(piece.into())]);
+        acts.skip(1).collect()
     }
 
     /// The writes that send it, and these acts after it.
     pub(super) fn before(&self, mut acts: Vec<Act>) -> Vec<Act> {
         let mut all = self.acts();
-        if let (true, Some(Act::Write(first)), [.., Act::Write(last), Act::Pause(_)]) =
+        if let (true, Some(Act::Write(first)), [.., Act::Write(last)]) =
             (self.is_joined, acts.first(), &mut *all)
         {
             last.0.extend(&first.0);

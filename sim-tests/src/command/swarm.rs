@@ -13,7 +13,7 @@ use strum::VariantArray;
 use super::{keep_failure, print, shrink_failing};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
-use crate::{Protocol, check, run};
+use crate::{Protocol, Report, check, run};
 
 /// The number of failures after which a swarm ends.
 const FAILURES_MAX: u64 = 10;
@@ -84,6 +84,9 @@ struct Summary<G> {
     faults: BTreeMap<String, u64>,
     /// The number of scenarios that reached each goal.
     goals: BTreeMap<G, u64>,
+    conversations: u64,
+    /// The number of excused conversations, by excuse.
+    excused: BTreeMap<&'static str, u64>,
 }
 
 impl<G: VariantArray + Ord> Default for Summary<G> {
@@ -94,6 +97,8 @@ impl<G: VariantArray + Ord> Default for Summary<G> {
             simulated: Duration::ZERO,
             faults: BTreeMap::new(),
             goals: BTreeMap::new(),
+            conversations: 0,
+            excused: BTreeMap::new(),
         }
     }
 }
@@ -103,10 +108,10 @@ impl<G: Copy + Ord + std::fmt::Debug + VariantArray> Summary<G> {
         &mut self,
         scenario: &Scenario<P>,
         trace: &Trace,
-        goals: Option<&BTreeSet<G>>,
+        report: Option<&Report<G>>,
     ) {
         self.scenarios += 1;
-        self.failures += u64::from(goals.is_none());
+        self.failures += u64::from(report.is_none());
         let end_ms = trace.events.last().map_or(0, |event| event.at_ms);
         self.simulated += Duration::from_millis(end_ms.into());
         let network = serde_json::to_value(scenario.network).expect("the network is plain data");
@@ -122,8 +127,14 @@ impl<G: Copy + Ord + std::fmt::Debug + VariantArray> Summary<G> {
         for name in names.chain(kinds) {
             *self.faults.entry(name.into()).or_default() += 1;
         }
-        for goal in goals.into_iter().flatten() {
-            *self.goals.entry(*goal).or_default() += 1;
+        if let Some(report) = report {
+            for goal in &report.goals {
+                *self.goals.entry(*goal).or_default() += 1;
+            }
+            self.conversations += report.conversations;
+            for (excuse, count) in &report.excused {
+                *self.excused.entry(excuse).or_default() += count;
+            }
         }
     }
 
@@ -148,7 +159,17 @@ impl<G: Copy + Ord + std::fmt::Debug + VariantArray> Summary<G> {
             self.simulated.as_secs(),
             self.simulated.as_secs_f64() / seconds,
         );
-        text += "\nfaults, with the number of scenarios that had them:\n";
+        let excused: u64 = self.excused.values().sum();
+        text += &format!(
+            "{} conversations, {:.1} % of them excused",
+            self.conversations,
+            100.0 * excused as f64 / self.conversations.max(1) as f64,
+        );
+        for (index, (excuse, count)) in self.excused.iter().enumerate() {
+            text += if index == 0 { ": " } else { ", " };
+            text += &format!("{count} {excuse}");
+        }
+        text += "\n\nfaults, with the number of scenarios that had them:\n";
         for (fault, count) in &self.faults {
             text += &format!("{count:>9} {fault}\n");
         }

@@ -18,7 +18,7 @@ use chime_sim_tests::{check, run};
 fn run_passing(scenario: &Scenario) -> (Trace, BTreeSet<CoverageGoal>) {
     let trace = run(scenario);
     match check(scenario, &trace) {
-        Ok(goals) => (trace, goals),
+        Ok(report) => (trace, report.goals),
         Err(failure) => panic!("{failure}\n\n{scenario}\n\n{trace}"),
     }
 }

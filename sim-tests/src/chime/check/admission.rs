@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{QUIET_MS, SLACK_MS};
+use super::{QUIET_MS, Run, SLACK_MS};
 use crate::Failure;
 use crate::chime::addresses::connection_unit;
 use crate::chime::proxy::{Conclusion, Header, conclude};
@@ -40,51 +40,101 @@ pub(super) enum Outcome {
 
 /// The admission of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Admission {
-    pub(super) outcome: Outcome,
+struct Admission {
+    outcome: Outcome,
     /// The life of the server: an index into [`Index::lives`].
-    pub(super) life: usize,
+    life: usize,
     /// When that was decided; `None` if the PROXY header remained incomplete.
-    pub(super) decided: Option<Moment>,
+    decided: Option<Moment>,
     /// The length of its PROXY header.
     header_bytes: usize,
     /// Whether it is served although its address has been at its limit.
     is_again: bool,
 }
 
-/// Decides about each connection, and compares the gauges of the server with the model at each event.
-pub(super) fn admit(
-    scenario: &Scenario,
-    index: &Index<'_>,
-) -> Result<BTreeMap<usize, Admission>, Failure> {
-    let mut admissions = BTreeMap::new();
-    let mut model = Model::new(scenario, index);
-    for (event, happened) in index.trace.events.iter().enumerate() {
-        let at = Moment {
-            event,
-            at_ms: happened.at_ms,
-        };
-        match &happened.kind {
-            EventKind::Server(ServerEvent::Started) => {
-                admissions.append(&mut model.admissions);
-                model = Model::new(scenario, index);
-            }
-            EventKind::Server(ServerEvent::Gauges(gauges)) => model.check(gauges, event)?,
-            EventKind::Stream {
-                connection: number,
-                end: End::Server,
+/// The admissions of a run.
+pub(super) struct Admissions {
+    by_connection: BTreeMap<usize, Admission>,
+    /// The first difference of the gauges of a server from the model.
+    gauges_failure: Option<Failure>,
+}
+
+impl Admissions {
+    /// Follows the servers.
+    pub(super) fn new(scenario: &Scenario, index: &Index<'_>) -> Admissions {
+        let mut admissions = BTreeMap::new();
+        let mut gauges_failure = None;
+        let mut model = Model::new(scenario, index);
+        for (event, happened) in index.trace.events.iter().enumerate() {
+            let at = Moment {
                 event,
-            } => match event {
-                StreamEvent::Accepted { .. } => model.accept(*number, at),
-                StreamEvent::Read(bytes) => model.read(*number, bytes, at),
-                StreamEvent::Dropped => model.drop(*number, at),
+                at_ms: happened.at_ms,
+            };
+            match &happened.kind {
+                EventKind::Server(ServerEvent::Started) => {
+                    admissions.append(&mut model.admissions);
+                    model = Model::new(scenario, index);
+                }
+                EventKind::Server(ServerEvent::Gauges(gauges)) => {
+                    gauges_failure = gauges_failure.or(model.check(gauges, event).err());
+                }
+                EventKind::Stream {
+                    connection: number,
+                    end: End::Server,
+                    event,
+                } => match event {
+                    StreamEvent::Accepted { .. } => model.accept(*number, at),
+                    StreamEvent::Read(bytes) => model.read(*number, bytes, at),
+                    StreamEvent::Dropped => model.drop(*number, at),
+                    _ => {}
+                },
                 _ => {}
-            },
-            _ => {}
+            }
+        }
+        admissions.append(&mut model.admissions);
+        Admissions {
+            by_connection: admissions,
+            gauges_failure,
         }
     }
-    admissions.append(&mut model.admissions);
-    Ok(admissions)
+
+    /// The outcome of a conversation.
+    pub(super) fn outcome(&self, connection: usize) -> Outcome {
+        self.by_connection[&connection].outcome
+    }
+
+    /// The number of connections of a server with one of these outcomes.
+    pub(super) fn count(&self, life: usize, outcomes: &[Outcome]) -> usize {
+        let admissions = self.by_connection.values();
+        let such = admissions.filter(|it| it.life == life && outcomes.contains(&it.outcome));
+        such.count()
+    }
+
+    /// Checks that the server held what the model holds, after each millisecond.
+    pub(super) fn check_gauges(&self) -> Result<(), Failure> {
+        self.gauges_failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// The index with the conversations alone: without PROXY headers and the connections that had none.
+    pub(super) fn conversations<'i, 'a>(&self, index: &'i Index<'a>) -> Cow<'i, Index<'a>> {
+        let mut index = Cow::Borrowed(index);
+        for (number, admission) in &self.by_connection {
+            match (admission.outcome, admission.decided) {
+                (Outcome::Served | Outcome::Full | Outcome::AddressFull, Some(decided)) => {
+                    if index.connections[number].accepted != decided {
+                        let connections = &mut index.to_mut().connections;
+                        let connection = connections.get_mut(number).expect("it is in the index");
+                        // It begins only now.
+                        connection.accepted = decided;
+                        skip(&mut connection.client_side.wrote, admission.header_bytes);
+                        skip(&mut connection.server_side.read, admission.header_bytes);
+                    }
+                }
+                _ => drop(index.to_mut().connections.remove(number)),
+            }
+        }
+        index
+    }
 }
 
 /// The PROXY header that the client of a connection sends.
@@ -102,20 +152,11 @@ fn header<'a>(scenario: &'a Scenario, connection: &Connection<'_>) -> Option<Cow
 }
 
 /// Adds the goals of admissions.
-pub(super) fn note(
-    scenario: &Scenario,
-    index: &Index<'_>,
-    admissions: &BTreeMap<usize, Admission>,
-    coverage: &mut BTreeSet<Goal>,
-) {
-    let mut see = |goal, is_seen| {
-        if is_seen {
-            coverage.insert(goal);
-        }
-    };
+pub(super) fn note(run: &Run<'_>, see: &mut impl FnMut(Goal, bool)) {
+    let (scenario, index) = (run.scenario, run.whole);
     let server = &scenario.server;
     let mut last_served: Option<&Connection<'_>> = None;
-    for (number, admission) in admissions {
+    for (number, admission) in &run.admissions.by_connection {
         let connection = &index.connections[number];
         let side = &connection.server_side;
         let is = |outcome| admission.outcome == outcome;
@@ -387,30 +428,6 @@ impl<'a> Model<'a> {
     }
 }
 
-/// The index with the conversations alone: without PROXY headers and the connections that had none.
-pub(super) fn conversations<'i, 'a>(
-    index: &'i Index<'a>,
-    admissions: &BTreeMap<usize, Admission>,
-) -> Cow<'i, Index<'a>> {
-    let mut index = Cow::Borrowed(index);
-    for (number, admission) in admissions {
-        match (admission.outcome, admission.decided) {
-            (Outcome::Served | Outcome::Full | Outcome::AddressFull, Some(decided)) => {
-                if index.connections[number].accepted != decided {
-                    let connections = &mut index.to_mut().connections;
-                    let connection = connections.get_mut(number).expect("it is in the index");
-                    // It begins only now.
-                    connection.accepted = decided;
-                    skip(&mut connection.client_side.wrote, admission.header_bytes);
-                    skip(&mut connection.server_side.read, admission.header_bytes);
-                }
-            }
-            _ => drop(index.to_mut().connections.remove(number)),
-        }
-    }
-    index
-}
-
 /// Removes the first bytes.
 fn skip(pieces: &mut Vec<Piece<'_>>, mut length: usize) {
     for piece in pieces.iter_mut() {
@@ -422,12 +439,9 @@ fn skip(pieces: &mut Vec<Piece<'_>>, mut length: usize) {
 }
 
 /// Checks that connections without a conversation are closed in silence and in time.
-pub(super) fn check_closed(
-    scenario: &Scenario,
-    index: &Index<'_>,
-    admissions: &BTreeMap<usize, Admission>,
-) -> Result<(), Failure> {
-    for (number, admission) in admissions {
+pub(super) fn check_closed(run: &Run<'_>) -> Result<(), Failure> {
+    let (scenario, index) = (run.scenario, run.whole);
+    for (number, admission) in &run.admissions.by_connection {
         let is_closed = matches!(
             admission.outcome,
             Outcome::Denied | Outcome::Untrusted | Outcome::HeaderRejected | Outcome::Abandoned

@@ -1,38 +1,49 @@
 //! Compares each conversation with the model. One that ends early needs a reason.
 
-use std::collections::BTreeSet;
-
 use chime_protocol::Framing;
-use chime_protocol::model::naive::{self, Conversation};
 
-use super::{Run, SLACK_MS, coverage, parts};
+use super::{Run, SLACK_MS, parts};
 use crate::Failure;
-use crate::chime::{Behaviour, CoverageGoal as Goal};
+use crate::chime::Behaviour;
 use crate::trace::{Attempt, Client, Connection, Piece};
 
-/// Checks every conversation.
-pub(super) fn check(
-    model: naive::Answer,
-    run: &Run<'_>,
-    coverage: &mut BTreeSet<Goal>,
-) -> Result<(), Failure> {
-    for (&number, connection) in &run.index.connections {
-        let Some(client) = connection.client else {
-            continue;
-        };
+/// The conversations of the clients that were connected.
+pub(super) fn cases<'a>(run: &'a Run<'a>) -> Vec<Case<'a>> {
+    let connections = run.index.connections.iter();
+    let cases = connections.filter_map(|(&number, connection)| {
+        let client = connection.client?;
         let case = Case {
             run,
             connection,
             client: &run.index.clients[client],
             behaviour: run.behaviour(client),
             number,
+            transcript: Ok(Transcript::default()),
         };
-        let transcript = case.compare(model)?;
-        let reason = case.explain(&transcript)?;
-        case.check_library()?;
-        coverage::note(&case, &transcript, reason, coverage);
-    }
-    check_attempts(run, coverage)
+        Some(Case {
+            transcript: case.compare(),
+            ..case
+        })
+    });
+    cases.collect()
+}
+
+/// Checks that each client has read the model's replies.
+pub(super) fn check_transcripts(cases: &[Case<'_>]) -> Result<(), Failure> {
+    let mut failures = cases
+        .iter()
+        .filter_map(|case| case.transcript.as_ref().err());
+    failures
+        .next()
+        .map_or(Ok(()), |failure| Err(failure.clone()))
+}
+
+/// Checks that each conversation that ended early has a reason.
+pub(super) fn check_early_ends(cases: &[Case<'_>]) -> Result<(), Failure> {
+    cases.iter().try_for_each(|case| match &case.transcript {
+        Ok(transcript) => case.explain(transcript).map(drop),
+        Err(_) => Ok(()),
+    })
 }
 
 /// A connection to check.
@@ -43,9 +54,12 @@ pub(super) struct Case<'a> {
     /// What the client does, unless it verifies the recovery.
     pub(super) behaviour: Option<&'a Behaviour>,
     pub(super) number: usize,
+    /// The comparison with the model.
+    pub(super) transcript: Result<Transcript, Failure>,
 }
 
 /// The requests of a conversation, and when the client got the replies.
+#[derive(Default)]
 pub(super) struct Transcript {
     /// Whether the model refuses it.
     pub(super) is_refused: bool,
@@ -57,7 +71,6 @@ pub(super) struct Transcript {
 
 /// The connect, a request or a part of it, or EOF.
 pub(super) struct Exchange {
-    pub(super) at_ms: u32,
     /// When the reply was formatted; `None` if the client has not read all of it.
     pub(super) answered_ms: Option<u32>,
     /// Whether the model replies to it.
@@ -79,13 +92,9 @@ impl<'a> Case<'a> {
     /// Compares the bytes that the client has read with the model's replies to what it wrote.
     ///
     /// The reply to a time command must be right for some instant between its request and its arrival.
-    fn compare(&self, model: naive::Answer) -> Result<Transcript, Failure> {
-        let listener = self.run.listener(self.connection);
+    fn compare(&self) -> Result<Transcript, Failure> {
         let is_refused = self.run.is_refused(self.number);
-        let mut conversation = match is_refused {
-            false => Conversation::new(model, listener.service, listener.framing),
-            true => Conversation::refused(listener.framing),
-        };
+        let mut conversation = self.run.conversation(self.number);
         let got = self.connection.client_side.bytes_read();
         let mut position = 0;
         let mut earliest_ms = self.connection.accepted.at_ms;
@@ -123,7 +132,6 @@ impl<'a> Case<'a> {
             };
             let is_whole = got.len() - position >= answered.sent.len();
             transcript.exchanges.push(Exchange {
-                at_ms,
                 answered_ms: is_whole.then_some(now_ms),
                 has_reply: !answered.sent.is_empty(),
                 is_after_close,
@@ -145,7 +153,7 @@ impl<'a> Case<'a> {
         let side = &self.connection.client_side;
         let mut requests = vec![(self.connection.accepted.at_ms, Request::Connect)];
         for Piece { at, bytes, .. } in &side.wrote {
-            let parts = parts(self.run.listener(self.connection).framing, bytes);
+            let parts = parts(self.run.listener(self.number).framing, bytes);
             requests.extend(
                 parts
                     .into_iter()
@@ -182,12 +190,12 @@ impl<'a> Case<'a> {
     }
 
     /// Checks that the client library returned the replies that arrived.
-    fn check_library(&self) -> Result<(), Failure> {
+    pub(super) fn check_library(&self) -> Result<(), Failure> {
         let is_by_library = matches!(
             self.behaviour,
             Some(Behaviour::Ask { .. } | Behaviour::Pipe { .. }) | None
         );
-        if !is_by_library || self.run.listener(self.connection).framing == Framing::Read {
+        if !is_by_library || self.run.listener(self.number).framing == Framing::Read {
             return Ok(());
         }
         let attempt = self.attempt();
@@ -239,52 +247,45 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
     pairs.take_while(|(one, other)| one == other).count()
 }
 
-/// Checks that each failed connect has a reason, and that clients are served soon after the network has healed.
-fn check_attempts(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) -> Result<(), Failure> {
-    for (number, client) in run.index.clients.iter().enumerate() {
-        let behaviour = run.behaviour(number);
-        for attempt in &client.attempts {
-            let Some((event, error)) = attempt.failed else {
-                continue;
-            };
-            if attempt.is_by_datagram {
-                continue;
-            }
-            let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end.at_ms);
-            let has_link_fault = run.index.has_link_fault(client.host, begin_ms, end_ms);
-            // A connection that reached the backlog before shutdown is accepted, unless accept errors are injected.
-            let travel_ms = run.latency_max_ms() + SLACK_MS;
-            let was_up = match run.scenario.network.accept_error_percent {
-                0 => run.index.is_up(begin_ms, begin_ms + travel_ms),
-                _ => run.index.is_up(begin_ms, end_ms),
-            };
-            if attempt.connection.is_none() && was_up && !has_link_fault {
-                let message = format!("a client cannot connect, and no fault explains it: {error}");
-                return Err(Failure::new(message, event));
-            }
+/// Checks that each failed connect has a reason.
+pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
+    for (number, attempt) in run.index.attempts() {
+        let Some((event, error)) = attempt.failed else {
+            continue;
+        };
+        if attempt.is_by_datagram || attempt.connection.is_some() {
+            continue;
         }
-        let is_ask = matches!(behaviour, Some(Behaviour::Ask { .. }));
-        let mut attempts = client.attempts.iter();
-        let has_failed = attempts.any(|attempt| attempt.failed.is_some());
-        let last = client.attempts.last();
-        let is_served = last.is_some_and(|last| last.failed.is_none());
-        if is_ask && has_failed && is_served {
-            coverage.insert(Goal::ServedAnew);
-        }
-        if behaviour.is_none()
-            && let Some(done_ms) = client.done_ms
-        {
-            let server = &run.scenario.server;
-            // One refusal, then a conversation and a datagram.
-            let soon_ms = server.idle_timeout_ms + 5_000 + 20 * run.latency_max_ms();
-            let others = run.index.clients.iter().take(run.scenario.clients.len());
-            let room_ms = others.filter_map(|other| other.done_ms).max().unwrap_or(0);
-            if done_ms > run.index.healed_ms.max(room_ms) + soon_ms {
-                let message =
-                    "a client was not served soon after the network had healed".to_string();
-                return Err(Failure::new(message, run.index.trace.events.len() - 1));
-            }
+        let host = run.index.clients[number].host;
+        let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end.at_ms);
+        let has_link_fault = run.index.has_link_fault(host, begin_ms, end_ms);
+        // A connection that reached the backlog before shutdown is accepted, unless accept errors are injected.
+        let travel_ms = run.latency_max_ms() + SLACK_MS;
+        let was_up = match run.scenario.network.accept_error_percent {
+            0 => run.index.is_up(begin_ms, begin_ms + travel_ms),
+            _ => run.index.is_up(begin_ms, end_ms),
+        };
+        if was_up && !has_link_fault {
+            let message = format!("a client cannot connect, and no fault explains it: {error}");
+            return Err(Failure::new(message, event));
         }
     }
     Ok(())
+}
+
+/// Checks that clients are served soon after the network has healed.
+pub(super) fn check_recovery(run: &Run<'_>) -> Result<(), Failure> {
+    // One refusal, then a conversation and a datagram.
+    let soon_ms = run.scenario.server.idle_timeout_ms + 5_000 + 20 * run.latency_max_ms();
+    let (others, last) = run.index.clients.split_at(run.scenario.clients.len());
+    let others_done_ms = others.iter().filter_map(|other| other.done_ms);
+    let begin_ms = run.index.healed_ms.max(others_done_ms.max().unwrap_or(0));
+    let mut done_ms = last.iter().filter_map(|client| client.done_ms);
+    match done_ms.any(|done_ms| done_ms > begin_ms.saturating_add(soon_ms)) {
+        false => Ok(()),
+        true => Err(Failure::new(
+            "a client was not served soon after the network had healed",
+            run.index.trace.events.len() - 1,
+        )),
+    }
 }

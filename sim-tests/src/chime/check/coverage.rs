@@ -5,27 +5,58 @@ use std::collections::BTreeSet;
 use chrono::{Datelike, NaiveDateTime};
 
 use super::conversations::{Case, Transcript};
-use super::reasons::Reason;
+use super::replay::Outcome;
+use super::{Reason, Run, admission, datagrams};
 use crate::chime::{Behaviour, CoverageGoal as Goal, Ending, Reading};
 use crate::scenario::FaultKind;
-use crate::trace::Piece;
+use crate::trace::{Client, EventKind, Piece, ServerEvent};
 
-/// Adds the goals of a conversation. It ended early for this reason, if there is one.
-pub(super) fn note(
-    case: &Case<'_>,
-    transcript: &Transcript,
-    reason: Option<Reason>,
-    coverage: &mut BTreeSet<Goal>,
-) {
+/// The goals that a run reaches.
+pub(super) fn goals(run: &Run<'_>, cases: &[Case<'_>]) -> BTreeSet<Goal> {
+    let mut goals = BTreeSet::new();
     let mut see = |goal, is_seen| {
         if is_seen {
-            coverage.insert(goal);
+            goals.insert(goal);
         }
     };
+    for case in cases {
+        if let Ok(transcript) = &case.transcript {
+            note_conversation(case, transcript, &mut see);
+        }
+    }
+    for client in &run.index.clients {
+        note_attempts(client, &mut see);
+    }
+    for event in &run.index.trace.events {
+        if let EventKind::Server(event) = &event.kind {
+            see(Goal::AcceptFailed, *event == ServerEvent::CannotAccept);
+            see(Goal::AcceptAborted, *event == ServerEvent::AcceptAborted);
+            see(Goal::SendFailed, *event == ServerEvent::CannotSend);
+            see(Goal::ReceiveFailed, *event == ServerEvent::CannotReceive);
+        }
+    }
+    admission::note(run, &mut see);
+    datagrams::note(run, &mut see);
+    goals.extend(&run.answers.goals);
+    goals
+}
+
+fn note_conversation(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(Goal, bool)) {
+    let Ok(explanation) = case.explain(transcript) else {
+        return;
+    };
+    let reason = explanation.map(|explanation| explanation.reason);
     let is_served = reason.is_none() && transcript.is_complete();
-    note_bytes(case, transcript, is_served, &mut see);
-    note_end(case, transcript, reason, is_served, &mut see);
-    note_time(case, transcript, &mut see);
+    note_bytes(case, transcript, is_served, see);
+    note_end(case, transcript, reason, is_served, see);
+    note_time(case, transcript, see);
+}
+
+fn note_attempts(client: &Client<'_>, see: &mut impl FnMut(Goal, bool)) {
+    let connects = || client.attempts.iter().filter(|it| !it.is_by_datagram);
+    let has_failed = connects().any(|attempt| attempt.failed.is_some());
+    let is_served = connects().last().is_some_and(|it| it.failed.is_none());
+    see(Goal::ServedAnew, has_failed && is_served);
 }
 
 fn note_bytes(
@@ -90,9 +121,11 @@ fn note_end(
 ) {
     let is_because = |because| reason == Some(because);
     see(Goal::StreamFailed, is_because(Reason::StreamFailed));
-    see(Goal::IdleClosed, is_because(Reason::Idle));
-    see(Goal::SlowLineClosed, is_because(Reason::SlowLine));
-    see(Goal::SlowReaderClosed, is_because(Reason::SlowReader));
+    let replay = &case.run.replays[&case.number];
+    see(Goal::IdleClosed, replay.is(Outcome::Idle));
+    see(Goal::SlowLineClosed, replay.is(Outcome::SlowLine));
+    see(Goal::SlowReaderClosed, replay.is(Outcome::SlowReader));
+    see(Goal::DrainTimedOut, replay.is(Outcome::Cut));
     see(Goal::Killed, is_because(Reason::Killed));
     see(
         Goal::StoppedInMidLine,
@@ -141,7 +174,6 @@ fn note_end(
     let is_answered_late = exchanges
         .any(|exchange| exchange.has_reply && exchange.answered_ms.is_some_and(has_stopped));
     see(Goal::AnsweredAfterStop, is_answered_late);
-    see(Goal::DrainTimedOut, case.drained().is_some());
 }
 
 fn note_time(case: &Case<'_>, transcript: &Transcript, see: &mut impl FnMut(Goal, bool)) {

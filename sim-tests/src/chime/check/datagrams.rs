@@ -1,86 +1,18 @@
 //! Compares the reply to each datagram with the model. A loss needs a reason.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
-
 use chime_protocol::DATAGRAM_MAX;
 use chime_protocol::model::naive;
 use chrono::NaiveDateTime;
 
+use super::answers::{is_ignored, is_service, is_unicast};
 use super::{Run, SLACK_MS};
 use crate::Failure;
-use crate::chime::addresses::datagram_unit;
 use crate::chime::server::BATCH_MAX;
 use crate::chime::{Behaviour, CoverageGoal as Goal};
-use crate::trace::{Attempt, Datagram, DatagramEvent, Event, EventKind, Moment, Peer, ServerEvent};
+use crate::trace::{Attempt, Datagram, DatagramEvent, Event, EventKind, Moment, Peer};
 
 /// The time after which the client library sends its request again. Its timeout ends before the next retry.
 const RETRY_MS: u32 = 1_000;
-
-/// Checks every datagram. Returns the counts of each server.
-pub(super) fn check(
-    model: naive::Answer,
-    run: &Run<'_>,
-    coverage: &mut BTreeSet<Goal>,
-) -> Result<Vec<Counts>, Failure> {
-    check_received(run)?;
-    let answers = check_answers(model, run, coverage)?;
-    check_arrivals(run)?;
-    for (client, attempt) in run.index.attempts() {
-        if attempt.is_by_datagram {
-            check_question(run, &answers, client, attempt, coverage)?;
-        }
-    }
-    note(run, coverage);
-    Ok(answers.counts)
-}
-
-/// What became of the datagrams that one server received.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    pub(super) answered: usize,
-    pub(super) unsent: usize,
-    pub(super) ignored: usize,
-    pub(super) limited: usize,
-}
-
-/// Whether the server ignores datagrams from this source address, or to this destination.
-fn is_ignored(run: &Run<'_>, from: SocketAddr, to: SocketAddr) -> bool {
-    is_service(from) || !is_unicast(to.ip()) || !run.scenario.server.serves(from.ip())
-}
-
-fn is_service(from: SocketAddr) -> bool {
-    from.port() < 1024
-}
-
-fn is_unicast(to: IpAddr) -> bool {
-    !to.is_multicast() && !to.to_string().ends_with(".255")
-}
-
-/// A rate limit, as a token bucket: it holds the replies of one second.
-struct Bucket {
-    /// In thousandths of a reply.
-    level: u64,
-    at_ms: u32,
-    /// The number of requests that found it empty.
-    excess: u32,
-}
-
-impl Bucket {
-    /// Returns whether a request is answered.
-    fn take(&mut self, rate: u32, now_ms: u32) -> bool {
-        let rate = u64::from(rate);
-        let passed_ms = u64::from(now_ms - self.at_ms);
-        self.level = (self.level + passed_ms * rate).min(1_000 * rate);
-        self.at_ms = now_ms;
-        if self.level >= 1_000 {
-            self.level -= 1_000;
-            return true;
-        }
-        self.excess += 1;
-        self.excess.is_multiple_of(4)
-    }
-}
 
 fn to_server<'a>(run: &'a Run<'_>) -> impl Iterator<Item = &'a Datagram<'a>> {
     let datagrams = run.index.datagrams.values();
@@ -100,7 +32,7 @@ fn events<'a>(run: &Run<'a>) -> impl Iterator<Item = (usize, u32, usize, &'a Dat
 }
 
 /// Checks that each datagram is received once, and as it was sent.
-fn check_received(run: &Run<'_>) -> Result<(), Failure> {
+pub(super) fn check_received(run: &Run<'_>) -> Result<(), Failure> {
     for (event, _, number, kind) in events(run) {
         let DatagramEvent::Received { from, bytes, .. } = kind else {
             continue;
@@ -116,112 +48,8 @@ fn check_received(run: &Run<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A reply that the server has to send: when, from and to which address, and its bytes.
-type Reply = (u32, SocketAddr, SocketAddr, Vec<u8>);
-
-/// What became of the datagrams that the servers received.
-#[derive(Default)]
-struct Answers {
-    /// The counts of each server.
-    counts: Vec<Counts>,
-    /// The numbers of those that were not answered.
-    unanswered: BTreeSet<usize>,
-}
-
-/// Checks that the server sends exactly the model's replies, in order and within the millisecond.
-fn check_answers(
-    model: naive::Answer,
-    run: &Run<'_>,
-    coverage: &mut BTreeSet<Goal>,
-) -> Result<Answers, Failure> {
-    let rate = run.scenario.server.datagram_rate;
-    let mut answers = Answers::default();
-    let mut counts = &mut Counts::default();
-    let mut buckets: BTreeMap<u128, Bucket> = BTreeMap::new();
-    let mut due: VecDeque<(usize, Reply)> = VecDeque::new();
-    for (event, happened) in run.index.trace.events.iter().enumerate() {
-        let at_ms = happened.at_ms;
-        if due.front().is_some_and(|(_, (due_ms, ..))| *due_ms < at_ms) {
-            let message = "a request by datagram was not answered within the millisecond";
-            return Err(Failure::new(message, event));
-        }
-        match &happened.kind {
-            EventKind::Server(ServerEvent::Started) => {
-                counts = answers.counts.push_mut(Counts::default());
-                buckets.clear();
-            }
-            EventKind::Server(ServerEvent::CannotSend) => {
-                counts.unsent += 1;
-                if due.len() > 1 {
-                    coverage.insert(Goal::BatchWithOneFailure);
-                }
-                let unsent = due.pop_front().map(|(request, _)| request);
-                answers.unanswered.extend(unsent);
-            }
-            EventKind::Datagram {
-                datagram,
-                event: kind,
-            } => match kind {
-                DatagramEvent::Sent {
-                    by: Peer::Server,
-                    from,
-                    to,
-                    bytes,
-                } if !run.index.datagrams[datagram].is_duplicate => {
-                    counts.answered += 1;
-                    let reply = due.pop_front().map(|(_, reply)| reply);
-                    if reply != Some((at_ms, *from, *to, bytes.to_vec())) {
-                        let message =
-                            format!("datagram {datagram} is not the reply that the model expects");
-                        return Err(Failure::new(message, event));
-                    }
-                }
-                DatagramEvent::Received {
-                    by: Peer::Server,
-                    from,
-                    bytes,
-                } => {
-                    let to = run.index.datagrams[datagram].to;
-                    let reply = naive::datagram(model, bytes, run.index.clock(at_ms));
-                    let Some(reply) = reply.filter(|_| !is_ignored(run, *from, to)) else {
-                        counts.ignored += 1;
-                        answers.unanswered.insert(*datagram);
-                        continue;
-                    };
-                    let full = Bucket {
-                        level: u64::MAX / 2,
-                        at_ms,
-                        excess: 0,
-                    };
-                    let unit = datagram_unit(from.ip());
-                    let bucket = buckets.entry(unit).or_insert(full);
-                    if bucket.take(rate, at_ms) {
-                        due.push_back((*datagram, (at_ms, to, *from, reply)));
-                        if bucket.excess > 0 && bucket.excess.is_multiple_of(4) {
-                            coverage.insert(Goal::LimitedAnswered);
-                        }
-                    } else {
-                        counts.limited += 1;
-                        answers.unanswered.insert(*datagram);
-                        coverage.insert(Goal::DatagramLimited);
-                    }
-                }
-                _ => {}
-            },
-            _ => {}
-        }
-    }
-    match due.is_empty() {
-        true => Ok(answers),
-        false => Err(Failure::new(
-            "the last request by datagram was not answered",
-            run.index.trace.events.len() - 1,
-        )),
-    }
-}
-
 /// Checks that the server received each datagram that no fault explains as lost.
-fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
+pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
     let may_overflow = may_overflow(run);
     for datagram in to_server(run) {
         let sent_ms = datagram.sent.at_ms;
@@ -252,30 +80,23 @@ fn may_overflow(run: &Run<'_>) -> bool {
 }
 
 /// Checks that the client library returned a reply that arrived, or failed for a reason.
-fn check_question(
-    run: &Run<'_>,
-    answers: &Answers,
-    client: usize,
-    attempt: &Attempt<'_>,
-    coverage: &mut BTreeSet<Goal>,
-) -> Result<(), Failure> {
+pub(super) fn check_requests(run: &Run<'_>) -> Result<(), Failure> {
+    let mut attempts = run.index.attempts();
+    attempts.try_for_each(|(client, attempt)| match attempt.is_by_datagram {
+        true => check_request(run, client, attempt),
+        false => Ok(()),
+    })
+}
+
+fn check_request(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> Result<(), Failure> {
     let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end.at_ms);
     let within = |at: Moment| (attempt.begin..=attempt.end).contains(&at);
-    let by_client = run
-        .index
-        .datagrams
-        .iter()
-        .filter(|(_, datagram)| datagram.by == Peer::Client(client) && within(datagram.sent));
-    let sent: Vec<usize> = by_client
-        .filter(|(_, datagram)| !datagram.is_duplicate)
-        .map(|(number, _)| *number)
-        .collect();
-    let sent_count = sent.len();
+    let sent = sent(run, client, attempt);
     let is_by_library = !matches!(
         run.behaviour(client),
         Some(Behaviour::WriteDatagrams { .. })
     );
-    if is_by_library && end_ms - begin_ms > RETRY_MS + SLACK_MS && sent_count < 2 {
+    if is_by_library && end_ms - begin_ms > RETRY_MS + SLACK_MS && sent.len() < 2 {
         let message = format!("client {client} did not send its request again after {RETRY_MS} ms");
         return Err(Failure::new(message, attempt.begin.event));
     }
@@ -291,9 +112,6 @@ fn check_question(
                 format!("client {client} received '{reply}', which no datagram contained");
             return Err(Failure::new(message, *event));
         }
-        if sent_count > 1 {
-            coverage.insert(Goal::DatagramRetried);
-        }
     }
     let Some((event, error)) = attempt.failed else {
         return Ok(());
@@ -306,7 +124,7 @@ fn check_question(
         || may_overflow(run)
         || sent
             .iter()
-            .all(|number| answers.unanswered.contains(number))
+            .all(|number| run.answers.unanswered.contains(number))
         || run
             .index
             .has_link_fault(run.index.clients[client].host, begin_ms, end_ms)
@@ -319,13 +137,23 @@ fn check_question(
     Ok(())
 }
 
+/// The numbers of the datagrams that a client sent in an attempt.
+fn sent(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> Vec<usize> {
+    let datagrams = run.index.datagrams.iter();
+    let sent = datagrams.filter(|(_, datagram)| {
+        let is_within = (attempt.begin..=attempt.end).contains(&datagram.sent);
+        datagram.by == Peer::Client(client) && is_within && !datagram.is_duplicate
+    });
+    sent.map(|(number, _)| *number).collect()
+}
+
 /// Adds the goals of datagrams.
-fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
-    let mut see = |goal, is_seen| {
-        if is_seen {
-            coverage.insert(goal);
-        }
-    };
+pub(super) fn note(run: &Run<'_>, see: &mut impl FnMut(Goal, bool)) {
+    for (client, attempt) in run.index.attempts() {
+        let is_answered = attempt.is_by_datagram && !attempt.replies.is_empty();
+        let is_retried = is_answered && sent(run, client, attempt).len() > 1;
+        see(Goal::DatagramRetried, is_retried);
+    }
     for datagram in run.index.datagrams.values() {
         let is_reply = datagram.by == Peer::Server;
         see(Goal::DatagramLost, datagram.is_lost);
@@ -373,16 +201,17 @@ fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
         see(Goal::EmptyDatagram, length == 0);
         see(Goal::HugeDatagram, length > DATAGRAM_MAX);
         see(Goal::SpoofedServer, is_spoofed && is_request);
+        let server = &run.scenario.server;
         let is_secondary = datagram.to.ip().to_string().ends_with(".201");
         see(
             Goal::SecondaryAnswered,
-            is_secondary && is_request && !is_ignored(run, datagram.from, datagram.to),
+            is_secondary && is_request && !is_ignored(server, datagram.from, datagram.to),
         );
         see(
             Goal::BroadcastIgnored,
             is_request && !is_unicast(datagram.to.ip()),
         );
-        let is_denied = !run.scenario.server.serves(datagram.from.ip());
+        let is_denied = !server.serves(datagram.from.ip());
         see(Goal::DatagramDenied, is_request && is_denied);
         see(
             Goal::ServiceIgnored,
