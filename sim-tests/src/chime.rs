@@ -20,7 +20,7 @@ use clients::Task;
 
 pub use check::check_against;
 pub use goals::CoverageGoal;
-pub use scenario::{Act, Behaviour, Ending, Reading, Server, Source};
+pub use scenario::{Act, Behaviour, Ending, Reading, Server, Source, Timeout};
 
 /// A scenario of chime. This JSON has each field and each variant:
 ///
@@ -129,12 +129,12 @@ mod tests {
     fn numbers_at_a_limit_are_accepted_and_those_beyond_are_refused() {
         const HOUR_MS: i64 = 3_600_000;
         const YEAR_SECONDS: i64 = 366 * 86_400;
-        let ask = r#"{"clients":[{"host":HOST,"start_ms":START,"behaviour":{"ask":{"lines":[],"pause_ms":PAUSE}}}]}"#;
+        let ask = r#"{"clients":[{"host":HOST,"start_ms":START,"behaviour":{"ask":{"lines":[],"pause_ms":PAUSE,"timeout_ms":TIMEOUT}}}]}"#;
         let ask = |place: &str| {
             let json = ask.replacen(place, "?", 1);
-            ["HOST", "START", "PAUSE"]
+            ["HOST", "START", "PAUSE", "TIMEOUT"]
                 .iter()
-                .fold(json, |json, place| json.replace(place, "0"))
+                .fold(json, |json, place| json.replace(place, "1"))
         };
         let fault =
             |kind: &str| format!(r#"{{"faults":[{{"at_ms":0,"for_ms":0,"kind":{{{kind}}}}}]}}"#);
@@ -143,6 +143,7 @@ mod tests {
             (ask("HOST"), 0, 19),
             (ask("START"), 0, HOUR_MS),
             (ask("PAUSE"), 0, 60_000),
+            (ask("TIMEOUT"), 1, 60_000),
             (
                 r#"{"faults":[{"at_ms":?,"for_ms":0,"kind":"stop"}]}"#.into(),
                 0,

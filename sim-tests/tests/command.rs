@@ -5,7 +5,9 @@ use std::process::{Command, Output};
 use std::{env, fs, io};
 
 use chime_protocol::Framing;
-use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Server};
+use chime_sim_tests::chime::{
+    Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Server, Timeout,
+};
 use chime_sim_tests::command::keep_failure;
 use chime_sim_tests::scenario::{Client, Text};
 use strum::VariantArray;
@@ -288,6 +290,7 @@ fn failing() -> Scenario {
     let ask = Behaviour::Ask {
         lines: vec!["day".into()],
         pause_ms: 0,
+        timeout_ms: Timeout::default(),
     };
     let clients = [write, ask].map(|behaviour| Client {
         host: 0,

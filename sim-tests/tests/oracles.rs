@@ -3,7 +3,7 @@
 use chime_protocol::Service;
 use chime_protocol::model::naive;
 use chime_sim_tests::chime::{
-    Act, Behaviour, Ending, Reading, Scenario, Server, Source, check_against,
+    Act, Behaviour, Ending, Reading, Scenario, Server, Source, Timeout, check_against,
 };
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Text, shrink};
 use chime_sim_tests::trace::{
@@ -65,6 +65,7 @@ fn without_faults() -> Scenario {
         Behaviour::Ask {
             lines: vec!["12345".into(), "quit".into()],
             pause_ms: 5,
+            timeout_ms: Timeout::default(),
         },
         Behaviour::Write {
             acts: vec![Act::Write(Text::from("day\n99\n")), Act::Shut],
@@ -74,6 +75,7 @@ fn without_faults() -> Scenario {
         Behaviour::AskDatagrams {
             commands: vec!["date".into()],
             pause_ms: 0,
+            timeout_ms: Timeout::default(),
         },
         Behaviour::WriteDatagrams {
             datagrams: vec![Text::from("what?")],

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chime_sim_tests::chime::{Act, Behaviour, Ending, Reading, Scenario, Source};
+use chime_sim_tests::chime::{Act, Behaviour, Ending, Reading, Scenario, Source, Timeout};
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Network, Text};
 use chime_sim_tests::trace::{
     ClientEvent, DatagramEvent, End, Event, EventKind, Peer, StreamEvent, Trace,
@@ -104,7 +104,15 @@ fn the_page_shows_the_command_and_the_json_escaped() {
     };
     let lines = vec!["<i>\u{7f}".into()];
     let scenario = Scenario {
-        clients: vec![at(0, 0, Behaviour::Ask { lines, pause_ms: 0 })],
+        clients: vec![at(
+            0,
+            0,
+            Behaviour::Ask {
+                lines,
+                pause_ms: 0,
+                timeout_ms: Timeout::default(),
+            },
+        )],
         ..Scenario::default()
     };
     let page = draw(&details, &scenario, &Trace::default(), None);
@@ -120,6 +128,7 @@ fn a_hundred_clients_fit_into_1200_pixels() {
     let behaviour = Behaviour::Ask {
         lines: Vec::new(),
         pause_ms: 0,
+        timeout_ms: Timeout::default(),
     };
     for (client_count, host_count) in [(1, 1), (20, 4), (100, 1), (100, 7)] {
         let clients = (0..client_count).map(|client| at(client % host_count, 0, behaviour.clone()));
@@ -363,7 +372,11 @@ fn draw_run(scenario: &Scenario, trace: &Trace, failure: Option<&Failure>) -> St
 
 fn one_client() -> Scenario {
     let lines = vec!["day".into()];
-    let behaviour = Behaviour::Ask { lines, pause_ms: 0 };
+    let behaviour = Behaviour::Ask {
+        lines,
+        pause_ms: 0,
+        timeout_ms: Timeout::default(),
+    };
     Scenario {
         clients: vec![at(0, 0, behaviour)],
         ..Scenario::default()
@@ -427,6 +440,7 @@ fn with_faults() -> Scenario {
     let ask = Behaviour::Ask {
         lines: vec!["day".into(), "123".into(), "quit".into()],
         pause_ms: 100,
+        timeout_ms: Timeout::default(),
     };
     let write = Behaviour::Write {
         acts: vec![

@@ -3,6 +3,7 @@
 //! Every conversation is compared with the naive model of the protocol, as its client saw it. If it ends early, the
 //! scenario must explain that. The server must keep its limits, and every datagram is accounted for.
 
+mod clients;
 mod conversations;
 mod counters;
 mod coverage;
@@ -50,6 +51,7 @@ pub(super) fn check(
     conversations::check(model, &run, &mut coverage)?;
     datagrams::check(model, &run, &mut coverage)?;
     server::check(&run, &mut coverage)?;
+    clients::check(&run, &mut coverage)?;
     Ok(coverage)
 }
 

@@ -1,4 +1,7 @@
 //! Clients: some use the client library, others write bytes of their own.
+//!
+//! The blocking form of the library takes no part: it runs a tokio runtime of its own, which cannot run inside that of
+//! the simulation. `client/tests/loopback/library.rs` compares each of its calls with the asynchronous form.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -11,16 +14,22 @@ use chime_protocol::{Command, Framing, Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, duplex, split};
 use tokio::time::{sleep, timeout};
 
-use super::{Act, Behaviour, Ending, Reading, Server, Source};
+use super::{Act, Behaviour, Ending, Reading, Server, Source, Timeout};
 use crate::exec::{ClientHost, DatagramSocket, Stream, millis, server_address};
 use crate::scenario::Text;
 use crate::trace::ClientEvent;
 
-/// The timeout of the client library, and of each connect.
-const TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a client without the library waits to connect, and beyond the idle timeout of the server.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The number of connections that a client tries.
 const ATTEMPTS: usize = 4;
+
+/// The lines of a client that verifies the recovery.
+pub(super) const RECOVERY_LINES: [&str; 2] = ["day", "quit"];
+
+/// The command that a client that verifies the recovery sends over UDP.
+pub(super) const RECOVERY_COMMAND: &str = "send time";
 
 /// How long a client waits for replies to its own datagrams.
 const DATAGRAM_WAIT: Duration = Duration::from_millis(200);
@@ -35,13 +44,26 @@ impl Task<'_> {
     /// Runs the client.
     pub(super) async fn run(&self, behaviour: Behaviour) {
         match behaviour {
-            Behaviour::Ask { lines, pause_ms } => {
-                self.ask(&lines, millis(pause_ms), ATTEMPTS).await;
+            Behaviour::Ask {
+                lines,
+                pause_ms,
+                timeout_ms,
+            } => {
+                self.ask(&lines, millis(pause_ms), timeout_ms, ATTEMPTS)
+                    .await;
             }
-            Behaviour::Pipe { chunks, pause_ms } => self.pipe(chunks, millis(pause_ms)).await,
-            Behaviour::AskDatagrams { commands, pause_ms } => {
+            Behaviour::Pipe {
+                chunks,
+                pause_ms,
+                timeout_ms,
+            } => self.pipe(chunks, millis(pause_ms), timeout_ms).await,
+            Behaviour::AskDatagrams {
+                commands,
+                pause_ms,
+                timeout_ms,
+            } => {
                 for command in commands {
-                    self.ask_datagram(&command).await;
+                    self.ask_datagram(&command, timeout_ms).await;
                     sleep(millis(pause_ms)).await;
                 }
             }
@@ -63,22 +85,19 @@ impl Task<'_> {
 
     /// Uses both transports. Returns whether it was served.
     pub(super) async fn verify_recovery(&self) -> bool {
+        let timeout = Timeout::default();
         let is_served = match self.server.framing {
             Framing::Line => {
-                self.ask(&["day".into(), "quit".into()], Duration::ZERO, 1)
+                self.ask(&RECOVERY_LINES.map(Into::into), Duration::ZERO, timeout, 1)
                     .await
             }
             Framing::Read => self.write_and_read("quit").await,
         };
-        is_served && self.ask_datagram("send time").await
+        is_served && self.ask_datagram(RECOVERY_COMMAND, timeout).await
     }
 
     fn record(&self, event: ClientEvent) {
         self.host.record(event);
-    }
-
-    async fn connect(&self) -> io::Result<Stream> {
-        self.host.connect(TIMEOUT).await
     }
 
     /// Records an error; returns whether there was none.
@@ -90,15 +109,22 @@ impl Task<'_> {
     }
 
     /// Sends these lines, and connects again after an error; returns whether all were answered.
-    async fn ask(&self, lines: &[String], pause: Duration, attempts: usize) -> bool {
+    async fn ask(
+        &self,
+        lines: &[String],
+        pause: Duration,
+        timeout: Timeout,
+        attempts: usize,
+    ) -> bool {
+        let timeout = millis(timeout.0);
         let mut lines = lines.iter().peekable();
         for attempt in 0..attempts {
             if attempt > 0 {
                 sleep(pause).await;
             }
             let asking = async {
-                let stream = self.connect().await?;
-                let mut connection = Connection::greet(stream, TIMEOUT).await?;
+                let stream = self.host.connect(timeout).await?;
+                let mut connection = Connection::greet(stream, timeout).await?;
                 while let Some(line) = lines.peek() {
                     let request = Request::of_line(line);
                     let reply = match request {
@@ -123,7 +149,8 @@ impl Task<'_> {
         false
     }
 
-    async fn pipe(&self, chunks: Vec<Text>, pause: Duration) {
+    async fn pipe(&self, chunks: Vec<Text>, pause: Duration, timeout: Timeout) {
+        let timeout = millis(timeout.0);
         let (mut writer, input) = duplex(65_536);
         let feed = async move {
             for (index, chunk) in chunks.iter().enumerate() {
@@ -134,26 +161,26 @@ impl Task<'_> {
                 let _ = writer.write_all(chunk).await;
             }
         };
-        let converse = async {
-            let stream = self.connect().await?;
-            let mut pipe = Connection::greet(stream, TIMEOUT).await?.pipe(input);
+        let pipe = async {
+            let stream = self.host.connect(timeout).await?;
+            let mut pipe = Connection::greet(stream, timeout).await?.pipe(input);
             while let Some(reply) = pipe.next().await? {
                 self.record(ClientEvent::Reply(reply.to_string()));
             }
             Ok::<_, Error>(())
         };
-        let (converse, ()) = tokio::join!(biased; converse, feed);
-        self.record_error(converse);
+        let converse = async { self.record_error(pipe.await) };
+        tokio::join!(biased; converse, feed);
     }
 
-    async fn ask_datagram(&self, name: &str) -> bool {
+    async fn ask_datagram(&self, name: &str, timeout: Timeout) -> bool {
         self.record(ClientEvent::SendsDatagrams);
         let command = Command::time_commands().find(|command| command.name() == name);
         let command = command.expect("scenarios have time commands only");
         let asking = async {
             let socket = self.host.bind_datagrams().await?;
             let here = self.host.address(&socket)?;
-            ask_datagram(&Connected { socket, here }, command, TIMEOUT).await
+            ask_datagram(&Connected { socket, here }, command, millis(timeout.0)).await
         };
         let reply = asking.await;
         if let Ok(reply) = &reply {
@@ -163,7 +190,7 @@ impl Task<'_> {
     }
 
     async fn write(&self, acts: Vec<Act>, reading: Reading, ending: Ending) {
-        let stream = match self.connect().await {
+        let stream = match self.host.connect(PATIENCE).await {
             Ok(stream) => stream,
             Err(error) => {
                 self.record_error(Err(error));
@@ -208,13 +235,13 @@ impl Task<'_> {
 
     /// How long a client waits before it leaves: longer than the idle timeout of the server.
     fn patience(&self) -> Duration {
-        millis(self.server.idle_timeout_ms) + TIMEOUT
+        millis(self.server.idle_timeout_ms) + PATIENCE
     }
 
     /// Sends a command and reads to EOF; returns whether the server served it.
     async fn write_and_read(&self, command: &str) -> bool {
         let exchange = async {
-            let mut stream = self.connect().await?;
+            let mut stream = self.host.connect(PATIENCE).await?;
             let mut bytes = Vec::new();
             // With framing `read`, one write is one command.
             stream.write_all(command.as_bytes()).await?;

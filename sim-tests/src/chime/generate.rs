@@ -4,7 +4,7 @@ use arbitrary::{Result, Unstructured};
 use chime_protocol::model::strategies::NEAR_MISSES;
 use chime_protocol::{Command, Framing, Reply, Service};
 
-use super::{Act, Behaviour, Ending, Reading, Source};
+use super::{Act, Behaviour, Ending, Reading, Source, Timeout};
 use crate::scenario::{Text, list, one_in};
 
 /// The maximum length of all that a client writes to its connection.
@@ -31,15 +31,23 @@ pub(super) fn behaviour(framing: Framing, bytes: &mut Unstructured<'_>) -> Resul
                 Ok(String::from_utf8_lossy(&word(bytes)?).replace('\n', " "))
             })(bytes)?,
             pause_ms: pause(bytes)?,
+            timeout_ms: timeout(bytes)?,
         }),
         3..=5 => Ok(Behaviour::Pipe {
             chunks: line_chunks(bytes)?,
             pause_ms: pause(bytes)?,
+            timeout_ms: timeout(bytes)?,
         }),
-        6..=13 => write(framing, bytes),
+        6..=11 => write(framing, bytes),
+        12..=13 => patient(framing, bytes),
         14..=15 => Ok(Behaviour::AskDatagrams {
             commands: list(1..=4, time_command)(bytes)?,
             pause_ms: pause(bytes)?,
+            // The library sends its request again after 1 and 3 seconds.
+            timeout_ms: match bytes.arbitrary()? {
+                true => timeout(bytes)?,
+                false => Timeout(bytes.int_in_range(1_001..=4_000)?),
+            },
         }),
         _ => Ok(Behaviour::WriteDatagrams {
             datagrams: list(1..=11, datagram)(bytes)?,
@@ -92,6 +100,56 @@ fn write(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
             _ => Ending::Forget,
         },
     })
+}
+
+/// A client that takes its time: each is the most patient of its kind.
+fn patient(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
+    let (mut reading, mut ending) = (Reading::Eager, Ending::Await);
+    let acts = match (bytes.int_in_range(0..=5)?, framing) {
+        // A slow writer: a few bytes at a time, faster or slower than the minimum rate of the server.
+        (0..=2, _) => {
+            let text = [digits(bytes)?, digits(bytes)?, b"\n".to_vec()].concat();
+            let (length, pause_ms) = (bytes.int_in_range(1..=3)?, bytes.int_in_range(1..=9)?);
+            let pieces = text.chunks(length);
+            let acts = pieces.flat_map(|piece| [Act::Pause(pause_ms), Act::Write(piece.into())]);
+            acts.collect()
+        }
+        // A slow reader of long replies.
+        (3, Framing::Line) => {
+            reading = Reading::Slow {
+                bytes: bytes.int_in_range(1..=60)?,
+                pause_ms: bytes.int_in_range(1..=20)?,
+            };
+            let lines = "help\n".repeat(bytes.int_in_range(5..=40)?);
+            vec![Act::Write(Text::from(&*lines)), Act::Shut]
+        }
+        // A client that closes before or after the linger timeout of the server.
+        (3..=4, _) => {
+            ending = *bytes.choose(&[Ending::Await, Ending::Leave])?;
+            let line = if framing == Framing::Line {
+                "quit\n"
+            } else {
+                "quit"
+            };
+            let late_ms = one_in(3, 1_001..=1_200, 20..=990)(bytes)?;
+            vec![Act::Write(Text::from(line)), Act::Pause(late_ms), Act::Shut]
+        }
+        // A client that sends nothing.
+        _ => vec![Act::Pause(bytes.int_in_range(0..=400)?)],
+    };
+    Ok(Behaviour::Write {
+        acts,
+        reading,
+        ending,
+    })
+}
+
+/// A timeout of the client library. Half of them strike on a network without faults, if its latency is high.
+fn timeout(bytes: &mut Unstructured<'_>) -> Result<Timeout> {
+    match bytes.arbitrary()? {
+        true => Ok(Timeout::default()),
+        false => bytes.int_in_range(5..=400).map(Timeout),
+    }
 }
 
 fn pause(bytes: &mut Unstructured<'_>) -> Result<u32> {

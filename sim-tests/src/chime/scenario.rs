@@ -79,6 +79,9 @@ pub enum Behaviour {
             deserialize_with = "pause"
         )]
         pause_ms: u32,
+        /// The timeout of the library.
+        #[serde(default, skip_serializing_if = "is_default")]
+        timeout_ms: Timeout,
     },
     /// Sends without waiting for replies, with [`chime_client::Pipe`].
     Pipe {
@@ -91,6 +94,9 @@ pub enum Behaviour {
             deserialize_with = "pause"
         )]
         pause_ms: u32,
+        /// The timeout of the library.
+        #[serde(default, skip_serializing_if = "is_default")]
+        timeout_ms: Timeout,
     },
     /// Sends each of these time commands with [`chime_client::ask_datagram`].
     AskDatagrams {
@@ -104,6 +110,9 @@ pub enum Behaviour {
             deserialize_with = "pause"
         )]
         pause_ms: u32,
+        /// The timeout of the library.
+        #[serde(default, skip_serializing_if = "is_default")]
+        timeout_ms: Timeout,
     },
     /// Writes bytes to a connection.
     Write {
@@ -131,6 +140,30 @@ pub enum Behaviour {
         )]
         pause_ms: u32,
     },
+}
+
+impl Behaviour {
+    /// The timeout of the client library, if this behaviour uses it.
+    pub(super) fn timeout(&self) -> Option<Timeout> {
+        match self {
+            Behaviour::Ask { timeout_ms, .. }
+            | Behaviour::Pipe { timeout_ms, .. }
+            | Behaviour::AskDatagrams { timeout_ms, .. } => Some(*timeout_ms),
+            Behaviour::Write { .. } | Behaviour::WriteDatagrams { .. } => None,
+        }
+    }
+}
+
+/// A timeout of the client library in milliseconds, from 1 to a minute.
+///
+/// The default is longer than any wait on a network without faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeout(#[serde(deserialize_with = "within::<1, 60_000, _, _>")] pub u32);
+
+impl Default for Timeout {
+    fn default() -> Timeout {
+        Timeout(3_000)
+    }
 }
 
 /// An action of a client.

@@ -9,7 +9,7 @@ mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Scenario};
+use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Timeout};
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Text};
 use chime_sim_tests::trace::{ClientEvent, EventKind, Trace};
 use chime_sim_tests::{check, run};
@@ -92,6 +92,7 @@ fn ask(lines: &[&str], pause_ms: u32) -> Behaviour {
     Behaviour::Ask {
         lines: lines.iter().map(|line| (*line).into()).collect(),
         pause_ms,
+        timeout_ms: Timeout::default(),
     }
 }
 

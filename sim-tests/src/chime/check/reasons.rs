@@ -2,7 +2,7 @@
 
 use super::conversations::{Case, Transcript};
 use super::server::{partial_line, read_until_ms};
-use super::{QUIET_MS, SLACK_MS};
+use super::{QUIET_MS, SLACK_MS, clients};
 use crate::Failure;
 use crate::chime::{Behaviour, Ending, Reading, Server};
 use crate::scenario::FaultKind;
@@ -31,6 +31,8 @@ pub(super) enum Reason {
     Stop,
     /// The drain timeout.
     Drain,
+    /// The client library timed out before the reply could arrive.
+    TimedOut,
     /// The client read the last replies after the linger timeout of the server.
     Slow,
 }
@@ -59,6 +61,7 @@ impl<'a> Case<'a> {
             self.gave_up_late(),
             self.stopped(transcript),
             self.idle(transcript),
+            self.timed_out(transcript),
         ];
         let reason = reasons.into_iter().flatten().next();
         if reason.is_none() {
@@ -96,6 +99,13 @@ impl<'a> Case<'a> {
         let first = failures.filter(|(_, is_injected)| *is_injected).min()?;
         self.is_exchanged(transcript, first.0.at_ms)
             .then_some(Reason::StreamFailed)
+    }
+
+    fn timed_out(&self, transcript: &Transcript) -> Option<Reason> {
+        let attempt = self.attempt();
+        let has_timed_out = clients::has_timed_out(self.run, self.connection.client?, attempt);
+        (has_timed_out && self.is_exchanged(transcript, attempt.end.at_ms))
+            .then_some(Reason::TimedOut)
     }
 
     /// The faults that struck the link of this connection while it was open.

@@ -10,7 +10,7 @@ use crate::chime::CoverageGoal as Goal;
 use crate::trace::{Connection, EventKind, Life, Piece, ServerEvent, Side};
 
 /// The linger timeout: how long the server waits for the client to close after its own half-close.
-const LINGER_MS: u32 = 1_000;
+pub(super) const LINGER_MS: u32 = 1_000;
 
 /// Checks the server.
 pub(super) fn check(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) -> Result<(), Failure> {

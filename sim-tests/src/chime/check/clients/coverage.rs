@@ -1,0 +1,127 @@
+//! The coverage goals of clients that take their time, and of clients at a graceful shutdown.
+
+use std::collections::BTreeSet;
+
+use crate::chime::check::server::{LINGER_MS, partial_line};
+use crate::chime::check::{Run, SLACK_MS};
+use crate::chime::{Behaviour, CoverageGoal as Goal, Reading};
+use crate::trace::{Connection, Moment, Side};
+
+/// Adds the goals that the connections reach.
+pub(super) fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
+    let mut see = |goal, is_seen| {
+        if is_seen {
+            coverage.insert(goal);
+        }
+    };
+    let line_timeout_ms = run.scenario.server.line_timeout_ms;
+    for connection in run.index.connections.values() {
+        let side = &connection.server_side;
+        let round_trip_ms = 2 * run.latency_max_ms() + SLACK_MS;
+        see(Goal::ClosedLate, is_closed_late(side, round_trip_ms));
+        see(Goal::ClosedAfterLinger, is_closed_after_linger(connection));
+        see(
+            Goal::SlowWriterServed,
+            is_slow_line_answered(side, line_timeout_ms),
+        );
+        see(
+            Goal::SlowWriterClosed,
+            is_closed_while_writing(connection, line_timeout_ms),
+        );
+    }
+    for (number, life) in run.index.lives.iter().enumerate() {
+        let Some(stopping) = life.stopping else {
+            continue;
+        };
+        let connections = run.index.connections.values();
+        let here = || connections.clone().filter(|it| it.life == number);
+        see(
+            Goal::SilentAcceptedAtStop,
+            here().any(|it| is_silent_and_accepted_after(it, stopping)),
+        );
+        let is_slow_reader = |connection: &&Connection<'_>| {
+            let behaviour = connection.client.and_then(|client| run.behaviour(client));
+            let is_slow = matches!(
+                behaviour,
+                Some(Behaviour::Write {
+                    reading: Reading::Slow { .. },
+                    ..
+                })
+            );
+            is_slow && has_unsent_replies(connection, stopping)
+        };
+        see(
+            Goal::SlowReadersAtStop,
+            here().filter(is_slow_reader).count() > 1,
+        );
+        let read_count = |connection: &Connection<'_>| {
+            let reads = connection.server_side.read.iter();
+            let at_stop = |at: Moment| at > stopping && at.at_ms == stopping.at_ms;
+            reads.filter(|read| at_stop(read.at)).count()
+        };
+        see(
+            Goal::ReadsWaitingAtStop,
+            here().any(|it| read_count(it) > 1),
+        );
+    }
+}
+
+fn is_closed_late(side: &Side<'_>, round_trip_ms: u32) -> bool {
+    let waited_ms = side.shut.zip(side.read_end);
+    waited_ms.is_some_and(|(shut, end)| end.at_ms > shut.at_ms + round_trip_ms)
+}
+
+fn is_closed_after_linger(connection: &Connection<'_>) -> bool {
+    let side = &connection.server_side;
+    let lingered = side.shut.zip(side.dropped);
+    let is_late = lingered.is_some_and(|(shut, dropped)| {
+        let closed = connection.client_side.closed();
+        dropped.at_ms >= shut.at_ms + LINGER_MS && closed.is_some_and(|closed| closed > dropped)
+    });
+    is_late && side.read_end.is_none() && side.failed.is_none()
+}
+
+/// Whether a line that took longer than the line timeout to arrive was answered.
+fn is_slow_line_answered(side: &Side<'_>, line_timeout_ms: u32) -> bool {
+    let mut began_ms = None;
+    side.read.iter().any(|piece| {
+        let at_ms = piece.at.at_ms;
+        let took_ms = at_ms - *began_ms.get_or_insert(at_ms);
+        let has_end = piece.bytes.contains(&b'\n');
+        if has_end {
+            began_ms = (piece.bytes.last() != Some(&b'\n')).then_some(at_ms);
+        }
+        let is_answered = side.wrote.iter().any(|wrote| wrote.at > piece.at);
+        has_end && took_ms > line_timeout_ms && is_answered
+    })
+}
+
+/// Whether a line was cut at the line timeout although its bytes kept arriving.
+fn is_closed_while_writing(connection: &Connection<'_>, line_timeout_ms: u32) -> bool {
+    let side = &connection.server_side;
+    let (Some(dropped), Some(last), Some((began_ms, _))) =
+        (side.dropped, side.read.last(), partial_line(side))
+    else {
+        return false;
+    };
+    side.shut.is_none()
+        && side.failed.is_none()
+        && connection.client_side.closed() > Some(dropped)
+        && dropped.at_ms > began_ms.saturating_add(line_timeout_ms)
+        && dropped.at_ms < last.at.at_ms + line_timeout_ms / 2
+}
+
+fn is_silent_and_accepted_after(connection: &Connection<'_>, stopping: Moment) -> bool {
+    let side = &connection.client_side;
+    let is_served = !side.read.is_empty() && side.read_end.is_some();
+    connection.accepted > stopping && side.wrote.is_empty() && is_served
+}
+
+/// Whether the server had to wait before it could write its last replies, after the begin of a graceful shutdown.
+fn has_unsent_replies(connection: &Connection<'_>, stopping: Moment) -> bool {
+    let side = &connection.server_side;
+    let last = side.wrote.last();
+    connection.accepted < stopping
+        && side.blocked_ms.is_some()
+        && last.is_some_and(|last| last.at.at_ms > stopping.at_ms)
+}
