@@ -25,7 +25,7 @@ pub(super) fn framing(bytes: &mut Unstructured<'_>) -> Result<Framing> {
 /// What a client does. The client library needs framing `line`.
 pub(super) fn behaviour(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
     let first = if framing == Framing::Line { 0 } else { 6 };
-    match bytes.int_in_range(first..=17)? {
+    match bytes.int_in_range(first..=19)? {
         0..=2 => Ok(Behaviour::Ask {
             lines: list(1..=7, |bytes| {
                 Ok(String::from_utf8_lossy(&word(bytes)?).replace('\n', " "))
@@ -38,9 +38,9 @@ pub(super) fn behaviour(framing: Framing, bytes: &mut Unstructured<'_>) -> Resul
             pause_ms: pause(bytes)?,
             timeout_ms: timeout(bytes)?,
         }),
-        6..=11 => write(framing, bytes),
-        12..=13 => patient(framing, bytes),
-        14..=15 => Ok(Behaviour::AskDatagrams {
+        6..=10 => write(framing, bytes),
+        11..=15 => patient(framing, bytes),
+        16..=17 => Ok(Behaviour::AskDatagrams {
             commands: list(1..=4, time_command)(bytes)?,
             pause_ms: pause(bytes)?,
             // The library sends its request again after 1 and 3 seconds.
@@ -105,26 +105,28 @@ fn write(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
 /// A client that takes its time: each is the most patient of its kind.
 fn patient(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
     let (mut reading, mut ending) = (Reading::Eager, Ending::Await);
-    let acts = match (bytes.int_in_range(0..=5)?, framing) {
-        // A slow writer: a few bytes at a time, faster or slower than the minimum rate of the server.
-        (0..=2, _) => {
-            let text = [digits(bytes)?, digits(bytes)?, b"\n".to_vec()].concat();
-            let (length, pause_ms) = (bytes.int_in_range(1..=3)?, bytes.int_in_range(1..=9)?);
-            let pieces = text.chunks(length);
+    let acts = match (bytes.int_in_range(0..=7)?, framing) {
+        // A slow writer: faster or slower than the minimum rate of the server, 500 bytes a second.
+        (0..=1, _) => {
+            let text = "7".repeat(bytes.int_in_range(20..=250)?) + "\n";
+            let (length, pause_ms) = (bytes.int_in_range(1..=2)?, bytes.int_in_range(1..=12)?);
+            let pieces = text.as_bytes().chunks(length);
             let acts = pieces.flat_map(|piece| [Act::Pause(pause_ms), Act::Write(piece.into())]);
             acts.collect()
         }
         // A slow reader of long replies.
-        (3, Framing::Line) => {
+        (2..=4, Framing::Line) => {
             reading = Reading::Slow {
-                bytes: bytes.int_in_range(1..=60)?,
-                pause_ms: bytes.int_in_range(1..=20)?,
+                bytes: bytes.int_in_range(10..=60)?,
+                pause_ms: bytes.int_in_range(5..=20)?,
             };
-            let lines = "help\n".repeat(bytes.int_in_range(5..=40)?);
-            vec![Act::Write(Text::from(&*lines)), Act::Shut]
+            let lines = "help\n".repeat(bytes.int_in_range(1..=10)?);
+            let mut acts = vec![Act::Write(Text::from(&*lines)); bytes.int_in_range(2..=6)?];
+            acts.push(Act::Shut);
+            acts
         }
         // A client that closes before or after the linger timeout of the server.
-        (3..=4, _) => {
+        (2..=5, _) => {
             ending = *bytes.choose(&[Ending::Await, Ending::Leave])?;
             let line = if framing == Framing::Line {
                 "quit\n"

@@ -6,7 +6,6 @@ mod coverage;
 mod dialogue;
 mod requests;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -16,8 +15,10 @@ use chime_protocol::{Command, Framing, Reply};
 use super::Run;
 use crate::Failure;
 use crate::chime::clients::RECOVERY_COMMAND;
-use crate::chime::{Behaviour, CoverageGoal as Goal, Timeout};
+use crate::chime::{Behaviour, Timeout};
 use crate::trace::{Attempt, Connection, Datagram, Moment, Peer};
+
+pub(super) use coverage::note;
 
 /// When the client library sends a request by datagram, after the begin of the attempt.
 const SENDS_MS: [u32; 3] = [0, 1_000, 3_000];
@@ -29,8 +30,7 @@ const GIVES_UP_MS: u32 = 7_000;
 const CONNECT_TIMED_OUT: &str = "timed out";
 
 /// Checks every attempt of the client library.
-pub(super) fn check(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) -> Result<(), Failure> {
-    coverage::note(run, coverage);
+pub(super) fn check(run: &Run<'_>) -> Result<(), Failure> {
     for (client, of_client) in run.index.clients.iter().enumerate() {
         let Some(timeout_ms) = timeout_ms(run, client) else {
             continue;
@@ -44,11 +44,11 @@ pub(super) fn check(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) -> Result<(), 
                 timeout_ms,
             };
             if attempt.is_by_datagram {
-                usage.check_datagrams(request_count, coverage)?;
+                usage.check_datagrams(request_count)?;
                 request_count += 1;
             } else if run.scenario.server.framing == Framing::Line {
-                usage.check_connect(coverage)?;
-                dialogue::check(&usage, reply_count, coverage)?;
+                usage.check_connect()?;
+                dialogue::check(&usage, reply_count)?;
                 reply_count += attempt.replies.len();
             }
         }
@@ -60,6 +60,10 @@ pub(super) fn check(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) -> Result<(), 
 pub(super) fn has_timed_out(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> bool {
     let (Some(timeout_ms), Some((_, error))) = (timeout_ms(run, client), attempt.failed) else {
         return false;
+    };
+    let timeout_ms = match attempt.is_by_datagram {
+        true => timeout_ms.min(GIVES_UP_MS),
+        false => timeout_ms,
     };
     let errors = [false, true].map(|mid_line| timed_out(timeout_ms, mid_line));
     error == CONNECT_TIMED_OUT || errors.iter().any(|timed_out| timed_out == error)
@@ -100,22 +104,19 @@ impl Usage<'_> {
     }
 
     /// Checks that the connect ends within the timeout, or fails then.
-    fn check_connect(&self, coverage: &mut BTreeSet<Goal>) -> Result<(), Failure> {
+    fn check_connect(&self) -> Result<(), Failure> {
         let wait = Wait::new(self.timeout_ms, self.attempt.begin.at_ms);
         let connected = self.connection().and_then(|it| it.connected);
         let ended = connected.unwrap_or(self.attempt.end);
         wait.check_not_over(self, ended)?;
-        if connected.is_none()
-            && let Some((_, CONNECT_TIMED_OUT)) = self.attempt.failed
-        {
-            wait.check_over(self, ended)?;
-            coverage.insert(Goal::LibraryConnectTimedOut);
+        match self.attempt.failed {
+            Some((_, CONNECT_TIMED_OUT)) if connected.is_none() => wait.check_over(self, ended),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Checks a request by datagram: when it is sent, and its result. `number` counts the requests of the client.
-    fn check_datagrams(&self, number: usize, coverage: &mut BTreeSet<Goal>) -> Result<(), Failure> {
+    fn check_datagrams(&self, number: usize) -> Result<(), Failure> {
         let Attempt { begin, end, .. } = *self.attempt;
         let timeout_ms = self.timeout_ms.min(GIVES_UP_MS);
         let peer = Peer::Client(self.client);
@@ -159,13 +160,10 @@ impl Usage<'_> {
             let message = format!("returned {result:?}, expected '{expected}'");
             return self.fail(end.event, message);
         }
-        if first.is_none() {
-            wait.check_over(self, end)?;
-            if sent_ms.len() > 1 {
-                coverage.insert(Goal::LibraryDatagramTimedOut);
-            }
+        match first {
+            Some(_) => Ok(()),
+            None => wait.check_over(self, end),
         }
-        Ok(())
     }
 
     /// The reply in a datagram, or the error, as text.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chime_protocol::Framing;
 use chime_protocol::model::naive::{self, Conversation};
 
-use super::{Run, SLACK_MS, clients, coverage, parts};
+use super::{PAUSE_MS, Run, SLACK_MS, clients, coverage, parts};
 use crate::Failure;
 use crate::chime::{Behaviour, CoverageGoal as Goal};
 use crate::trace::{Attempt, Client, Connection, Piece};
@@ -259,8 +259,9 @@ fn check_attempts(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) -> Result<(), Fa
                 _ => run.index.is_up(begin_ms, end_ms),
             };
             // The server pauses after a failed accept.
-            let is_slow = run.scenario.network.accept_error_percent > 0
-                || end_ms <= begin_ms + 2 * run.latency_max_ms() + SLACK_MS;
+            let may_pause = run.scenario.network.accept_error_percent > 0
+                && begin_ms < run.index.healed_ms.saturating_add(PAUSE_MS);
+            let is_slow = may_pause || end_ms <= begin_ms + 2 * run.latency_max_ms() + SLACK_MS;
             let is_too_early = is_slow && clients::has_timed_out(run, number, attempt);
             if attempt.connection.is_none() && was_up && !has_link_fault && !is_too_early {
                 let message = format!("a client cannot connect, and no fault explains it: {error}");

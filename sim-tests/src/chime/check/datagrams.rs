@@ -7,7 +7,7 @@ use chime_protocol::DATAGRAM_MAX;
 use chime_protocol::model::naive;
 use chrono::NaiveDateTime;
 
-use super::{Run, SLACK_MS};
+use super::{PAUSE_MS, Run, SLACK_MS};
 use crate::Failure;
 use crate::chime::{Behaviour, CoverageGoal as Goal};
 use crate::trace::{Attempt, Datagram, DatagramEvent, EventKind, Moment, Peer};
@@ -204,7 +204,7 @@ fn check_question(
     let is_rough = network.loss_percent > 0
         || network.corruption_percent > 0
         || network.datagram_error_percent > 0;
-    let is_excused = is_rough && begin_ms < run.index.healed_ms
+    let is_excused = is_rough && begin_ms < run.index.healed_ms.saturating_add(PAUSE_MS)
         // A round trip takes longer than the timeout of the client library.
         || end_ms <= begin_ms + 2 * run.latency_max_ms() + SLACK_MS
         || may_overflow(run)

@@ -141,8 +141,13 @@ impl<'a> Case<'a> {
 
     pub(super) fn drained(&self) -> Option<Reason> {
         let stopping_ms = self.run.index.lives[self.connection.life].stopping?.at_ms;
-        let drain_ms = self.server().drain_timeout_ms;
-        (self.connection.server_side.closed()?.at_ms + SLACK_MS >= stopping_ms + drain_ms)
+        let side = &self.connection.server_side;
+        // A client that had not closed yet is reset.
+        let cut = match self.connection.client_side.is_reset() {
+            true => side.dropped,
+            false => side.closed(),
+        };
+        (cut?.at_ms + SLACK_MS >= stopping_ms + self.server().drain_timeout_ms)
             .then_some(Reason::Drain)
     }
 

@@ -1,19 +1,23 @@
-//! The coverage goals of clients that take their time, and of clients at a graceful shutdown.
+//! The coverage goals of the client library, of clients that take their time, and of clients at a graceful shutdown.
 
 use std::collections::BTreeSet;
 
+use super::{SENDS_MS, has_timed_out};
 use crate::chime::check::server::{LINGER_MS, partial_line};
 use crate::chime::check::{Run, SLACK_MS};
 use crate::chime::{Behaviour, CoverageGoal as Goal, Reading};
-use crate::trace::{Connection, Moment, Side};
+use crate::trace::{Attempt, Connection, Moment, Piece, Side};
 
-/// Adds the goals that the connections reach.
-pub(super) fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
+/// Adds the goals that clients reach.
+pub(in crate::chime::check) fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
     let mut see = |goal, is_seen| {
         if is_seen {
             coverage.insert(goal);
         }
     };
+    for (client, attempt) in run.index.attempts() {
+        note_attempt(run, client, attempt, &mut see);
+    }
     let line_timeout_ms = run.scenario.server.line_timeout_ms;
     for connection in run.index.connections.values() {
         let side = &connection.server_side;
@@ -54,16 +58,43 @@ pub(super) fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
             Goal::SlowReadersAtStop,
             here().filter(is_slow_reader).count() > 1,
         );
-        let read_count = |connection: &Connection<'_>| {
-            let reads = connection.server_side.read.iter();
-            let at_stop = |at: Moment| at > stopping && at.at_ms == stopping.at_ms;
-            reads.filter(|read| at_stop(read.at)).count()
-        };
         see(
             Goal::ReadsWaitingAtStop,
-            here().any(|it| read_count(it) > 1),
+            here().any(|it| waiting_read_count(run, it, stopping) > 1),
         );
     }
+}
+
+fn note_attempt(
+    run: &Run<'_>,
+    client: usize,
+    attempt: &Attempt<'_>,
+    see: &mut impl FnMut(Goal, bool),
+) {
+    let has_timed_out = has_timed_out(run, client, attempt);
+    if attempt.is_by_datagram {
+        let lasted_ms = attempt.end.at_ms - attempt.begin.at_ms;
+        see(
+            Goal::LibraryDatagramTimedOut,
+            has_timed_out && lasted_ms > SENDS_MS[1],
+        );
+        return;
+    }
+    let connection = attempt.connection.map(|it| &run.index.connections[&it]);
+    let Some(side) = connection.map(|connection| &connection.client_side) else {
+        see(Goal::LibraryConnectTimedOut, has_timed_out);
+        return;
+    };
+    let is_greeted = side.bytes_read().contains(&b'\n');
+    see(Goal::LibraryGreetingTimedOut, has_timed_out && !is_greeted);
+    see(Goal::LibraryReplyTimedOut, has_timed_out && is_greeted);
+    let last_reply = attempt.replies.last().map(|(event, _)| *event);
+    let is_pipe = matches!(run.behaviour(client), Some(Behaviour::Pipe { .. }));
+    let is_after_shut = side.shut.is_some_and(|shut| last_reply > Some(shut.event));
+    see(
+        Goal::PipeServedAfterHalfClose,
+        is_pipe && is_after_shut && attempt.failed.is_none(),
+    );
 }
 
 fn is_closed_late(side: &Side<'_>, round_trip_ms: u32) -> bool {
@@ -115,6 +146,25 @@ fn is_silent_and_accepted_after(connection: &Connection<'_>, stopping: Moment) -
     let side = &connection.client_side;
     let is_served = !side.read.is_empty() && side.read_end.is_some();
     connection.accepted > stopping && side.wrote.is_empty() && is_served
+}
+
+/// The number of reads after the begin of a graceful shutdown of bytes that had arrived before.
+fn waiting_read_count(run: &Run<'_>, connection: &Connection<'_>, stopping: Moment) -> usize {
+    let host = connection
+        .client
+        .map(|client| run.index.clients[client].host);
+    if host.is_none_or(|host| run.index.has_link_fault(host, 0, stopping.at_ms)) {
+        return 0;
+    }
+    let has_arrived = |wrote: &&Piece<'_>| wrote.at.at_ms + run.latency_max_ms() < stopping.at_ms;
+    let wrote = connection.client_side.wrote.iter().filter(has_arrived);
+    let mut arrived: usize = wrote.map(|wrote| wrote.bytes.len()).sum();
+    let mut count = 0;
+    for read in &connection.server_side.read {
+        count += usize::from(read.at > stopping && arrived > 0);
+        arrived = arrived.saturating_sub(read.bytes.len());
+    }
+    count
 }
 
 /// Whether the server had to wait before it could write its last replies, after the begin of a graceful shutdown.

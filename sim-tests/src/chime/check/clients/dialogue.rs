@@ -1,22 +1,15 @@
 //! Follows what the client library does with a connection, event by event.
 
-use std::collections::BTreeSet;
-
 use chime_client::Error;
 use chime_protocol::Reply;
 
 use super::requests::{self, Requests};
 use super::{Usage, Wait, timed_out};
 use crate::Failure;
-use crate::chime::CoverageGoal as Goal;
 use crate::trace::{ClientEvent, End, EventKind, Moment, StreamEvent};
 
 /// Checks the use of the connection of an attempt. The client had `reply_count` replies before.
-pub(super) fn check(
-    usage: &Usage<'_>,
-    reply_count: usize,
-    coverage: &mut BTreeSet<Goal>,
-) -> Result<(), Failure> {
+pub(super) fn check(usage: &Usage<'_>, reply_count: usize) -> Result<(), Failure> {
     let connection = usage.connection();
     let Some(connected) = connection.and_then(|connection| connection.connected) else {
         return Ok(());
@@ -49,7 +42,7 @@ pub(super) fn check(
             _ => {}
         }
     }
-    dialogue.check_end(end, coverage)
+    dialogue.check_end(end)
 }
 
 /// The state of the client library.
@@ -70,6 +63,8 @@ impl Dialogue<'_> {
         self.check_not_over(at)?;
         let (requests, wait) = (&mut self.requests, &mut self.wait);
         match event {
+            // What is sent before the library is greeted is no request.
+            StreamEvent::Wrote { .. } if self.first_line.is_none() => wait.begin(at.at_ms),
             StreamEvent::Wrote { bytes, is_short } => {
                 requests.wrote(at.at_ms, bytes, *is_short, wait);
             }
@@ -122,12 +117,12 @@ impl Dialogue<'_> {
     }
 
     /// Checks how the attempt ended.
-    fn check_end(&self, end: Moment, coverage: &mut BTreeSet<Goal>) -> Result<(), Failure> {
+    fn check_end(&self, end: Moment) -> Result<(), Failure> {
         let Some((event, error)) = self.usage.attempt.failed else {
             if self.is_full() || self.is_closed && !self.requests.may_end() {
                 return self.usage.fail(end.event, "took an early EOF for the end");
             }
-            return self.requests.check_end(self.usage, end, coverage);
+            return self.requests.check_end(self.usage, end);
         };
         let is_timeout = !self.is_full() && !self.is_closed;
         let expected = match (self.is_full(), self.is_closed) {
@@ -144,13 +139,9 @@ impl Dialogue<'_> {
                 return self.usage.fail(event, "timed out without a wait");
             }
             self.wait.check_over(self.usage, end)?;
-            coverage.insert(match self.first_line {
-                None => Goal::LibraryGreetingTimedOut,
-                Some(_) => Goal::LibraryReplyTimedOut,
-            });
         }
         match self.first_line {
-            Some(_) if !self.is_full() => self.requests.check_end(self.usage, end, coverage),
+            Some(_) if !self.is_full() => self.requests.check_end(self.usage, end),
             _ => Ok(()),
         }
     }

@@ -1,15 +1,13 @@
 //! Follows the requests of the client library on a connection: when a reply is due, and since when it waits.
 
-use std::collections::BTreeSet;
-
 use chime_protocol::model::naive::{self, Conversation};
 use chime_protocol::{Framing, Reply, Request, Service};
 use chrono::NaiveDateTime;
 
 use super::{Usage, Wait};
 use crate::Failure;
+use crate::chime::Behaviour;
 use crate::chime::clients::RECOVERY_LINES;
-use crate::chime::{Behaviour, CoverageGoal as Goal};
 use crate::scenario::Text;
 use crate::trace::Moment;
 
@@ -37,7 +35,7 @@ pub(super) trait Requests {
     fn may_end(&self) -> bool;
 
     /// Checks the requests after the end of the attempt.
-    fn check_end(&self, _: &Usage<'_>, _: Moment, _: &mut BTreeSet<Goal>) -> Result<(), Failure> {
+    fn check_end(&self, _: &Usage<'_>, _: Moment) -> Result<(), Failure> {
         Ok(())
     }
 }
@@ -112,8 +110,6 @@ struct Pipe {
     written_ms: u32,
     has_unsent: bool,
     reply_count: u64,
-    /// When the last reply was returned.
-    replied_ms: u32,
     shut_ms: Option<u32>,
 }
 
@@ -143,7 +139,6 @@ impl Pipe {
             written_ms: 0,
             has_unsent: false,
             reply_count: 0,
-            replied_ms: 0,
             shut_ms: None,
         }
     }
@@ -191,7 +186,6 @@ impl Requests for Pipe {
     fn replied(&mut self, at_ms: u32, reply: &str, wait: &mut Wait) {
         wait.begin(at_ms);
         self.reply_count += u64::from(reply != Reply::Farewell.to_string());
-        self.replied_ms = at_ms;
     }
 
     fn is_waiting(&self) -> bool {
@@ -203,21 +197,12 @@ impl Requests for Pipe {
     }
 
     /// Checks that the library half-closes as soon as the input has ended and is sent.
-    fn check_end(
-        &self,
-        usage: &Usage<'_>,
-        end: Moment,
-        coverage: &mut BTreeSet<Goal>,
-    ) -> Result<(), Failure> {
+    fn check_end(&self, usage: &Usage<'_>, end: Moment) -> Result<(), Failure> {
         let due_ms = self.written_ms.max(self.end_ms);
         let shut_ms = self.shut_ms.unwrap_or(end.at_ms);
         if self.written == self.length && shut_ms > due_ms {
             let message = format!("did not half-close at {due_ms} ms, when its input ended");
             return usage.fail(end.event, message);
-        }
-        let is_served = usage.attempt.failed.is_none() && self.shut_ms.is_some();
-        if is_served && self.replied_ms > shut_ms {
-            coverage.insert(Goal::PipeServedAfterHalfClose);
         }
         Ok(())
     }
