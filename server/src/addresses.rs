@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use ipnet::IpNet;
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// The networks of the clients that are served.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +89,15 @@ impl Addresses {
         }))
     }
 
+    /// Returns the addresses that have connections, each with the number of its connections.
+    pub fn connections(&self) -> Vec<(IpNet, u32)> {
+        let connections = self.lock();
+        connections
+            .iter()
+            .map(|(address, count)| (*address, *count))
+            .collect()
+    }
+
     /// Locks the counts. A poisoned lock is harmless: each change is one step.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<IpNet, u32>> {
         self.connections
@@ -116,7 +127,11 @@ impl Drop for AddressPermit {
 
 #[cfg(test)]
 mod tests {
+    // Not shuttle's, so that a test can use them within one step.
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+    use crate::sync::explore;
 
     fn address(text: &str) -> IpAddr {
         text.parse().expect("an address")
@@ -124,29 +139,78 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_connection_limit() {
-        let addresses = Arc::new(Addresses::new(NonZero::new(2).expect("not zero")));
-        let first = addresses.try_acquire(address("127.0.0.1"));
-        let second = addresses.try_acquire(address("::ffff:127.0.0.1"));
-        assert!(first.is_some() && second.is_some());
-        assert!(addresses.try_acquire(address("127.0.0.1")).is_none());
-        assert!(addresses.try_acquire(address("127.0.0.2")).is_some());
-        drop(first);
-        assert!(addresses.try_acquire(address("127.0.0.1")).is_some());
-        drop(second);
-        assert!(
-            addresses.lock().is_empty(),
-            "an address without connections is removed"
-        );
+        explore(|| {
+            let addresses = Arc::new(Addresses::new(NonZero::new(2).expect("not zero")));
+            let first = addresses.try_acquire(address("127.0.0.1"));
+            let second = addresses.try_acquire(address("::ffff:127.0.0.1"));
+            assert!(first.is_some() && second.is_some());
+            assert!(addresses.try_acquire(address("127.0.0.1")).is_none());
+            assert!(addresses.try_acquire(address("127.0.0.2")).is_some());
+            drop(first);
+            assert!(addresses.try_acquire(address("127.0.0.1")).is_some());
+            drop(second);
+            assert!(
+                addresses.lock().is_empty(),
+                "an address without connections is removed"
+            );
+        });
+    }
+
+    #[test]
+    fn threads_never_exceed_the_limit_of_an_address_and_leave_nothing_behind() {
+        explore(|| {
+            let addresses = Arc::new(Addresses::new(NonZero::<u32>::MIN));
+            let has_permit = Arc::new(AtomicBool::new(false));
+            let connect = |times| {
+                let (addresses, has_permit) = (Arc::clone(&addresses), Arc::clone(&has_permit));
+                shuttle::thread::spawn(move || {
+                    for _ in 0..times {
+                        let permit = addresses.try_acquire(address("192.0.2.1"));
+                        if permit.is_some() {
+                            assert!(!has_permit.swap(true, Ordering::Relaxed), "over the limit");
+                            shuttle::thread::yield_now();
+                            has_permit.store(false, Ordering::Relaxed);
+                        }
+                    }
+                })
+            };
+            for thread in [connect(2), connect(1)] {
+                thread.join().expect("the thread has ended");
+            }
+            assert!(addresses.lock().is_empty());
+        });
+    }
+
+    #[test]
+    fn threads_at_the_limit_of_an_address_are_never_rejected() {
+        explore(|| {
+            let addresses = Arc::new(Addresses::new(NonZero::new(2).expect("not zero")));
+            let connect = |times| {
+                let addresses = Arc::clone(&addresses);
+                shuttle::thread::spawn(move || {
+                    for _ in 0..times {
+                        let permit = addresses.try_acquire(address("192.0.2.1"));
+                        assert!(permit.is_some());
+                    }
+                })
+            };
+            for thread in [connect(2), connect(1)] {
+                thread.join().expect("the thread has ended");
+            }
+            assert!(addresses.lock().is_empty());
+        });
     }
 
     #[test]
     fn an_ipv6_network_of_64_bits_is_one_address() {
-        let addresses = Arc::new(Addresses::new(NonZero::<u32>::MIN));
-        let _permit = addresses
-            .try_acquire(address("2001:db8::1"))
-            .expect("a permit");
-        assert!(addresses.try_acquire(address("2001:db8::2")).is_none());
-        assert!(addresses.try_acquire(address("2001:db8:0:1::2")).is_some());
+        explore(|| {
+            let addresses = Arc::new(Addresses::new(NonZero::<u32>::MIN));
+            let _permit = addresses
+                .try_acquire(address("2001:db8::1"))
+                .expect("a permit");
+            assert!(addresses.try_acquire(address("2001:db8::2")).is_none());
+            assert!(addresses.try_acquire(address("2001:db8:0:1::2")).is_some());
+        });
     }
 
     #[test]

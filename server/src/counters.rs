@@ -1,10 +1,12 @@
 //! The counters of a server.
 
 use std::ops::{AddAssign, Index};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use chime_protocol::{Command, RequestCounts};
 use strum::{EnumCount, VariantArray};
+
+use crate::sync::AtomicU64;
 
 /// The counters of a server, except those of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantArray)]

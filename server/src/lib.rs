@@ -38,7 +38,8 @@
 //! [`serve`] takes any [`Listener`] and any [`Datagrams`], so simulations run the code that ships. The clock,
 //! the limits and the shutdown token are arguments. [`Sockets`] binds real sockets and starts workers.
 //! Workers share the sockets and the limits, but no other memory that is written per request: each has its own
-//! [`Counters`], and [`Stats`] adds them up.
+//! [`Counters`], and [`Stats`] adds them up. Unit tests explore how threads interleave on this shared state;
+//! `src/sync.rs` says what they leave out: weak memory, and the inside of tokio's primitives.
 //!
 //! **Connections.** Each is a task, with its own cooperative budget, and a panic ends only that task. Buffers
 //! belong to the worker, so an idle connection owns none. Nothing is read while a reply is unsent: that is the
@@ -66,6 +67,7 @@ mod plain_datagram_socket;
 mod proxy_header;
 mod rate;
 mod sockets;
+mod sync;
 mod tcp;
 mod udp;
 mod workers;

@@ -4,7 +4,6 @@ use std::io;
 use std::net::{self, SocketAddr};
 use std::num::NonZero;
 use std::sync::Arc;
-use std::thread;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::datagram_socket::DatagramSocket;
 #[cfg(not(target_os = "linux"))]
 use crate::plain_datagram_socket::DatagramSocket;
 use crate::tcp::BACKLOG;
-use crate::workers::{Stats, Workers};
+use crate::workers::{WorkerStats, Workers};
 use crate::{Listener, ListenerConfig, Options, serve};
 
 /// Bytes of unsent replies that the kernel buffers for a slow reader (`TCP_NOTSENT_LOWAT`). It bounds the
@@ -114,22 +113,9 @@ impl Sockets {
                 .enable_all()
                 .max_io_events_per_tick(IO_EVENTS)
                 .build()?;
-            let sockets = self.register(&runtime)?;
-            Ok((runtime, sockets))
-        };
-        let ready: Vec<_> = (0..workers.get()).map(worker).collect::<io::Result<_>>()?;
-        drop(self);
-        let stop_all = stop.child_token();
-        let stop_on_error = stop_all.clone().drop_guard();
-        let stats = Stats::new(workers.get());
-        let mut threads = Vec::new();
-        for ((runtime, (tcp, udp)), worker_stats) in ready.into_iter().zip(&*stats.workers) {
-            let (options, worker_stats) = (options.clone(), Arc::clone(worker_stats));
-            // A child token per worker, so that workers do not contend for one lock.
-            let stop = stop_all.child_token();
-            let stop_others = stop_all.clone().drop_guard();
-            threads.push(thread::Builder::new().spawn(move || {
-                let _stop_others = stop_others;
+            let (tcp, udp) = self.register(&runtime)?;
+            let options = options.clone();
+            Ok(move |worker_stats: &WorkerStats, stop| {
                 let counters = Arc::clone(&worker_stats.counters);
                 runtime.block_on(async {
                     tokio::select! {
@@ -138,10 +124,11 @@ impl Sockets {
                         () = worker_stats.beat() => {}
                     }
                 });
-            })?);
-        }
-        stop_on_error.disarm();
-        Ok(Workers { threads, stats })
+            })
+        };
+        let workers = (0..workers.get()).map(worker).collect::<io::Result<_>>()?;
+        drop(self);
+        Workers::start(workers, stop)
     }
 
     /// Registers duplicates of the sockets with a worker's runtime.

@@ -13,7 +13,7 @@ use chime_protocol::Session;
 use chrono::Timelike;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 use tracing::{Level, debug, enabled, error, warn};
 
@@ -42,7 +42,7 @@ pub trait Listener {
 }
 
 /// Accepts connections and runs each in its own task, until `stop` is cancelled. Then drains the backlog,
-/// closes the listener, and waits for the connections, at most for the drain timeout.
+/// closes the listener, and waits for the connections, at most until the drain timeout.
 pub(crate) async fn serve<L: Listener>(
     mut listener: L,
     config: ListenerConfig,
@@ -55,16 +55,25 @@ pub(crate) async fn serve<L: Listener>(
         connections: TaskTracker::new(),
         is_failing: false,
     };
-    let accept = async {
-        loop {
-            if let Some(pause) = acceptor.handle(listener.accept().await).await {
-                sleep(pause).await;
+    let serve = async {
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            // Not cancelled: an accepted connection is served even if it waits for a permit.
+            if let Some(pause) = acceptor.handle(accepted).await {
+                stop.run_until_cancelled(sleep(pause)).await;
             }
         }
+        acceptor.drain(listener).await;
     };
-    let _: Option<()> = stop.run_until_cancelled(accept).await;
-    // The caller cuts the connections that are still open.
-    let _ = timeout(drain_timeout, acceptor.drain(listener)).await;
+    let drain_timeout = async {
+        stop.cancelled().await;
+        sleep(drain_timeout).await;
+    };
+    tokio::select! {
+        biased;
+        () = serve => {}
+        // The caller cuts the connections that are still open.
+        () = drain_timeout => {}
+    }
 }
 
 /// The state shared by the connections of one listener.
@@ -305,4 +314,90 @@ async fn acquire_permit(options: &Options) -> ConnectionPermit {
         permit = acquire(&options.refusals) => (permit, Some(Counter::ConnectionRefused)),
     };
     (permit.expect("the semaphore is never closed"), refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use chrono::NaiveDateTime;
+    use shuttle::future::block_on;
+    use shuttle::thread::yield_now;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::Addresses;
+    use crate::sync::explore;
+    use crate::workers::{WorkerStats, Workers};
+
+    fn options(connections_max: u32, refusals_max: usize) -> Options {
+        let connections_max = NonZero::new(connections_max).expect("not zero");
+        let mut options = Options::new(NaiveDateTime::default, connections_max);
+        options.refusals = Arc::new(Semaphore::new(refusals_max));
+        options
+    }
+
+    #[test]
+    fn connections_that_wait_in_the_backlog_are_served_one_by_one() {
+        explore(|| {
+            let options = options(1, 1);
+            let connections = Arc::clone(&options.connections);
+            // A refused connection lingers until the end.
+            let refusals = Arc::clone(&options.refusals);
+            let _refused = refusals.try_acquire().expect("a permit");
+            let is_served = Arc::new(AtomicBool::new(false));
+            let worker = move |_: &WorkerStats, _| {
+                let (_permit, refusal) = block_on(acquire_permit(&options));
+                assert_eq!(refusal, None);
+                assert!(!is_served.swap(true, Ordering::Relaxed));
+                yield_now();
+                is_served.store(false, Ordering::Relaxed);
+            };
+            let workers = Workers::start(vec![worker; 3], &CancellationToken::new());
+            workers
+                .expect("started")
+                .join()
+                .expect("no worker panicked");
+            assert_eq!(connections.available_permits(), 1);
+        });
+    }
+
+    #[test]
+    fn workers_share_the_limits_of_connections() {
+        explore(|| {
+            let mut options = options(2, 2);
+            options.addresses = Some(Arc::new(Addresses::new(NonZero::<u32>::MIN)));
+            let permits = [&options.connections, &options.refusals].map(Arc::clone);
+            let is_served = Arc::new(AtomicBool::new(false));
+            let worker = move |worker_stats: &WorkerStats, stop| {
+                let counters = Arc::clone(&worker_stats.counters);
+                let listener_context = ListenerContext {
+                    config: ListenerConfig::default(),
+                    context: Rc::new(WorkerContext::new(options.clone(), counters, stop)),
+                };
+                let permit = block_on(acquire_permit(&options));
+                let client = ([192, 0, 2, 1], 50_000).into();
+                let stream = tokio::io::empty();
+                let connection =
+                    Connection::new(stream, client, Box::default(), permit, &listener_context);
+                let mut connection = connection.expect("not denied");
+                if connection.outcome.is_some() {
+                    assert!(!is_served.swap(true, Ordering::Relaxed), "over the limit");
+                    yield_now();
+                    is_served.store(false, Ordering::Relaxed);
+                }
+                connection.end(Ok(()));
+            };
+            let workers = Workers::start(vec![worker; 2], &CancellationToken::new());
+            let snapshot = workers
+                .expect("started")
+                .join()
+                .expect("no worker panicked");
+            let served = snapshot[Counter::ConnectionServed];
+            assert_eq!(served + snapshot[Counter::AddressRefused], 2);
+            assert_eq!(served, snapshot[Counter::ConversationEnded]);
+            assert_eq!(permits.map(|permits| permits.available_permits()), [2, 2]);
+        });
+    }
 }

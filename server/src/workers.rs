@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::time::{Instant, interval};
+use tokio_util::sync::CancellationToken;
 
+use crate::sync::thread::{self, JoinHandle};
 use crate::{CounterSnapshot, Counters};
 
 /// How often a worker records a heartbeat.
@@ -19,11 +20,39 @@ const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The running worker threads.
 #[derive(Debug)]
 pub struct Workers {
-    pub(crate) threads: Vec<JoinHandle<()>>,
-    pub(crate) stats: Stats,
+    threads: Vec<JoinHandle<()>>,
+    stats: Stats,
 }
 
 impl Workers {
+    /// Starts a thread for each of these workers. Each runs until the token that it gets is cancelled: by
+    /// `stop`, or because another worker has ended.
+    ///
+    /// # Errors
+    ///
+    /// If a thread cannot be started. The others are stopped then.
+    pub(crate) fn start<W>(workers: Vec<W>, stop: &CancellationToken) -> io::Result<Workers>
+    where
+        W: FnOnce(&WorkerStats, CancellationToken) + Send + 'static,
+    {
+        let stop_all = stop.child_token();
+        let stop_on_error = stop_all.clone().drop_guard();
+        let stats = Stats::new(workers.len());
+        let mut threads = Vec::new();
+        for (worker, worker_stats) in workers.into_iter().zip(&*stats.workers) {
+            let worker_stats = Arc::clone(worker_stats);
+            // A child token per worker, so that workers do not contend for one lock.
+            let stop = stop_all.child_token();
+            let stop_others = stop_all.clone().drop_guard();
+            threads.push(thread::Builder::new().spawn(move || {
+                let _stop_others = stop_others;
+                worker(&worker_stats, stop);
+            })?);
+        }
+        stop_on_error.disarm();
+        Ok(Workers { threads, stats })
+    }
+
     /// Returns a handle to the counters and the liveness of the workers.
     pub fn stats(&self) -> Stats {
         self.stats.clone()
@@ -48,11 +77,11 @@ impl Workers {
 /// The counters and the liveness of a server's workers. Clones are handles to the same workers.
 #[derive(Clone, Debug)]
 pub struct Stats {
-    pub(crate) workers: Arc<[Arc<WorkerStats>]>,
+    workers: Arc<[Arc<WorkerStats>]>,
 }
 
 impl Stats {
-    pub(crate) fn new(workers: usize) -> Stats {
+    fn new(workers: usize) -> Stats {
         let worker_stats = |_| WorkerStats {
             counters: Arc::default(),
             start: Instant::now(),
@@ -107,13 +136,13 @@ impl WorkerStats {
 #[cfg(test)]
 mod tests {
     use std::panic;
-    use std::sync::atomic::AtomicBool;
-    use std::sync::mpsc;
-    use std::thread;
 
+    use shuttle::future::block_on;
     use tokio::time::timeout;
 
     use super::*;
+    use crate::Counter;
+    use crate::sync::{explore, sample};
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_without_a_heartbeat_for_ten_seconds_is_stuck() {
@@ -134,27 +163,77 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_reported_once_every_worker_has_ended() {
-        let has_ended = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&has_ended);
-        let (release, released) = mpsc::channel::<()>();
-        let slow = move || {
-            let _ = released.recv();
-            ended.store(true, Ordering::Relaxed);
-        };
-        let workers = Workers {
-            threads: vec![
-                // `resume_unwind` skips the panic hook, which may be slower than the other thread.
-                thread::spawn(|| panic::resume_unwind(Box::new("injected by the test"))),
-                thread::spawn(slow),
-            ],
-            stats: Stats::new(2),
-        };
-        thread::spawn(move || {
-            thread::sleep(Duration::from_millis(100));
-            drop(release);
+    fn a_stop_reaches_every_worker() {
+        explore(|| {
+            let stop = CancellationToken::new();
+            let canceller = shuttle::thread::spawn({
+                let stop = stop.clone();
+                move || stop.cancel()
+            });
+            let worker = |_: &WorkerStats, stop: CancellationToken| block_on(stop.cancelled());
+            let workers = Workers::start(vec![worker; 2], &stop).expect("started");
+            workers.join().expect("no worker panicked");
+            canceller.join().expect("cancelled");
         });
-        assert!(workers.join().is_err());
-        assert!(has_ended.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_panic_stops_the_others_and_is_reported_once_they_have_ended() {
+        explore(|| {
+            let ended = Arc::new(AtomicU64::new(0));
+            let worker = |index| {
+                let ended = Arc::clone(&ended);
+                move |_: &WorkerStats, stop: CancellationToken| {
+                    if index == 0 {
+                        // Unlike `panic!`, it skips the panic hook: shuttle's reports a failed test.
+                        panic::resume_unwind(Box::new("injected by the test"));
+                    }
+                    block_on(stop.cancelled());
+                    shuttle::thread::yield_now();
+                    ended.fetch_add(1, Ordering::Relaxed);
+                }
+            };
+            let stop = CancellationToken::new();
+            let workers = Workers::start((0..3).map(worker).collect(), &stop).expect("started");
+            assert!(workers.join().is_err());
+            assert_eq!(ended.load(Ordering::Relaxed), 2);
+            assert!(!stop.is_cancelled(), "the token of the caller");
+        });
+    }
+
+    #[test]
+    fn no_count_of_a_worker_is_lost() {
+        explore(|| {
+            let worker = |worker_stats: &WorkerStats, _| {
+                worker_stats.counters.count(Counter::ConnectionServed);
+                worker_stats.counters.add(Counter::ConnectionServed, 2);
+            };
+            let stop = CancellationToken::new();
+            let workers = Workers::start(vec![worker; 2], &stop).expect("started");
+            let snapshot = workers.join().expect("no worker panicked");
+            assert_eq!(snapshot[Counter::ConnectionServed], 6);
+        });
+    }
+
+    #[test]
+    fn counters_never_decrease_while_a_worker_counts() {
+        sample(|| {
+            let worker = |worker_stats: &WorkerStats, _| {
+                for _ in 0..100 {
+                    worker_stats.counters.count(Counter::ConnectionServed);
+                }
+            };
+            let stop = CancellationToken::new();
+            let workers = Workers::start(vec![worker], &stop).expect("started");
+            let stats = workers.stats();
+            let mut last = 0;
+            for _ in 0..4 {
+                let served = stats.snapshot()[Counter::ConnectionServed];
+                assert!(served >= last, "{last} decreased to {served}");
+                last = served;
+            }
+            let snapshot = workers.join().expect("the worker did not panic");
+            assert_eq!(snapshot[Counter::ConnectionServed], 100);
+        });
     }
 }

@@ -72,7 +72,7 @@ impl Protocol for Echo {
     }
 
     async fn serve(server: Server, host: ServerHost) -> io::Result<BTreeMap<String, u64>> {
-        let (listener, shutdown) = (host.listen().await?, host.shutdown());
+        let (listener, shutdown) = (host.listen(0).await?, host.shutdown());
         let mut conversations = JoinSet::new();
         let mut count = 0;
         loop {
@@ -191,7 +191,7 @@ async fn converse(mut stream: Stream, server: Server) -> io::Result<()> {
 
 /// Sends the lines, half-closes, and reads to EOF.
 async fn exchange(host: &ClientHost, lines: &Lines) -> io::Result<String> {
-    let mut stream = host.connect(PATIENCE).await?;
+    let mut stream = host.connect(0, PATIENCE).await?;
     for text in &lines.texts {
         tokio::time::sleep(Duration::from_millis(lines.pause_ms)).await;
         timeout(PATIENCE, stream.write_all(format!("{text}\n").as_bytes())).await??;

@@ -1,9 +1,11 @@
 //! chime, as it is simulated: the settings of its server, what clients do, and the oracles.
 
+mod addresses;
 mod check;
 mod clients;
 mod generate;
 mod goals;
+mod proxy;
 mod scenario;
 mod server;
 
@@ -20,7 +22,11 @@ use clients::Task;
 
 pub use check::check_against;
 pub use goals::CoverageGoal;
-pub use scenario::{Act, Behaviour, Ending, Reading, Server, Source, Timeout};
+pub use proxy::{Form, Header};
+pub use scenario::{
+    Act, Behaviour, Destination, DestinationAddress, Ending, Listener, Reading, Server, Source,
+    Target, Timeout, UdpSocket,
+};
 
 /// A scenario of chime. This JSON has each field and each variant:
 ///
@@ -46,7 +52,7 @@ impl Protocol for Chime {
     type Goal = CoverageGoal;
 
     fn behaviour(server: &Server, bytes: &mut Unstructured<'_>) -> arbitrary::Result<Behaviour> {
-        generate::behaviour(server.framing, bytes)
+        generate::behaviour(server, bytes)
     }
 
     async fn serve(server: Server, host: ServerHost) -> io::Result<BTreeMap<String, u64>> {
@@ -104,7 +110,14 @@ mod tests {
         let (mut shown, mut expected) = (BTreeSet::new(), BTreeSet::new());
         words(&serde_json::from_str(text).expect("JSON"), &mut shown);
         let default = serde_json::to_value(Scenario::default()).expect("plain data");
-        for part in [&default, &default["server"], &default["network"]] {
+        let server = &default["server"];
+        for part in [
+            &default,
+            server,
+            &server["listeners"][0],
+            &server["udp_sockets"][0],
+            &default["network"],
+        ] {
             expected.extend(part.as_object().expect("an object").keys().cloned());
         }
         let variants = [
@@ -114,6 +127,8 @@ mod tests {
             Reading::VARIANTS,
             Ending::VARIANTS,
             Source::VARIANTS,
+            Form::VARIANTS,
+            DestinationAddress::VARIANTS,
         ];
         expected.extend(variants.concat().into_iter().map(String::from));
         let missing: Vec<_> = expected.difference(&shown).collect();
@@ -126,6 +141,21 @@ mod tests {
     }
 
     #[test]
+    fn a_server_has_between_one_and_ten_sockets_of_each_kind() {
+        for name in ["listeners", "udp_sockets"] {
+            for (count, is_valid) in [(0, false), (1, true), (10, true), (11, false)] {
+                let sockets = vec!["{}"; count].join(",");
+                let json = format!(r#"{{"server":{{"{name}":[{sockets}]}}}}"#);
+                assert_eq!(
+                    Scenario::from_json(json.as_bytes()).is_ok(),
+                    is_valid,
+                    "{json}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn numbers_at_a_limit_are_accepted_and_those_beyond_are_refused() {
         const HOUR_MS: i64 = 3_600_000;
         const YEAR_SECONDS: i64 = 366 * 86_400;
@@ -135,6 +165,12 @@ mod tests {
             ["HOST", "START", "PAUSE", "TIMEOUT"]
                 .iter()
                 .fold(json, |json, place| json.replace(place, "1"))
+        };
+        let header = |name: &str| {
+            format!(
+                r#"{{"clients":[{{"host":0,"start_ms":0,"behaviour":{{"write":{{"acts":[],"to":{{"header":{{
+                "form":"v1","client":"192.0.2.1","{name}":?}}}}}}}}}}]}}"#
+            )
         };
         let fault =
             |kind: &str| format!(r#"{{"faults":[{{"at_ms":0,"for_ms":0,"kind":{{{kind}}}}}]}}"#);
@@ -154,6 +190,16 @@ mod tests {
                 0,
                 HOUR_MS,
             ),
+            (r#"{"server":{"workers":?}}"#.into(), 1, 64),
+            (
+                r#"{"server":{"address_connections_max":?}}"#.into(),
+                1,
+                1_000_000,
+            ),
+            (r#"{"server":{"refusals_max":?}}"#.into(), 1, 1_000_000),
+            (r#"{"server":{"datagram_rate":?}}"#.into(), 1, 1_000_000),
+            (header("cuts"), 0, 600),
+            (header("pause_ms"), 0, 60_000),
             (fault(r#""slow":{"host":0,"latency_ms":?}"#), 0, 500),
             (
                 fault(r#""clock-step":{"seconds":?}"#),

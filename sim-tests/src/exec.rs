@@ -20,10 +20,10 @@ use hosts::{SERVER, add_clients, run_server};
 use panics::Panics;
 use world::World;
 
-pub(crate) use hosts::millis;
+pub(crate) use hosts::{millis, server_socket};
 
-pub use datagrams::DatagramSocket;
-pub use hosts::{ClientHost, SERVER_PORT, ServerHost, server_address};
+pub use datagrams::{DatagramSocket, Received};
+pub use hosts::{ClientHost, SERVER_SOCKETS_MAX, ServerHost, server_address};
 pub use streams::{Listener, Stream};
 pub use world::wall_clock;
 
@@ -58,6 +58,7 @@ pub fn run<P: Protocol>(scenario: &Scenario<P>) -> Trace {
             world.record(EventKind::Panicked(error.to_string()));
             break;
         }
+        world.record_gauges();
         let panics = panics.take();
         if !panics.is_empty() {
             panics

@@ -137,7 +137,7 @@ pub struct Network {
     #[arbitrary(with = percent(5..=60))]
     #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub glue_percent: u8,
-    /// Percentage of reads and writes that are pending once without a reason.
+    /// Percentage of operations on sockets that are pending once without a reason, so that other tasks run first.
     #[arbitrary(with = percent(5..=40))]
     #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub pending_percent: u8,
@@ -161,7 +161,7 @@ pub struct Network {
     #[arbitrary(with = percent(5..=60))]
     #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub corruption_percent: u8,
-    /// Percentage of the server's receives that fail.
+    /// Percentage of the datagrams that the server cannot receive, or cannot send.
     #[arbitrary(with = percent(5..=50))]
     #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub datagram_error_percent: u8,
@@ -304,6 +304,9 @@ pub enum FaultKind {
     /// The server shuts down gracefully. A new one starts when the fault ends; what is left of the old one is killed then.
     #[display("stop")]
     Stop,
+    /// The process of the server does not run, as after SIGSTOP. What arrives meanwhile waits, and time passes.
+    #[display("freeze")]
+    Freeze,
     /// The server's wall clock is set forward or back. It stays so when the fault ends.
     #[display("clock-step ({seconds:+} s)")]
     ClockStep {
@@ -323,7 +326,10 @@ impl FaultKind {
             | FaultKind::PartitionToServer { host }
             | FaultKind::PartitionFromServer { host }
             | FaultKind::Slow { host, .. } => Some(host),
-            FaultKind::Crash | FaultKind::Stop | FaultKind::ClockStep { .. } => None,
+            FaultKind::Crash
+            | FaultKind::Stop
+            | FaultKind::Freeze
+            | FaultKind::ClockStep { .. } => None,
         }
     }
 

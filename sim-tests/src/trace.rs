@@ -90,6 +90,9 @@ pub enum EventKind {
     Stuck(String),
 }
 
+/// Values that a server holds at a time, by name.
+pub type Gauges = BTreeMap<String, u64>;
+
 /// An event of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Display)]
 pub enum ServerEvent {
@@ -105,6 +108,12 @@ pub enum ServerEvent {
     /// A receive failed; the failure was injected.
     #[display("cannot receive (injected)")]
     CannotReceive,
+    /// It could not send a datagram; the failure was injected.
+    #[display("cannot send a datagram (injected)")]
+    CannotSend,
+    /// Its gauges have changed.
+    #[display("gauges:{}", Counters(_0))]
+    Gauges(Gauges),
     /// Its graceful shutdown began.
     #[display("is shutting down")]
     Stopping,
@@ -185,8 +194,13 @@ impl End {
 #[derive(Clone, Debug, PartialEq, Eq, Display)]
 pub enum StreamEvent {
     /// The server accepted it.
-    #[display("accepts")]
-    Accepted,
+    #[display("accepts from {from} at listener {listener}")]
+    Accepted {
+        /// The address of the client.
+        from: SocketAddr,
+        /// The number of the listener.
+        listener: u16,
+    },
     /// Bytes were written.
     #[display("writes {bytes}{}", if *is_short { ", not all" } else { "" })]
     Wrote {

@@ -6,7 +6,7 @@ use std::{env, fs, io};
 
 use chime_protocol::Framing;
 use chime_sim_tests::chime::{
-    Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Server, Timeout,
+    Act, Behaviour, CoverageGoal, Ending, Listener, Reading, Scenario, Server, Target, Timeout,
 };
 use chime_sim_tests::command::keep_failure;
 use chime_sim_tests::scenario::{Client, Text};
@@ -283,11 +283,13 @@ fn keep_failure_writes_a_scenario_that_replays() {
 /// A scenario that fails on any server: with the framing `read` a request must fit into one read of the server.
 fn failing() -> Scenario {
     let write = Behaviour::Write {
+        to: Target::default(),
         acts: vec![Act::Write(Text("1".repeat(40_000).into())), Act::Shut],
         reading: Reading::Eager,
         ending: Ending::Await,
     };
     let ask = Behaviour::Ask {
+        to: Target::default(),
         lines: vec!["day".into()],
         pause_ms: 0,
         timeout_ms: Timeout::default(),
@@ -299,7 +301,10 @@ fn failing() -> Scenario {
     });
     Scenario {
         server: Server {
-            framing: Framing::Read,
+            listeners: vec![Listener {
+                framing: Framing::Read,
+                ..Listener::default()
+            }],
             ..Server::default()
         },
         clients: clients.into(),

@@ -3,7 +3,8 @@
 use chime_protocol::Service;
 use chime_protocol::model::naive;
 use chime_sim_tests::chime::{
-    Act, Behaviour, Ending, Reading, Scenario, Server, Source, Timeout, check_against,
+    Act, Behaviour, Destination, Ending, Reading, Scenario, Server, Source, Target, Timeout,
+    check_against,
 };
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Text, shrink};
 use chime_sim_tests::trace::{
@@ -63,21 +64,25 @@ fn a_quit_without_a_close_is_caught() {
 fn without_faults() -> Scenario {
     let behaviours = [
         Behaviour::Ask {
+            to: Target::default(),
             lines: vec!["12345".into(), "quit".into()],
             pause_ms: 5,
             timeout_ms: Timeout::default(),
         },
         Behaviour::Write {
+            to: Target::default(),
             acts: vec![Act::Write(Text::from("day\n99\n")), Act::Shut],
             reading: Reading::Eager,
             ending: Ending::Await,
         },
         Behaviour::AskDatagrams {
+            to: Destination::default(),
             commands: vec!["date".into()],
             pause_ms: 0,
             timeout_ms: Timeout::default(),
         },
         Behaviour::WriteDatagrams {
+            to: Destination::default(),
             datagrams: vec![Text::from("what?")],
             source: Source::Sender,
             pause_ms: 0,
@@ -528,6 +533,7 @@ fn a_run_that_is_stuck_is_caught() {
 /// One client that does this and reads to EOF.
 fn writer(acts: Vec<Act>, reading: Reading, server: Server) -> Scenario {
     let behaviour = Behaviour::Write {
+        to: Target::default(),
         acts,
         reading,
         ending: Ending::Await,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use chime_sim_tests::chime::{Act, Behaviour, Ending, Reading, Scenario, Source, Timeout};
+use chime_sim_tests::chime::{
+    Act, Behaviour, Destination, Ending, Reading, Scenario, Source, Target, Timeout,
+};
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Network, Text};
 use chime_sim_tests::trace::{
     ClientEvent, DatagramEvent, End, Event, EventKind, Peer, StreamEvent, Trace,
@@ -108,6 +110,7 @@ fn the_page_shows_the_command_and_the_json_escaped() {
             0,
             0,
             Behaviour::Ask {
+                to: Target::default(),
                 lines,
                 pause_ms: 0,
                 timeout_ms: Timeout::default(),
@@ -126,6 +129,7 @@ fn the_page_shows_the_command_and_the_json_escaped() {
 #[test]
 fn a_hundred_clients_fit_into_1200_pixels() {
     let behaviour = Behaviour::Ask {
+        to: Target::default(),
         lines: Vec::new(),
         pause_ms: 0,
         timeout_ms: Timeout::default(),
@@ -373,6 +377,7 @@ fn draw_run(scenario: &Scenario, trace: &Trace, failure: Option<&Failure>) -> St
 fn one_client() -> Scenario {
     let lines = vec!["day".into()];
     let behaviour = Behaviour::Ask {
+        to: Target::default(),
         lines,
         pause_ms: 0,
         timeout_ms: Timeout::default(),
@@ -390,12 +395,16 @@ fn conversation(request: &str, reply: &str) -> Trace {
         is_short: false,
     };
     let connected = client(ClientEvent::Connected { connection: 0 });
+    let accepted = StreamEvent::Accepted {
+        from: "192.168.0.2:49152".parse().expect("an address"),
+        listener: 0,
+    };
     let events = vec![
         Event {
             at_ms: 1,
             kind: client(ClientEvent::Connects),
         },
-        stream(2, End::Server, StreamEvent::Accepted),
+        stream(2, End::Server, accepted),
         Event {
             at_ms: 3,
             kind: connected,
@@ -438,11 +447,13 @@ fn with_faults() -> Scenario {
         kind,
     };
     let ask = Behaviour::Ask {
+        to: Target::default(),
         lines: vec!["day".into(), "123".into(), "quit".into()],
         pause_ms: 100,
         timeout_ms: Timeout::default(),
     };
     let write = Behaviour::Write {
+        to: Target::default(),
         acts: vec![
             Act::Write(text("day\r")),
             Act::Pause(20),
@@ -453,6 +464,7 @@ fn with_faults() -> Scenario {
         ending: Ending::Await,
     };
     let write_datagrams = Behaviour::WriteDatagrams {
+        to: Destination::default(),
         datagrams: vec![text("day"), text("send time")],
         source: Source::Server,
         pause_ms: 100,

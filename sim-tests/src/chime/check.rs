@@ -3,6 +3,7 @@
 //! Every conversation is compared with the naive model of the protocol, as its client saw it. If it ends early, the
 //! scenario must explain that. The server must keep its limits, and every datagram is accounted for.
 
+mod admission;
 mod clients;
 mod conversations;
 mod counters;
@@ -11,14 +12,15 @@ mod datagrams;
 mod reasons;
 mod server;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chime_protocol::Framing;
 use chime_protocol::model::naive;
 
-use super::{Behaviour, CoverageGoal, Scenario};
-use crate::trace::{Index, Trace};
+use super::{Behaviour, CoverageGoal, Listener, Scenario};
+use crate::trace::{Connection, Index, Trace};
 use crate::{Failure, check_with};
+use admission::{Admission, Outcome};
 
 /// The tolerance of times: what takes no time may still show in the next millisecond.
 const SLACK_MS: u32 = 3;
@@ -45,15 +47,19 @@ pub(super) fn check(
     scenario: &Scenario,
     index: &Index<'_>,
 ) -> Result<BTreeSet<CoverageGoal>, Failure> {
+    let admissions = admission::admit(scenario, index)?;
+    admission::check_closed(scenario, index, &admissions)?;
+    let mut coverage = BTreeSet::new();
+    admission::note(scenario, index, &admissions, &mut coverage);
+    let index = admission::conversations(index, &admissions);
     let run = Run {
         scenario,
-        index,
-        refused: refused(scenario, index),
+        index: &index,
+        admissions,
     };
-    let mut coverage = BTreeSet::new();
     conversations::check(model, &run, &mut coverage)?;
-    datagrams::check(model, &run, &mut coverage)?;
-    server::check(&run, &mut coverage)?;
+    let counts = datagrams::check(model, &run, &mut coverage)?;
+    server::check(&run, &counts, &mut coverage)?;
     clients::check(&run)?;
     clients::note(&run, &mut coverage);
     Ok(coverage)
@@ -62,9 +68,9 @@ pub(super) fn check(
 /// A run to be checked.
 struct Run<'a> {
     scenario: &'a Scenario,
+    /// The index of its conversations: without PROXY headers and the connections that had none.
     index: &'a Index<'a>,
-    /// The connections for which the server was full.
-    refused: BTreeSet<usize>,
+    admissions: BTreeMap<usize, Admission>,
 }
 
 impl<'a> Run<'a> {
@@ -76,31 +82,20 @@ impl<'a> Run<'a> {
             .map(|client| &client.behaviour)
     }
 
+    /// Whether a connection is refused: its client reads the full notice in place of the welcome.
+    fn is_refused(&self, connection: usize) -> bool {
+        self.admissions[&connection].outcome != Outcome::Served
+    }
+
+    /// The listener of a connection.
+    fn listener(&self, connection: &Connection<'_>) -> &'a Listener {
+        &self.scenario.server.listeners[usize::from(connection.listener)]
+    }
+
     /// The maximum latency of a message on a link without a fault.
     fn latency_max_ms(&self) -> u32 {
         self.scenario.network.latency_max_ms()
     }
-}
-
-/// The connections for which the server was full when it accepted them.
-fn refused(scenario: &Scenario, index: &Index<'_>) -> BTreeSet<usize> {
-    let mut refused = BTreeSet::new();
-    // The events at which those that are served are dropped.
-    let mut served = BTreeSet::new();
-    for (number, connection) in &index.connections {
-        served = served.split_off(&connection.accepted.event);
-        if served.len() < scenario.server.connections_max {
-            served.insert(
-                connection
-                    .server_side
-                    .dropped
-                    .map_or(usize::MAX - number, |dropped| dropped.event),
-            );
-        } else {
-            refused.insert(*number);
-        }
-    }
-    refused
 }
 
 /// Splits the bytes of a read or write after each line end. With framing `read`, they are one request.

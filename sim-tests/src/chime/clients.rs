@@ -11,11 +11,15 @@ use std::time::Duration;
 
 use chime_client::{Connection, Error, ask_datagram};
 use chime_protocol::{Command, Framing, Reply, Request};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, duplex, split};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, duplex, split};
 use tokio::time::{sleep, timeout};
 
-use super::{Act, Behaviour, Ending, Reading, Server, Source, Timeout};
-use crate::exec::{ClientHost, DatagramSocket, Stream, millis, server_address};
+use super::server::destination;
+use super::{
+    Act, Behaviour, Destination, DestinationAddress, Ending, Header, Reading, Server, Source,
+    Target, Timeout,
+};
+use crate::exec::{ClientHost, DatagramSocket, Received, Stream, millis};
 use crate::scenario::Text;
 use crate::trace::ClientEvent;
 
@@ -45,59 +49,83 @@ impl Task<'_> {
     pub(super) async fn run(&self, behaviour: Behaviour) {
         match behaviour {
             Behaviour::Ask {
+                to,
                 lines,
                 pause_ms,
                 timeout_ms,
             } => {
-                self.ask(&lines, millis(pause_ms), timeout_ms, ATTEMPTS)
+                self.ask(&to, &lines, millis(pause_ms), timeout_ms, ATTEMPTS)
                     .await;
             }
             Behaviour::Pipe {
+                to,
                 chunks,
                 pause_ms,
                 timeout_ms,
-            } => self.pipe(chunks, millis(pause_ms), timeout_ms).await,
+            } => self.pipe(&to, chunks, millis(pause_ms), timeout_ms).await,
             Behaviour::AskDatagrams {
+                to,
                 commands,
                 pause_ms,
                 timeout_ms,
             } => {
                 for command in commands {
-                    self.ask_datagram(&command, timeout_ms).await;
+                    self.ask_datagram(to, &command, timeout_ms).await;
                     sleep(millis(pause_ms)).await;
                 }
             }
             Behaviour::Write {
+                to,
                 acts,
                 reading,
                 ending,
-            } => self.write(acts, reading, ending).await,
+            } => self.write(&to, acts, reading, ending).await,
             Behaviour::WriteDatagrams {
+                to,
                 datagrams,
                 source,
                 pause_ms,
             } => {
-                let written = self.write_datagrams(datagrams, source, millis(pause_ms));
+                let written = self.write_datagrams(to, datagrams, source, millis(pause_ms));
                 self.record_error(written.await);
             }
         }
     }
 
-    /// Uses both transports. Returns whether it was served.
+    /// Uses both transports, as far as the server serves clients of this host. Returns whether it was served.
     pub(super) async fn verify_recovery(&self) -> bool {
         let timeout = Timeout::default();
-        let is_served = match self.server.framing {
-            Framing::Line => {
-                self.ask(&RECOVERY_LINES.map(Into::into), Duration::ZERO, timeout, 1)
-                    .await
-            }
-            Framing::Read => self.write_and_read("quit").await,
+        let is_served = match self.server.target_for(self.host.ip()) {
+            None => true,
+            Some(to) => match self.server.listener(&to).1.framing {
+                Framing::Line => {
+                    let lines = RECOVERY_LINES.map(Into::into);
+                    self.ask(&to, &lines, Duration::ZERO, timeout, 1).await
+                }
+                Framing::Read => self.write_and_read(&to, "quit").await,
+            },
         };
-        is_served && self.ask_datagram(RECOVERY_COMMAND, timeout).await
+        let is_refused = !self.server.serves(self.host.ip());
+        let to = Destination::default();
+        is_served && (is_refused || self.ask_datagram(to, RECOVERY_COMMAND, timeout).await)
     }
 
     fn record(&self, event: ClientEvent) {
         self.host.record(event);
+    }
+
+    async fn connect(&self, to: &Target, timeout: Duration) -> io::Result<Stream> {
+        self.host.connect(self.server.listener(to).0, timeout).await
+    }
+
+    /// Connects, and sends the PROXY header if the listener expects one.
+    async fn connect_through(&self, to: &Target, connect_timeout: Duration) -> io::Result<Stream> {
+        let mut stream = self.connect(to, connect_timeout).await?;
+        let is_proxied = self.server.listener(to).1.is_proxied();
+        let header = to.header.iter().filter(|_| is_proxied);
+        let header = header.flat_map(Header::acts).collect();
+        timeout(self.patience(), act(header, &mut stream)).await??;
+        Ok(stream)
     }
 
     /// Records an error; returns whether there was none.
@@ -111,6 +139,7 @@ impl Task<'_> {
     /// Sends these lines, and connects again after an error; returns whether all were answered.
     async fn ask(
         &self,
+        to: &Target,
         lines: &[String],
         pause: Duration,
         timeout: Timeout,
@@ -123,7 +152,7 @@ impl Task<'_> {
                 sleep(pause).await;
             }
             let asking = async {
-                let stream = self.host.connect(timeout).await?;
+                let stream = self.connect_through(to, timeout).await?;
                 let mut connection = Connection::greet(stream, timeout).await?;
                 while let Some(line) = lines.peek() {
                     let request = Request::of_line(line);
@@ -149,7 +178,7 @@ impl Task<'_> {
         false
     }
 
-    async fn pipe(&self, chunks: Vec<Text>, pause: Duration, timeout: Timeout) {
+    async fn pipe(&self, to: &Target, chunks: Vec<Text>, pause: Duration, timeout: Timeout) {
         let timeout = millis(timeout.0);
         let (mut writer, input) = duplex(65_536);
         let feed = async move {
@@ -162,7 +191,7 @@ impl Task<'_> {
             }
         };
         let pipe = async {
-            let stream = self.host.connect(timeout).await?;
+            let stream = self.connect_through(to, timeout).await?;
             let mut pipe = Connection::greet(stream, timeout).await?.pipe(input);
             while let Some(reply) = pipe.next().await? {
                 self.record(ClientEvent::Reply(reply.to_string()));
@@ -173,14 +202,20 @@ impl Task<'_> {
         tokio::join!(biased; converse, feed);
     }
 
-    async fn ask_datagram(&self, name: &str, timeout: Timeout) -> bool {
+    async fn ask_datagram(&self, to: Destination, name: &str, timeout: Timeout) -> bool {
         self.record(ClientEvent::SendsDatagrams);
         let command = Command::time_commands().find(|command| command.name() == name);
         let command = command.expect("scenarios have time commands only");
         let asking = async {
             let socket = self.host.bind_datagrams().await?;
             let here = self.host.address(&socket)?;
-            ask_datagram(&Connected { socket, here }, command, millis(timeout.0)).await
+            let there = self.address(to);
+            let socket = Connected {
+                socket,
+                here,
+                there,
+            };
+            ask_datagram(&socket, command, millis(timeout.0)).await
         };
         let reply = asking.await;
         if let Ok(reply) = &reply {
@@ -189,8 +224,12 @@ impl Task<'_> {
         self.record_error(reply.map(drop))
     }
 
-    async fn write(&self, acts: Vec<Act>, reading: Reading, ending: Ending) {
-        let stream = match self.host.connect(PATIENCE).await {
+    async fn write(&self, to: &Target, acts: Vec<Act>, reading: Reading, ending: Ending) {
+        let acts = match &to.header {
+            Some(header) => header.before(acts),
+            None => acts,
+        };
+        let stream = match self.connect(to, PATIENCE).await {
             Ok(stream) => stream,
             Err(error) => {
                 self.record_error(Err(error));
@@ -239,9 +278,9 @@ impl Task<'_> {
     }
 
     /// Sends a command and reads to EOF; returns whether the server served it.
-    async fn write_and_read(&self, command: &str) -> bool {
+    async fn write_and_read(&self, to: &Target, command: &str) -> bool {
         let exchange = async {
-            let mut stream = self.host.connect(PATIENCE).await?;
+            let mut stream = self.connect_through(to, PATIENCE).await?;
             let mut bytes = Vec::new();
             // With framing `read`, one write is one command.
             stream.write_all(command.as_bytes()).await?;
@@ -255,20 +294,32 @@ impl Task<'_> {
         self.record_error(exchanged.unwrap_or_else(|elapsed| Err(elapsed.into())))
     }
 
+    /// The address of a destination. Only a wildcard socket has others than the primary.
+    fn address(&self, to: Destination) -> SocketAddr {
+        let (number, socket) = self.server.udp_socket(to);
+        let address = match socket.is_wildcard {
+            true => to.address,
+            false => DestinationAddress::Primary,
+        };
+        destination(number, address)
+    }
+
     async fn write_datagrams(
         &self,
+        to: Destination,
         datagrams: Vec<Text>,
         source: Source,
         pause: Duration,
     ) -> io::Result<()> {
         self.record(ClientEvent::SendsDatagrams);
         let socket = self.host.bind_datagrams().await?;
-        let (here, server) = (self.host.address(&socket)?, server_address());
+        let (here, server) = (self.host.address(&socket)?, self.address(to));
         let from = match source {
             Source::Sender => here,
             Source::Server => server,
             Source::Nobody => SocketAddr::new(here.ip(), 2009),
             Source::Service => SocketAddr::new(here.ip(), 13),
+            Source::Elsewhere(address) => SocketAddr::new(address.to_canonical(), 4711),
         };
         for datagram in datagrams {
             socket.send(&datagram, from, server).await?;
@@ -281,7 +332,7 @@ impl Task<'_> {
     }
 }
 
-async fn act(acts: Vec<Act>, writer: &mut WriteHalf<Stream>) -> io::Result<()> {
+async fn act(acts: Vec<Act>, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     for act in acts {
         match act {
             Act::Write(bytes) => writer.write_all(&bytes).await?,
@@ -318,23 +369,22 @@ async fn sum(connection: &mut Connection<Stream>, digits: &str) -> Result<Reply,
     }
 }
 
-/// A client's socket that sends to the server and receives from it alone.
+/// A client's socket that sends to one address of the server and receives from it alone.
 struct Connected {
     socket: DatagramSocket,
     here: SocketAddr,
+    there: SocketAddr,
 }
 
 impl chime_client::Datagrams for Connected {
     async fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        self.socket
-            .send(datagram, self.here, server_address())
-            .await
+        self.socket.send(datagram, self.here, self.there).await
     }
 
     async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let (bytes, from) = self.socket.receive().await?;
-            if from == server_address() {
+            let Received { bytes, from, .. } = self.socket.receive().await?;
+            if from == self.there {
                 let length = bytes.len().min(buffer.len());
                 buffer[..length].copy_from_slice(&bytes[..length]);
                 return Ok(length);

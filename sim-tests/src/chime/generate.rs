@@ -1,10 +1,17 @@
 //! Generates the settings of servers and what clients do, from bytes.
 
+use std::net::IpAddr;
+
 use arbitrary::{Result, Unstructured};
 use chime_protocol::model::strategies::NEAR_MISSES;
 use chime_protocol::{Command, Framing, Reply, Service};
 
-use super::{Act, Behaviour, Ending, Reading, Source, Timeout};
+use ipnet::IpNet;
+
+use super::{
+    Act, Behaviour, Destination, DestinationAddress, Ending, Form, Header, Listener, Reading,
+    Server, Source, Target, Timeout, UdpSocket,
+};
 use crate::scenario::{Text, list, one_in};
 
 /// The maximum length of all that a client writes to its connection.
@@ -22,11 +29,139 @@ pub(super) fn framing(bytes: &mut Unstructured<'_>) -> Result<Framing> {
     bytes.choose(&[Line, Line, Line, Line, Read]).copied()
 }
 
+pub(super) fn listeners(bytes: &mut Unstructured<'_>) -> Result<Vec<Listener>> {
+    let count = one_in(3, 2..=3, 1..=1)(bytes)?;
+    list(count..=count, |bytes| bytes.arbitrary())(bytes)
+}
+
+pub(super) fn udp_sockets(bytes: &mut Unstructured<'_>) -> Result<Vec<UdpSocket>> {
+    let count = one_in(3, 2..=2, 1..=1)(bytes)?;
+    list(count..=count, |bytes| bytes.arbitrary())(bytes)
+}
+
+/// Networks of clients and their neighbours, in each way to write them.
+const NETWORKS: [&str; 13] = [
+    "192.168.0.2/32",
+    "192.168.0.2/31",
+    "192.168.0.0/24",
+    "192.168.0.0/30",
+    "::ffff:192.168.0.2/127",
+    "::ffff:192.168.0.0/120",
+    "192.0.2.1/32",
+    "192.0.2.0/24",
+    "::ffff:192.0.2.0/120",
+    "2001:db8::/64",
+    "2001:db8::/32",
+    "0.0.0.0/0",
+    "::/0",
+];
+
+pub(super) fn networks(bytes: &mut Unstructured<'_>) -> Result<Vec<IpNet>> {
+    let count = one_in(6, 1..=2, 0..=0)(bytes)?;
+    list(count..=count, |bytes| {
+        Ok(bytes.choose(&NETWORKS)?.parse().expect("a network"))
+    })(bytes)
+}
+
+/// The networks of trusted proxies: those of all hosts, of one, of none, or no network.
+pub(super) fn proxies(bytes: &mut Unstructured<'_>) -> Result<Vec<IpNet>> {
+    let networks = [
+        "192.168.0.0/24",
+        "192.168.0.0/24",
+        "::ffff:192.168.0.0/120",
+        "0.0.0.0/0",
+        "192.168.0.2/32",
+        "::ffff:192.168.0.3/128",
+        "::/0",
+    ];
+    let count = one_in(4, 1..=2, 0..=0)(bytes)?;
+    list(count..=count, |bytes| {
+        Ok(bytes.choose(&networks)?.parse().expect("a network"))
+    })(bytes)
+}
+
+/// The addresses of clients behind a proxy, and of spoofed datagrams.
+pub(super) const ADDRESSES: [&str; 7] = [
+    "192.0.2.1",
+    "192.0.2.1",
+    "192.0.2.2",
+    "::ffff:192.0.2.1",
+    "2001:db8::1",
+    "2001:db8::2",
+    "2001:db8:0:1::1",
+];
+
+fn address(bytes: &mut Unstructured<'_>) -> Result<IpAddr> {
+    Ok(bytes.choose(&ADDRESSES)?.parse().expect("an address"))
+}
+
+/// A listener, with a header if it needs one.
+fn target(server: &Server, bytes: &mut Unstructured<'_>) -> Result<Target> {
+    let mut target = Target {
+        listener: bytes.int_in_range(0..=server.listeners.len() - 1)? as u8,
+        header: None,
+    };
+    if server.listener(&target).1.is_proxied() && bytes.int_in_range(0..=15)? < 15 {
+        use Form::{
+            V1, V1TooLong, V1Torn, V1Unknown, V1WrongAddress, V2, V2Local, V2Longest, V2TooLong,
+            V2Unspecified, WrongSignature,
+        };
+        target.header = Some(Header {
+            form: *bytes.choose(&[
+                V1,
+                V1,
+                V1,
+                V2,
+                V2,
+                V2,
+                V2Longest,
+                V1Unknown,
+                V2Local,
+                V2Unspecified,
+                V1Torn,
+                V1WrongAddress,
+                V1TooLong,
+                V2TooLong,
+                WrongSignature,
+            ])?,
+            client: address(bytes)?,
+            cuts: one_in(3, 1..=40, 0..=0)(bytes)?,
+            pause_ms: one_in(4, 20..=400, 0..=20)(bytes)?,
+            is_joined: bytes.arbitrary()?,
+        });
+    }
+    Ok(target)
+}
+
+fn destination(server: &Server, bytes: &mut Unstructured<'_>) -> Result<Destination> {
+    use DestinationAddress::{Broadcast, Multicast, Primary, Secondary};
+    Ok(Destination {
+        socket: bytes.int_in_range(0..=server.udp_sockets.len() - 1)? as u8,
+        address: *bytes.choose(&[
+            Primary, Primary, Primary, Secondary, Secondary, Broadcast, Multicast,
+        ])?,
+    })
+}
+
+/// The library does not wait for what broadcasts may bring.
+fn unicast(destination: Destination) -> Destination {
+    match destination.address.is_unicast() {
+        true => destination,
+        false => Destination {
+            address: DestinationAddress::Primary,
+            ..destination
+        },
+    }
+}
+
 /// What a client does. The client library needs framing `line`.
-pub(super) fn behaviour(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
+pub(super) fn behaviour(server: &Server, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
+    let to = target(server, bytes)?;
+    let framing = server.listener(&to).1.framing;
     let first = if framing == Framing::Line { 0 } else { 6 };
     match bytes.int_in_range(first..=19)? {
         0..=2 => Ok(Behaviour::Ask {
+            to,
             lines: list(1..=7, |bytes| {
                 Ok(String::from_utf8_lossy(&word(bytes)?).replace('\n', " "))
             })(bytes)?,
@@ -34,13 +169,15 @@ pub(super) fn behaviour(framing: Framing, bytes: &mut Unstructured<'_>) -> Resul
             timeout_ms: timeout(bytes)?,
         }),
         3..=5 => Ok(Behaviour::Pipe {
+            to,
             chunks: line_chunks(bytes)?,
             pause_ms: pause(bytes)?,
             timeout_ms: timeout(bytes)?,
         }),
-        6..=10 => write(framing, bytes),
-        11..=15 => patient(framing, bytes),
+        6..=10 => write(to, framing, bytes),
+        11..=15 => patient(to, framing, bytes),
         16..=17 => Ok(Behaviour::AskDatagrams {
+            to: unicast(destination(server, bytes)?),
             commands: list(1..=4, time_command)(bytes)?,
             pause_ms: pause(bytes)?,
             // The library sends its request again after 1 and 3 seconds.
@@ -50,20 +187,21 @@ pub(super) fn behaviour(framing: Framing, bytes: &mut Unstructured<'_>) -> Resul
             },
         }),
         _ => Ok(Behaviour::WriteDatagrams {
-            datagrams: list(1..=11, datagram)(bytes)?,
-            source: *bytes.choose(&[
-                Source::Sender,
-                Source::Sender,
-                Source::Server,
-                Source::Nobody,
-                Source::Service,
-            ])?,
+            to: destination(server, bytes)?,
+            datagrams: datagrams(bytes)?,
+            source: match bytes.int_in_range(0..=5)? {
+                0..=1 => Source::Sender,
+                2 => Source::Server,
+                3 => Source::Nobody,
+                4 => Source::Service,
+                _ => Source::Elsewhere(address(bytes)?),
+            },
             pause_ms: pause(bytes)?,
         }),
     }
 }
 
-fn write(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
+fn write(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
     let chunks = match framing {
         Framing::Line => line_chunks(bytes)?,
         // Mostly a command each.
@@ -85,6 +223,7 @@ fn write(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
         acts.push(Act::Shut);
     }
     Ok(Behaviour::Write {
+        to,
         acts,
         reading: match bytes.int_in_range(0..=7)? {
             0..=3 => Reading::Eager,
@@ -103,7 +242,7 @@ fn write(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
 }
 
 /// A client that takes its time: each is the most patient of its kind.
-fn patient(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
+fn patient(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
     let (mut reading, mut ending) = (Reading::Eager, Ending::Await);
     let acts = match (bytes.int_in_range(0..=7)?, framing) {
         // A slow writer: faster or slower than the minimum rate of the server, 500 bytes a second.
@@ -128,10 +267,9 @@ fn patient(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> 
         // A client that closes before or after the linger timeout of the server.
         (2..=5, _) => {
             ending = *bytes.choose(&[Ending::Await, Ending::Leave])?;
-            let line = if framing == Framing::Line {
-                "quit\n"
-            } else {
-                "quit"
+            let line = match framing {
+                Framing::Line => "quit\n",
+                Framing::Read => "quit",
             };
             let late_ms = one_in(3, 1_001..=1_200, 20..=990)(bytes)?;
             vec![Act::Write(Text::from(line)), Act::Pause(late_ms), Act::Shut]
@@ -140,6 +278,7 @@ fn patient(framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> 
         _ => vec![Act::Pause(bytes.int_in_range(0..=400)?)],
     };
     Ok(Behaviour::Write {
+        to,
         acts,
         reading,
         ending,
@@ -229,6 +368,16 @@ fn digits(bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 fn time_command(bytes: &mut Unstructured<'_>) -> Result<String> {
     let commands: Vec<_> = Command::time_commands().collect();
     Ok(bytes.choose(&commands)?.name().into())
+}
+
+/// A few datagrams, or more than the server receives at a time.
+fn datagrams(bytes: &mut Unstructured<'_>) -> Result<Vec<Text>> {
+    if bytes.int_in_range(1..=4)? == 4 {
+        let datagram = datagram(bytes)?;
+        let count_max = if datagram.len() < 100 { 60 } else { 10 };
+        return Ok(vec![datagram; bytes.int_in_range(10..=count_max)?]);
+    }
+    list(1..=11, datagram)(bytes)
 }
 
 /// A request, a near miss, a reply, or neither.

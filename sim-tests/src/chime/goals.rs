@@ -87,6 +87,54 @@ pub enum CoverageGoal {
     QueueOverflow,
     /// A receive of the server failed.
     ReceiveFailed,
+    /// A reply to a datagram could not be sent.
+    SendFailed,
+    /// A request got no reply: over the rate limit of its network.
+    DatagramLimited,
+    /// A client was served with a PROXY header of version 1.
+    ProxiedByV1,
+    /// A client was served with a PROXY header of version 2.
+    ProxiedByV2,
+    /// A client was served with a PROXY header without its address.
+    ProxiedWithoutAddress,
+    /// A client was served with a PROXY header that arrived with more than two reads.
+    HeaderInPieces,
+    /// The server read a PROXY header and the first request at once.
+    RequestWithHeader,
+    /// A connection was closed because of an invalid PROXY header.
+    HeaderInvalid,
+    /// A connection was closed because its PROXY header was late.
+    HeaderTimedOut,
+    /// A connection was closed because its PROXY header was incomplete at a graceful shutdown.
+    HeaderAtStop,
+    /// A connection was closed because it did not come from a trusted proxy.
+    ProxyUntrusted,
+    /// A connection was closed because its network is not served.
+    NetworkDenied,
+    /// A listener saw the IPv4-mapped address of a client that was served by a rule.
+    MappedServed,
+    /// An accepted connection had to wait for a permit to be served or refused.
+    PermitAwaited,
+    /// A client was refused: its address was at its limit.
+    AddressRefused,
+    /// An address that had been at its limit was served again.
+    AddressServedAgain,
+    /// A client was served at the second listener.
+    SecondListener,
+    /// A server with several workers served two clients at a time.
+    SeveralWorkers,
+    /// The server received as many datagrams at once as it receives at most.
+    FullBatch,
+    /// One of several replies that were sent at once could not be sent.
+    BatchWithOneFailure,
+    /// A request to another address of the server was answered from it.
+    SecondaryAnswered,
+    /// A request to a broadcast or multicast address was ignored.
+    BroadcastIgnored,
+    /// A request from a network that is not served was ignored.
+    DatagramDenied,
+    /// One in four requests over the rate limit was answered.
+    LimitedAnswered,
     /// The connect of the client library timed out.
     LibraryConnectTimedOut,
     /// The client library timed out before the welcome.

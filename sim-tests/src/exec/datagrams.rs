@@ -1,28 +1,38 @@
 //! UDP: datagrams are lost, duplicated and corrupted.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use tokio::task::coop::consume_budget;
 use turmoil::net::UdpSocket;
 
+use super::hosts::SERVER;
 use super::world::World;
 use crate::scenario::Text;
 use crate::trace::{DatagramEvent, EventKind, Peer, ServerEvent};
 
-/// A socket for datagrams, which loses, duplicates and corrupts them, and records it.
+/// A socket for datagrams, which loses, duplicates and corrupts them, and records it. Clones share it, as the threads of
+/// a process do.
 ///
-/// On the simulated network a datagram begins with a header: its number and its source address.
+/// On the simulated network a datagram begins with its number.
+#[derive(Clone)]
 pub struct DatagramSocket {
-    inner: UdpSocket,
+    inner: Rc<UdpSocket>,
     owner: Peer,
     world: Rc<World>,
 }
 
-const HEADER_BYTES: usize = 14;
+/// A received datagram.
+pub struct Received {
+    /// What has arrived.
+    pub bytes: Vec<u8>,
+    /// The source address.
+    pub from: SocketAddr,
+    /// The destination address.
+    pub to: SocketAddr,
+}
 
-/// The length at which a received datagram is truncated, with its header.
+/// The length at which a received datagram is truncated, with its number.
 const PACKET_MAX: usize = 2048;
 
 impl DatagramSocket {
@@ -32,7 +42,7 @@ impl DatagramSocket {
         owner: Peer,
     ) -> io::Result<DatagramSocket> {
         Ok(DatagramSocket {
-            inner: UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await?,
+            inner: Rc::new(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await?),
             owner,
             world: Rc::clone(world),
         })
@@ -43,10 +53,24 @@ impl DatagramSocket {
     }
 
     /// Sends `bytes` to `to` with the source address `from`.
+    ///
+    /// The server receives all datagrams of the clients, whatever their destination. Its replies to an address that no
+    /// client has are lost.
+    ///
+    /// # Errors
+    ///
+    /// The sends of a server may fail.
     pub async fn send(&self, bytes: &[u8], from: SocketAddr, to: SocketAddr) -> io::Result<()> {
+        self.fail(ServerEvent::CannotSend)?;
         let chance = &self.world.chance;
         let datagram = self.number(bytes, from, to);
-        if chance.happens(|network| network.loss_percent) {
+        let host = match self.owner {
+            Peer::Client(_) => turmoil::lookup(SERVER),
+            Peer::Server => to.ip(),
+        };
+        let is_nowhere =
+            self.owner == Peer::Server && !self.world.clients.addresses.borrow().contains(&host);
+        if is_nowhere || chance.happens(|network| network.loss_percent) {
             self.record(datagram, DatagramEvent::Lost);
             return Ok(());
         }
@@ -59,47 +83,55 @@ impl DatagramSocket {
             }
             self.record(datagram, DatagramEvent::Corrupted(Text(arriving.clone())));
         }
+        let destination = SocketAddr::new(host, to.port());
         self.inner
-            .send_to(&packet(datagram, from, &arriving), to)
+            .send_to(&packet(datagram, &arriving), destination)
             .await?;
         if chance.happens(|network| network.duplication_percent) {
             let duplicate = self.number(&arriving, from, to);
             self.record(datagram, DatagramEvent::Duplicated { duplicate });
             self.inner
-                .send_to(&packet(duplicate, from, &arriving), to)
+                .send_to(&packet(duplicate, &arriving), destination)
                 .await?;
         }
         Ok(())
     }
 
-    /// Receives a datagram; returns it with its source address. The receives of a server may fail.
-    pub async fn receive(&self) -> io::Result<(Vec<u8>, SocketAddr)> {
-        if self.owner == Peer::Server
-            && self
-                .world
-                .chance
-                .happens(|network| network.datagram_error_percent)
-        {
-            self.world
-                .record(EventKind::Server(ServerEvent::CannotReceive));
-            return Err(io::Error::other("no buffer space available"));
-        }
-        // Like a socket of tokio.
-        consume_budget().await;
+    /// Receives a datagram.
+    ///
+    /// # Errors
+    ///
+    /// The receives of a server may fail.
+    pub async fn receive(&self) -> io::Result<Received> {
+        self.fail(ServerEvent::CannotReceive)?;
+        self.world.chance.let_others_run().await;
         let mut buffer = [0; PACKET_MAX];
         let (length, _) = self.inner.recv_from(&mut buffer).await?;
         Ok(self.received(&buffer[..length]))
     }
 
     /// Receives a datagram that has arrived already.
-    pub fn try_receive(&self) -> Option<(Vec<u8>, SocketAddr)> {
+    pub fn try_receive(&self) -> Option<Received> {
         let mut buffer = [0; PACKET_MAX];
         let (length, _) = self.inner.try_recv_from(&mut buffer).ok()?;
         Some(self.received(&buffer[..length]))
     }
 
+    /// Fails, as the operations of a server may.
+    fn fail(&self, event: ServerEvent) -> io::Result<()> {
+        let chance = &self.world.chance;
+        match self.owner == Peer::Server && chance.happens(|network| network.datagram_error_percent)
+        {
+            true => {
+                self.world.record(EventKind::Server(event));
+                Err(io::Error::other("no buffer space available"))
+            }
+            false => Ok(()),
+        }
+    }
+
     fn number(&self, bytes: &[u8], from: SocketAddr, to: SocketAddr) -> usize {
-        let datagram = self.world.next_datagram();
+        let datagram = self.world.add_datagram(from, to);
         let (by, bytes) = (self.owner, bytes.into());
         self.record(
             datagram,
@@ -113,9 +145,10 @@ impl DatagramSocket {
         datagram
     }
 
-    fn received(&self, packet: &[u8]) -> (Vec<u8>, SocketAddr) {
-        let (header, bytes) = packet.split_at(HEADER_BYTES);
-        let (datagram, from) = unpack(header);
+    fn received(&self, packet: &[u8]) -> Received {
+        let (number, bytes) = packet.split_first_chunk().expect("it has a number");
+        let datagram = usize::from_le_bytes(*number);
+        let (from, to) = self.world.datagram(datagram);
         let by = self.owner;
         self.record(
             datagram,
@@ -125,7 +158,11 @@ impl DatagramSocket {
                 bytes: bytes.into(),
             },
         );
-        (bytes.to_vec(), from)
+        Received {
+            bytes: bytes.to_vec(),
+            from,
+            to,
+        }
     }
 
     fn record(&self, datagram: usize, event: DatagramEvent) {
@@ -133,21 +170,6 @@ impl DatagramSocket {
     }
 }
 
-fn packet(datagram: usize, from: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let IpAddr::V4(ip) = from.ip() else {
-        unreachable!("the simulated network has addresses of version 4");
-    };
-    let mut packet = datagram.to_le_bytes().to_vec();
-    packet.extend(ip.octets());
-    packet.extend(from.port().to_le_bytes());
-    packet.extend(bytes);
-    packet
-}
-
-fn unpack(header: &[u8]) -> (usize, SocketAddr) {
-    let (datagram, from) = header.split_at(8);
-    let datagram = usize::from_le_bytes(datagram.try_into().expect("8 bytes"));
-    let ip: [u8; 4] = from[..4].try_into().expect("4 bytes");
-    let port = u16::from_le_bytes([from[4], from[5]]);
-    (datagram, (ip, port).into())
+fn packet(datagram: usize, bytes: &[u8]) -> Vec<u8> {
+    [&datagram.to_le_bytes(), bytes].concat()
 }

@@ -84,6 +84,7 @@ impl Faults {
                 sim.crash(SERVER);
             }
             FaultKind::Stop => world.shut_server_down(),
+            FaultKind::Freeze => world.server.freeze(),
             FaultKind::ClockStep { seconds } => world.time.step_clock(TimeDelta::seconds(seconds)),
             _ => self.set_links(sim),
         }
@@ -99,6 +100,11 @@ impl Faults {
                 if !self.active.iter().any(is_down) {
                     world.record_kill();
                     sim.bounce(SERVER);
+                }
+            }
+            FaultKind::Freeze => {
+                if !self.active.contains(&FaultKind::Freeze) {
+                    world.server.thaw();
                 }
             }
             FaultKind::ClockStep { .. } => {}

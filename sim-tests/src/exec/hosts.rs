@@ -1,11 +1,13 @@
 //! The hosts: what the code of a server and of a client sees of the simulation.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use turmoil::Sim;
@@ -15,20 +17,29 @@ use super::streams::{self, Listener, Stream};
 use super::world::World;
 use crate::Protocol;
 use crate::scenario::Scenario;
-use crate::trace::{ClientEvent, EventKind, Peer, ServerEvent};
+use crate::trace::{ClientEvent, EventKind, Gauges, Peer, ServerEvent};
 
 /// The name of the server's host.
 pub(super) const SERVER: &str = "server";
 
-/// The port of the server, for TCP and UDP.
-pub const SERVER_PORT: u16 = 9990;
+/// The first port of the server, for TCP and UDP.
+const SERVER_PORT: u16 = 9990;
+
+/// The maximum number of listeners, and of sockets for datagrams, of a server.
+pub const SERVER_SOCKETS_MAX: u16 = 10;
 
 /// The pause between two attempts to verify the recovery.
 const RECOVERY_PAUSE: Duration = Duration::from_millis(50);
 
-/// The address of the server, for TCP and UDP.
-pub fn server_address() -> SocketAddr {
-    (turmoil::lookup(SERVER), SERVER_PORT).into()
+/// The address of a listener of the server, or of a socket for datagrams. They are counted from 0.
+pub fn server_address(socket: u16) -> SocketAddr {
+    (turmoil::lookup(SERVER), SERVER_PORT + socket).into()
+}
+
+/// The listener or the socket for datagrams of the server that has this port.
+pub(crate) fn server_socket(port: u16) -> Option<u16> {
+    let socket = port.checked_sub(SERVER_PORT)?;
+    (socket < SERVER_SOCKETS_MAX).then_some(socket)
 }
 
 pub(super) fn host_name(host: usize) -> String {
@@ -41,19 +52,19 @@ pub struct ServerHost {
 }
 
 impl ServerHost {
-    /// Binds the listening socket.
-    pub async fn listen(&self) -> io::Result<Listener> {
-        Listener::bind(&self.world).await
+    /// Binds a listening socket. The first is number 0.
+    pub async fn listen(&self, socket: u16) -> io::Result<Listener> {
+        Listener::bind(&self.world, SERVER_PORT + socket).await
     }
 
-    /// Binds the socket for datagrams.
-    pub async fn bind_datagrams(&self) -> io::Result<DatagramSocket> {
-        DatagramSocket::bind(&self.world, SERVER_PORT, Peer::Server).await
+    /// Binds a socket for datagrams. The first is number 0.
+    pub async fn bind_datagrams(&self, socket: u16) -> io::Result<DatagramSocket> {
+        DatagramSocket::bind(&self.world, SERVER_PORT + socket, Peer::Server).await
     }
 
-    /// Makes each read return exactly what one write has sent: streams are neither cut nor glued.
-    pub fn keep_writes(&self) {
-        self.world.server.keeps_writes.set(true);
+    /// Records these values in the trace whenever they have changed after a millisecond.
+    pub fn observe(&self, gauges: impl Fn() -> Gauges + 'static) {
+        self.world.server.gauges.replace(Some(Box::new(gauges)));
     }
 
     /// The token that is cancelled when the server has to shut down gracefully.
@@ -71,10 +82,11 @@ pub struct ClientHost {
 }
 
 impl ClientHost {
-    /// Connects to the server, and records how that ends.
-    pub async fn connect(&self, patience: Duration) -> io::Result<Stream> {
+    /// Connects to a listener of the server, and records how that ends.
+    pub async fn connect(&self, listener: u16, patience: Duration) -> io::Result<Stream> {
         self.record(ClientEvent::Connects);
-        let (stream, connection) = timeout(patience, streams::connect(&self.world)).await??;
+        let connect = streams::connect(&self.world, server_address(listener));
+        let (stream, connection) = timeout(patience, connect).await??;
         self.record(ClientEvent::Connected { connection });
         Ok(stream)
     }
@@ -86,7 +98,12 @@ impl ClientHost {
 
     /// The address of a socket as the server sees it.
     pub fn address(&self, socket: &DatagramSocket) -> io::Result<SocketAddr> {
-        Ok((turmoil::lookup(&*self.name), socket.port()?).into())
+        Ok((self.ip(), socket.port()?).into())
+    }
+
+    /// The address of this host.
+    pub fn ip(&self) -> IpAddr {
+        turmoil::lookup(&*self.name)
     }
 
     /// Holds a connection to the end of the run without using it.
@@ -121,13 +138,24 @@ pub(super) async fn run_server<P: Protocol>(
     world: Rc<World>,
 ) -> turmoil::Result {
     world.server.shutdown.take();
-    world.server.is_up.set(true);
-    world.record(EventKind::Server(ServerEvent::Started));
+    world.server.gauges.take();
     let host = ServerHost {
         world: Rc::clone(&world),
     };
-    let serving = async move { P::serve(server, host).await.expect("the server runs") };
-    if let Ok(counters) = spawn_local(serving).await {
+    let serving = async move {
+        host.world.server.is_up.set(true);
+        host.world.record(EventKind::Server(ServerEvent::Started));
+        P::serve(server, host).await.expect("the server runs")
+    };
+    // All tasks of the server are in this set, and none runs while the process is frozen.
+    let process = LocalSet::new();
+    let serving = process.spawn_local(serving);
+    let mut running = pin!(process.run_until(serving));
+    let ended = poll_fn(|cx| match world.server.is_frozen() {
+        true => world.server.poll_thawed(cx),
+        false => running.as_mut().poll(cx),
+    });
+    if let Ok(counters) = ended.await {
         world.server.is_up.set(false);
         world.record(EventKind::Server(ServerEvent::Stopped { counters }));
     }
@@ -179,6 +207,8 @@ pub(super) fn add_clients<P: Protocol>(
             // A host without software receives nothing.
             std::future::pending().await
         });
+        let address = sim.lookup(host_name(host));
+        world.clients.addresses.borrow_mut().push(address);
     }
 }
 

@@ -9,11 +9,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::coop;
 use turmoil::net::{TcpListener, TcpStream};
 
-use super::hosts::{SERVER_PORT, server_address};
-use super::world::World;
+use super::hosts::server_socket;
+use super::world::{World, poll_budget};
 use crate::scenario::Text;
 use crate::trace::{End, EventKind, ServerEvent, StreamEvent};
 
@@ -32,6 +31,8 @@ struct Connection {
     index: usize,
     to_server: Flow,
     to_client: Flow,
+    /// Whether a read returns exactly what one write has sent.
+    keeps_writes: bool,
 }
 
 /// One direction of a connection.
@@ -67,18 +68,29 @@ impl Connection {
     }
 }
 
-/// The listening socket of the server.
+/// A listening socket of the server. Clones share it, as the threads of a process do.
+#[derive(Clone)]
 pub struct Listener {
-    inner: TcpListener,
+    inner: Rc<TcpListener>,
+    keeps_writes: bool,
     world: Rc<World>,
 }
 
 impl Listener {
-    pub(super) async fn bind(world: &Rc<World>) -> io::Result<Listener> {
+    pub(super) async fn bind(world: &Rc<World>, port: u16) -> io::Result<Listener> {
         Ok(Listener {
-            inner: TcpListener::bind((Ipv4Addr::UNSPECIFIED, SERVER_PORT)).await?,
+            inner: Rc::new(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?),
+            keeps_writes: false,
             world: Rc::clone(world),
         })
+    }
+
+    /// Makes each read return exactly what one write has sent: streams are neither cut nor glued.
+    pub fn keep_writes(self) -> Listener {
+        Listener {
+            keeps_writes: true,
+            ..self
+        }
     }
 
     /// Accepts a connection; returns it with the address of the client.
@@ -98,9 +110,9 @@ impl Listener {
             world.record(EventKind::Server(event));
             return Err(error);
         }
-        // Like a socket of tokio.
-        coop::consume_budget().await;
+        world.chance.let_others_run().await;
         let (inner, client) = self.inner.accept().await?;
+        let port = self.inner.local_addr()?.port();
         let connection = Rc::new(Connection {
             index: world
                 .connections
@@ -108,19 +120,23 @@ impl Listener {
                 .replace(world.connections.count.get() + 1),
             to_server: Flow::default(),
             to_client: Flow::default(),
+            keeps_writes: self.keeps_writes,
         });
         let accepted = &world.connections.accepted;
         accepted.borrow_mut().insert(client, Rc::clone(&connection));
         world.server.stream_count.update(|count| count + 1);
         let stream = Stream::new(inner, End::Server, connection, world);
-        stream.record(StreamEvent::Accepted);
+        stream.record(StreamEvent::Accepted {
+            from: client,
+            listener: server_socket(port).expect("it has a port of the server"),
+        });
         Ok((stream, client))
     }
 }
 
 /// Connects a client to the server; returns the stream and the number of the connection.
-pub(super) async fn connect(world: &Rc<World>) -> io::Result<(Stream, usize)> {
-    let inner = TcpStream::connect(server_address()).await;
+pub(super) async fn connect(world: &Rc<World>, to: SocketAddr) -> io::Result<(Stream, usize)> {
+    let inner = TcpStream::connect(to).await;
     // The message of turmoil is the address.
     let inner = inner.map_err(|error| io::Error::from(error.kind()))?;
     let client = inner.local_addr()?;
@@ -173,15 +189,7 @@ impl Stream {
             return Poll::Ready(Err(self.failed(error, true)));
         }
         self.was_pending = !self.was_pending && chance.happens(|network| network.pending_percent);
-        // Like a socket of tokio: every operation costs budget, and is pending without it.
-        let operations = match self.was_pending {
-            true => usize::from(u8::MAX),
-            false => 1,
-        };
-        for _ in 0..operations {
-            ready!(coop::poll_proceed(cx)).made_progress();
-        }
-        Poll::Ready(Ok(()))
+        poll_budget(cx, self.was_pending).map(Ok)
     }
 
     fn failed(&self, error: io::Error, is_injected: bool) -> io::Error {
@@ -204,7 +212,7 @@ impl Stream {
     }
 
     fn may_cut(&self) -> bool {
-        !self.world.server.keeps_writes.get()
+        !self.connection.keeps_writes
     }
 }
 

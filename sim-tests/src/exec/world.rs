@@ -3,16 +3,21 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::task::{Context, Poll, Waker, ready};
 
 use chrono::{NaiveDateTime, TimeDelta};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
+use tokio::task::coop;
 use tokio_util::sync::CancellationToken;
 
 use super::streams::Connections;
 use crate::Protocol;
 use crate::scenario::{Network, Scenario};
-use crate::trace::{Event, EventKind, ServerEvent, Trace};
+use crate::trace::{Event, EventKind, Gauges, ServerEvent, Trace};
 
 /// What the parts of a run share.
 pub(crate) struct World {
@@ -21,7 +26,8 @@ pub(crate) struct World {
     pub(crate) server: ServerState,
     pub(crate) clients: Clients,
     pub(crate) connections: Connections,
-    datagram_count: Cell<usize>,
+    /// The source and the destination of each datagram.
+    datagrams: RefCell<Vec<(SocketAddr, SocketAddr)>>,
     trace: RefCell<Trace>,
 }
 
@@ -40,7 +46,7 @@ impl World {
             server: ServerState::default(),
             clients: Clients::default(),
             connections: Connections::default(),
-            datagram_count: Cell::new(0),
+            datagrams: RefCell::default(),
             trace: RefCell::default(),
         }
     }
@@ -55,8 +61,16 @@ impl World {
         self.trace.take()
     }
 
-    pub(crate) fn next_datagram(&self) -> usize {
-        self.datagram_count.replace(self.datagram_count.get() + 1)
+    /// Returns the number of a new datagram.
+    pub(crate) fn add_datagram(&self, from: SocketAddr, to: SocketAddr) -> usize {
+        let mut datagrams = self.datagrams.borrow_mut();
+        datagrams.push((from, to));
+        datagrams.len() - 1
+    }
+
+    /// Returns the source and the destination of a datagram.
+    pub(crate) fn datagram(&self, number: usize) -> (SocketAddr, SocketAddr) {
+        self.datagrams.borrow()[number]
     }
 
     pub(crate) fn heal(&self) {
@@ -70,6 +84,18 @@ impl World {
         if self.server.is_up.get() && !shutdown.is_cancelled() {
             self.record(EventKind::Server(ServerEvent::Stopping));
             shutdown.cancel();
+        }
+    }
+
+    /// Records the gauges of the server if they have changed.
+    pub(crate) fn record_gauges(&self) {
+        let server = &self.server;
+        let gauges = server.gauges.borrow().as_ref().map(|gauges| gauges());
+        if let Some(gauges) = gauges.filter(|_| server.is_up.get())
+            && *server.last_gauges.borrow() != gauges
+        {
+            server.last_gauges.replace(gauges.clone());
+            self.record(EventKind::Server(ServerEvent::Gauges(gauges)));
         }
     }
 
@@ -144,10 +170,25 @@ impl Chance {
         percent > 0 && self.below(100) < percent
     }
 
+    /// Charges budget. It is sometimes pending without a reason, so that other tasks run first.
+    pub(crate) async fn let_others_run(&self) {
+        let mut is_pending = self.happens(|network| network.pending_percent);
+        poll_fn(|cx| poll_budget(cx, mem::take(&mut is_pending))).await;
+    }
+
     /// A random number from 0 to `end - 1`.
     pub(crate) fn below(&self, end: usize) -> usize {
         self.rng.borrow_mut().random_range(0..end)
     }
+}
+
+/// Like a socket of tokio: every operation costs budget, and is pending without it. This one uses it up if
+/// `is_pending`.
+pub(crate) fn poll_budget(cx: &mut Context<'_>, is_pending: bool) -> Poll<()> {
+    for _ in 0..if is_pending { u8::MAX } else { 1 } {
+        ready!(coop::poll_proceed(cx)).made_progress();
+    }
+    Poll::Ready(())
 }
 
 /// The server that runs now.
@@ -157,14 +198,44 @@ pub(crate) struct ServerState {
     pub(crate) shutdown: RefCell<CancellationToken>,
     /// The number of connections that it holds.
     pub(crate) stream_count: Cell<usize>,
-    /// Whether a read returns exactly what one write has sent.
-    pub(crate) keeps_writes: Cell<bool>,
+    /// Reads the gauges of the server.
+    pub(crate) gauges: RefCell<Option<Box<dyn Fn() -> Gauges>>>,
+    /// What they were when they last changed.
+    last_gauges: RefCell<Gauges>,
+    /// The tasks of the server wait here while its process is frozen.
+    frozen: RefCell<Option<Vec<Waker>>>,
+}
+
+impl ServerState {
+    /// Whether the process of the server is frozen: its tasks do not run, whatever happens meanwhile.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.borrow().is_some()
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.frozen.borrow_mut().get_or_insert_default();
+    }
+
+    pub(crate) fn thaw(&self) {
+        let wakers = self.frozen.take();
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Waits for the end of a freeze.
+    pub(crate) fn poll_thawed<T>(&self, cx: &mut Context<'_>) -> Poll<T> {
+        if let Some(wakers) = &mut *self.frozen.borrow_mut() {
+            wakers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
 }
 
 /// The clients of all hosts.
 #[derive(Default)]
 pub(crate) struct Clients {
     pub(crate) working: RefCell<BTreeSet<usize>>,
+    /// The address of each host, in order.
+    pub(crate) addresses: RefCell<Vec<IpAddr>>,
     /// Connections that clients hold to the end of the run without using them.
     pub(crate) forgotten: RefCell<Vec<Box<dyn Any>>>,
 }

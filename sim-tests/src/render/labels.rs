@@ -30,12 +30,13 @@ impl Render for Span {
     }
 }
 
-/// Returns the label of an event. It is empty if the event receives exactly what one event has sent.
+/// Returns the label of an event. It is empty for gauges, and if the event receives exactly what one event has sent.
 pub(super) fn label(index: &Index<'_>, event: usize, is_plain_read: bool) -> Vec<Span> {
     let kind = &index.trace.events[event].kind;
     match kind {
         EventKind::FaultBegan(_) | EventKind::FaultEnded(_) => vec![trouble(kind)],
         EventKind::Healed => vec![span("healed", kind.to_string())],
+        EventKind::Server(ServerEvent::Gauges(_)) => Vec::new(),
         EventKind::Server(event) => vec![server(event)],
         EventKind::Client { event, .. } => client(event),
         EventKind::Stream {
@@ -73,6 +74,7 @@ pub(super) fn failure_label(kind: &EventKind, right_bytes: Option<usize>) -> Vec
 
 fn server(event: &ServerEvent) -> Span {
     match event {
+        ServerEvent::Gauges(_) => quiet(event.to_string()),
         ServerEvent::Stopped { .. } => span("server-event", "server stopped"),
         ServerEvent::Started | ServerEvent::Stopping => {
             span("server-event", format!("server {event}"))
@@ -80,7 +82,8 @@ fn server(event: &ServerEvent) -> Span {
         ServerEvent::Killed
         | ServerEvent::CannotAccept
         | ServerEvent::AcceptAborted
-        | ServerEvent::CannotReceive => trouble(format!("server {event}")),
+        | ServerEvent::CannotReceive
+        | ServerEvent::CannotSend => trouble(format!("server {event}")),
     }
 }
 
@@ -110,7 +113,7 @@ fn stream(connection: usize, event: &StreamEvent, is_plain_read: bool) -> Vec<Sp
                 "connection {connection} fails{cause}: {error}"
             ))]
         }
-        StreamEvent::Accepted => vec![quiet(format!("accepts connection {connection}"))],
+        StreamEvent::Accepted { .. } => vec![quiet(format!("accepts connection {connection}"))],
         StreamEvent::Dropped => vec![quiet(format!("drops connection {connection}"))],
         StreamEvent::Shut | StreamEvent::ReadEnd => vec![quiet(event.to_string())],
     }

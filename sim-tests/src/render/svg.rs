@@ -299,7 +299,8 @@ fn mark(kind: &EventKind, x: i32, y: i32) -> Markup {
             ServerEvent::Killed
             | ServerEvent::CannotAccept
             | ServerEvent::AcceptAborted
-            | ServerEvent::CannotReceive,
+            | ServerEvent::CannotReceive
+            | ServerEvent::CannotSend,
         ) => cross(x, y),
         EventKind::Stream {
             event: StreamEvent::Dropped,

@@ -1,12 +1,19 @@
 //! The events of a connection.
 
+use std::net::SocketAddr;
+
 use super::End;
 use super::index::Moment;
 
 /// A connection.
+#[derive(Clone)]
 pub struct Connection<'a> {
     /// When the server accepted it.
     pub accepted: Moment,
+    /// The address of the client.
+    pub from: SocketAddr,
+    /// The number of the listener.
+    pub listener: u16,
     /// The number of its client, if the client was connected.
     pub client: Option<usize>,
     /// When the client was connected.
@@ -36,7 +43,7 @@ impl<'a> Connection<'a> {
 }
 
 /// One end of a connection.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Side<'a> {
     /// The writes, in order.
     pub wrote: Vec<Piece<'a>>,

@@ -8,10 +8,11 @@ use chrono::{NaiveDateTime, TimeDelta};
 use super::connection::{Connection, Piece, Side};
 use super::{ClientEvent, DatagramEvent, End, EventKind, Peer, ServerEvent, StreamEvent, Trace};
 use crate::Protocol;
-use crate::exec::SERVER_PORT;
+use crate::exec::server_socket;
 use crate::scenario::{FaultKind, Scenario, Text};
 
 /// The connections, clients, datagrams, server lives and faults of a trace.
+#[derive(Clone)]
 pub struct Index<'a> {
     /// The trace.
     pub trace: &'a Trace,
@@ -35,7 +36,7 @@ pub struct Index<'a> {
 }
 
 /// An event and its time.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
     /// The index of the event.
     pub event: usize,
@@ -44,7 +45,7 @@ pub struct Moment {
 }
 
 /// A client: first those of the scenario, then one for each host that verifies the recovery.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Client<'a> {
     /// Its host.
     pub host: usize,
@@ -55,7 +56,7 @@ pub struct Client<'a> {
 }
 
 /// One attempt to connect, or one request over UDP.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Attempt<'a> {
     /// Whether it is over UDP.
     pub is_by_datagram: bool,
@@ -72,6 +73,7 @@ pub struct Attempt<'a> {
 }
 
 /// A datagram. A duplicate is a datagram, too.
+#[derive(Clone)]
 pub struct Datagram<'a> {
     /// When it was sent.
     pub sent: Moment,
@@ -100,11 +102,12 @@ pub struct Datagram<'a> {
 impl Datagram<'_> {
     /// Returns whether its destination is the server.
     pub fn is_to_server(&self) -> bool {
-        self.to.port() == SERVER_PORT
+        server_socket(self.to.port()).is_some()
     }
 }
 
 /// A server, from its start to its end.
+#[derive(Clone)]
 pub struct Life<'a> {
     /// When it began to listen.
     pub started: Moment,
@@ -117,6 +120,7 @@ pub struct Life<'a> {
 }
 
 /// A fault while it lasted.
+#[derive(Clone)]
 pub struct FaultSpan<'a> {
     /// What it does.
     pub kind: &'a FaultKind,
@@ -204,7 +208,9 @@ impl<'a> Index<'a> {
             ServerEvent::Started
             | ServerEvent::CannotAccept
             | ServerEvent::AcceptAborted
-            | ServerEvent::CannotReceive => {}
+            | ServerEvent::CannotReceive
+            | ServerEvent::CannotSend
+            | ServerEvent::Gauges(_) => {}
             ServerEvent::Stopping => life.stopping = Some(at),
             ServerEvent::Killed => life.end = Some(at),
             ServerEvent::Stopped { counters } => {
@@ -251,9 +257,11 @@ impl<'a> Index<'a> {
         end: End,
         event: &'a StreamEvent,
     ) -> Option<()> {
-        if *event == StreamEvent::Accepted {
+        if let StreamEvent::Accepted { from, listener } = event {
             let connection = Connection {
                 accepted: at,
+                from: *from,
+                listener: *listener,
                 client: None,
                 connected: None,
                 life: self.lives.len().saturating_sub(1),
@@ -274,7 +282,7 @@ impl<'a> Index<'a> {
             is_short,
         };
         match event {
-            StreamEvent::Accepted => {}
+            StreamEvent::Accepted { .. } => {}
             StreamEvent::Wrote { bytes, is_short } => side.wrote.push(piece(bytes, *is_short)),
             StreamEvent::Read(bytes) => side.read.push(piece(bytes, false)),
             StreamEvent::Blocked => side.blocked_ms = Some(at.at_ms),

@@ -1,7 +1,7 @@
 //! Correct and misbehaving clients, on a network without faults.
 
 use chime_protocol::Framing;
-use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Timeout};
+use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Target, Timeout};
 use chime_sim_tests::scenario::Text;
 
 use crate::{act, ask, passes, read, replies, with, with_window, write};
@@ -19,6 +19,7 @@ fn requests_are_answered() {
 fn pipelined_lines_are_answered_in_order() {
     let chunks = vec![Text::from("1\n22\n333\n"), Text::from("4444\nquit\n")];
     let pipe = Behaviour::Pipe {
+        to: Target::default(),
         chunks,
         pause_ms: 3,
         timeout_ms: Timeout::default(),
@@ -63,6 +64,7 @@ fn lines_after_quit_are_not_answered() {
 #[test]
 fn a_slow_reader_receives_every_reply() {
     let slow = Behaviour::Write {
+        to: Target::default(),
         acts: vec![Act::Write(Text("day\n".repeat(300).into())), Act::Shut],
         reading: Reading::Slow {
             bytes: 20,
@@ -94,6 +96,7 @@ fn clients_that_send_no_line_are_closed_at_the_idle_timeout() {
 #[test]
 fn half_open_connections_are_closed_at_the_idle_timeout() {
     let forget = |text| Behaviour::Write {
+        to: Target::default(),
         acts: vec![Act::Write(Text::from(text))],
         reading: Reading::Eager,
         ending: Ending::Forget,
@@ -107,6 +110,7 @@ fn half_open_connections_are_closed_at_the_idle_timeout() {
 #[test]
 fn clients_that_leave_replies_unread_do_not_affect_others() {
     let leave = || Behaviour::Write {
+        to: Target::default(),
         acts: vec![Act::Write(Text("date\n".repeat(50).into())), Act::Pause(10)],
         reading: Reading::Never,
         ending: Ending::Leave,
@@ -120,6 +124,7 @@ fn clients_that_leave_replies_unread_do_not_affect_others() {
 fn a_pipe_through_a_small_window_completes() {
     for window_bytes in [1, 2, 3, 7, 30] {
         let pipe = Behaviour::Pipe {
+            to: Target::default(),
             chunks: vec![Text("what?\n".repeat(20).into())],
             pause_ms: 0,
             timeout_ms: Timeout::default(),
@@ -138,6 +143,6 @@ fn legacy_clients_send_one_command_per_write() {
     }
     acts.pop();
     let mut scenario = with([act(acts)]);
-    scenario.server.framing = Framing::Read;
+    scenario.server.listeners[0].framing = Framing::Read;
     passes(&scenario, &[]);
 }

@@ -1,6 +1,6 @@
 //! Datagrams that are lost, duplicated, reordered, corrupted, spoofed or invalid.
 
-use chime_sim_tests::chime::{Behaviour, CoverageGoal, Scenario, Source, Timeout};
+use chime_sim_tests::chime::{Behaviour, CoverageGoal, Destination, Scenario, Source, Timeout};
 use chime_sim_tests::scenario::{FaultKind, Network, Text};
 
 use crate::{all_pass, fault, passes, replies, with};
@@ -8,6 +8,7 @@ use crate::{all_pass, fault, passes, replies, with};
 fn ask_datagrams() -> Behaviour {
     let commands = ["day", "date", "time", "send time"];
     Behaviour::AskDatagrams {
+        to: Destination::default(),
         commands: commands.map(String::from).into(),
         pause_ms: 10,
         timeout_ms: Timeout::default(),
@@ -16,6 +17,7 @@ fn ask_datagrams() -> Behaviour {
 
 fn write_datagrams(source: Source, datagrams: &[&[u8]]) -> Behaviour {
     Behaviour::WriteDatagrams {
+        to: Destination::default(),
         datagrams: datagrams.iter().map(|bytes| Text::from(*bytes)).collect(),
         source,
         pause_ms: 1,
@@ -141,6 +143,7 @@ fn t04_a_request_from_a_port_below_1024_is_ignored() {
 #[test]
 fn requests_after_a_flood_that_overflows_the_queue_are_answered() {
     let mut scenario = with([Behaviour::WriteDatagrams {
+        to: Destination::default(),
         datagrams: vec![Text::from("day"); 200],
         source: Source::Sender,
         pause_ms: 0,

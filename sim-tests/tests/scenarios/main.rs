@@ -9,7 +9,9 @@ mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Timeout};
+use chime_sim_tests::chime::{
+    Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Target, Timeout,
+};
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Text};
 use chime_sim_tests::trace::{ClientEvent, EventKind, Trace};
 use chime_sim_tests::{check, run};
@@ -72,6 +74,7 @@ fn write(texts: &[&str]) -> Behaviour {
 /// A client that performs these acts, then reads to EOF.
 fn act(acts: Vec<Act>) -> Behaviour {
     Behaviour::Write {
+        to: Target::default(),
         acts,
         reading: Reading::Eager,
         ending: Ending::Await,
@@ -81,6 +84,7 @@ fn act(acts: Vec<Act>) -> Behaviour {
 /// A client that sends `day` many times at once and reads the replies in this way.
 fn read(request_count: usize, reading: Reading) -> Behaviour {
     Behaviour::Write {
+        to: Target::default(),
         acts: vec![Act::Write(Text("day\n".repeat(request_count).into()))],
         reading,
         ending: Ending::Await,
@@ -90,6 +94,7 @@ fn read(request_count: usize, reading: Reading) -> Behaviour {
 /// A client of the client library, which sends one line after the other.
 fn ask(lines: &[&str], pause_ms: u32) -> Behaviour {
     Behaviour::Ask {
+        to: Target::default(),
         lines: lines.iter().map(|line| (*line).into()).collect(),
         pause_ms,
         timeout_ms: Timeout::default(),

@@ -1,6 +1,6 @@
 //! A server at its limits, in graceful shutdown, with accept errors, and after crashes.
 
-use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Scenario};
+use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Target};
 use chime_sim_tests::scenario::{FaultKind, Text};
 
 use crate::{act, ask, fault, passes, read, replies, with, with_window, write};
@@ -28,6 +28,7 @@ fn clients_over_the_connection_limit_are_refused() {
 #[test]
 fn the_idle_timeout_frees_connection_permits() {
     let idle = || Behaviour::Write {
+        to: Target::default(),
         acts: Vec::new(),
         reading: Reading::Eager,
         ending: Ending::Forget,

@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use chime_client::Error;
-use chime_protocol::{Command, Framing, Reply};
+use chime_protocol::{Command, Reply};
 
 use super::Run;
 use crate::Failure;
@@ -26,7 +26,7 @@ const SENDS_MS: [u32; 3] = [0, 1_000, 3_000];
 /// When it gives up a request by datagram, if its timeout is not earlier.
 const GIVES_UP_MS: u32 = 7_000;
 
-/// The error of a connect that times out.
+/// The error of a connect, or of a PROXY header, that times out.
 const CONNECT_TIMED_OUT: &str = "timed out";
 
 /// Checks every attempt of the client library.
@@ -46,7 +46,7 @@ pub(super) fn check(run: &Run<'_>) -> Result<(), Failure> {
             if attempt.is_by_datagram {
                 usage.check_datagrams(request_count)?;
                 request_count += 1;
-            } else if run.scenario.server.framing == Framing::Line {
+            } else {
                 usage.check_connect()?;
                 dialogue::check(&usage, reply_count)?;
                 reply_count += attempt.replies.len();
@@ -98,14 +98,24 @@ impl Usage<'_> {
         Err(Failure::new(message, event))
     }
 
-    /// The connection, if the client was connected.
+    /// The connection, if it has a conversation.
     fn connection(&self) -> Option<&Connection<'_>> {
         self.run.index.connections.get(&self.attempt.connection?)
+    }
+
+    /// The pause after each piece of the PROXY header.
+    fn header_pause_ms(&self) -> u32 {
+        let target = self.run.behaviour(self.client).and_then(Behaviour::target);
+        let header = target.and_then(|target| target.header.as_ref());
+        header.map_or(0, |header| header.pause_ms)
     }
 
     /// Checks that the connect ends within the timeout, or fails then.
     fn check_connect(&self) -> Result<(), Failure> {
         let wait = Wait::new(self.timeout_ms, self.attempt.begin.at_ms);
+        if self.attempt.connection.is_some() && self.connection().is_none() {
+            return Ok(());
+        }
         let connected = self.connection().and_then(|it| it.connected);
         let ended = connected.unwrap_or(self.attempt.end);
         wait.check_not_over(self, ended)?;
@@ -210,7 +220,7 @@ impl Wait {
     }
 
     fn check_not_over(&self, usage: &Usage<'_>, at: Moment) -> Result<(), Failure> {
-        let waited_ms = at.at_ms - self.began_ms[1];
+        let waited_ms = at.at_ms.saturating_sub(self.began_ms[1]);
         match waited_ms <= self.timeout_ms {
             true => Ok(()),
             false => self.fail(usage, at, waited_ms),
@@ -218,7 +228,7 @@ impl Wait {
     }
 
     fn check_over(&self, usage: &Usage<'_>, at: Moment) -> Result<(), Failure> {
-        let waited_ms = at.at_ms - self.began_ms[0];
+        let waited_ms = at.at_ms.saturating_sub(self.began_ms[0]);
         match waited_ms >= self.timeout_ms {
             true => Ok(()),
             false => self.fail(usage, at, waited_ms),

@@ -80,11 +80,11 @@ impl<'a> Case<'a> {
     ///
     /// The reply to a time command must be right for some instant between its request and its arrival.
     fn compare(&self, model: naive::Answer) -> Result<Transcript, Failure> {
-        let server = &self.run.scenario.server;
-        let is_refused = self.run.refused.contains(&self.number);
+        let listener = self.run.listener(self.connection);
+        let is_refused = self.run.is_refused(self.number);
         let mut conversation = match is_refused {
-            false => Conversation::new(model, server.service, server.framing),
-            true => Conversation::refused(server.framing),
+            false => Conversation::new(model, listener.service, listener.framing),
+            true => Conversation::refused(listener.framing),
         };
         let got = self.connection.client_side.bytes_read();
         let mut position = 0;
@@ -145,7 +145,7 @@ impl<'a> Case<'a> {
         let side = &self.connection.client_side;
         let mut requests = vec![(self.connection.accepted.at_ms, Request::Connect)];
         for Piece { at, bytes, .. } in &side.wrote {
-            let parts = parts(self.run.scenario.server.framing, bytes);
+            let parts = parts(self.run.listener(self.connection).framing, bytes);
             requests.extend(
                 parts
                     .into_iter()
@@ -187,7 +187,7 @@ impl<'a> Case<'a> {
             self.behaviour,
             Some(Behaviour::Ask { .. } | Behaviour::Pipe { .. }) | None
         );
-        if !is_by_library || self.run.scenario.server.framing == Framing::Read {
+        if !is_by_library || self.run.listener(self.connection).framing == Framing::Read {
             return Ok(());
         }
         let attempt = self.attempt();

@@ -7,46 +7,59 @@ use chime_protocol::{Command, Framing, Service};
 use chime_server::Counter;
 use chrono::NaiveDateTime;
 
-use super::{Run, SLACK_MS, datagrams, parts};
+use super::admission::Outcome;
+use super::datagrams::Counts;
+use super::{Run, SLACK_MS, parts};
 use crate::Failure;
 use crate::chime::server::{CONVERSATIONS_ENDED, PERMITS, name};
-use crate::trace::{EventKind, Life, Piece, ServerEvent, Side};
+use crate::trace::{Connection, EventKind, Life, Piece, ServerEvent, Side};
 
 /// The name of the sum of the counters of timeouts.
 const TIMEOUTS: &str = "timeouts";
 
 /// Checks the counters of a server that has shut down gracefully.
-pub(super) fn check(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Failure> {
+pub(super) fn check(
+    run: &Run<'_>,
+    number: usize,
+    life: &Life<'_>,
+    datagrams: &Counts,
+) -> Result<(), Failure> {
     let (Some(end), Some(counters)) = (life.end, life.counters) else {
         return Ok(());
     };
     let connections = run.index.connections.iter();
     let connections = connections.filter(|(_, connection)| connection.life == number);
     let (refused, served): (Vec<_>, Vec<_>) = connections
-        .map(|(number, connection)| (number, &connection.server_side))
-        .partition(|(number, _)| run.refused.contains(number));
-    let [refused, served] =
-        [refused, served].map(|sides| sides.into_iter().map(|(_, side)| side).collect());
-    let (answered, ignored) = datagrams::counts(run, life.started.at_ms, end.at_ms);
+        .map(|(number, connection)| (*number, connection))
+        .partition(|(number, _)| run.is_refused(*number));
+    let [refused, served]: [Vec<_>; 2] =
+        [refused, served].map(|both| both.into_iter().map(|(_, connection)| connection).collect());
     let events = &run.index.trace.events[life.started.event..end.event];
     let failed_accept = EventKind::Server(ServerEvent::CannotAccept);
     let failed_accepts = events.iter().filter(|event| event.kind == failed_accept);
 
     let mut expected = Expected::default();
     expected.connections(&served, &refused);
-    expected.add(Counter::AcceptFailed, failed_accepts.count());
-    expected.add(Counter::DatagramAnswered, answered);
-    expected.add(Counter::DatagramIgnored, ignored);
-    for counter in [
-        Counter::AddressRefused,
-        Counter::NetworkDenied,
-        Counter::HeaderRejected,
-        Counter::ConversationPanicked,
-        Counter::DatagramUnsent,
-        Counter::DatagramLimited,
+    for (counter, outcomes) in [
+        (Counter::ConnectionRefused, &[Outcome::Full][..]),
+        (Counter::AddressRefused, &[Outcome::AddressFull]),
+        (Counter::NetworkDenied, &[Outcome::Denied]),
+        (
+            Counter::HeaderRejected,
+            &[Outcome::Untrusted, Outcome::HeaderRejected],
+        ),
     ] {
-        expected.add(counter, 0);
+        let admissions = run.admissions.values();
+        let such = admissions
+            .filter(|admission| admission.life == number && outcomes.contains(&admission.outcome));
+        expected.add(counter, such.count());
     }
+    expected.add(Counter::AcceptFailed, failed_accepts.count());
+    expected.add(Counter::DatagramAnswered, datagrams.answered);
+    expected.add(Counter::DatagramUnsent, datagrams.unsent);
+    expected.add(Counter::DatagramIgnored, datagrams.ignored);
+    expected.add(Counter::DatagramLimited, datagrams.limited);
+    expected.add(Counter::ConversationPanicked, 0);
     expected
         .0
         .insert(PERMITS.into(), run.scenario.server.connections_max);
@@ -61,9 +74,10 @@ pub(super) fn check(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(),
     // A connection that ends under backpressure, or fails, may have read requests that it has not processed.
     if served
         .iter()
+        .map(|connection| &connection.server_side)
         .all(|side| side.blocked_ms.is_none() && side.failed.is_none())
     {
-        expected.requests(run.scenario.server.framing, &served);
+        expected.requests(run, &served);
     }
     let mut counters = counters.clone();
     let timeouts = [
@@ -99,16 +113,16 @@ impl Expected {
         self.0.insert(name(counter), count);
     }
 
-    fn connections(&mut self, served: &Vec<&Side<'_>>, refused: &Vec<&Side<'_>>) {
+    fn connections(&mut self, served: &[&Connection<'_>], refused: &[&Connection<'_>]) {
         let sum = |pieces: &mut dyn Iterator<Item = &Piece<'_>>| {
             pieces.map(|piece| piece.bytes.len()).sum()
         };
-        let sides = || served.iter().chain(refused);
+        let both = || served.iter().chain(refused);
+        let sides = || both().map(|connection| &connection.server_side);
         self.add(Counter::ConnectionServed, served.len());
-        self.add(Counter::ConnectionRefused, refused.len());
         self.add(
             Counter::ByteReceived,
-            sum(&mut sides().flat_map(|side| read_before_close(side))),
+            sum(&mut sides().flat_map(read_before_close)),
         );
         self.add(
             Counter::ByteSent,
@@ -117,29 +131,29 @@ impl Expected {
         self.0.insert(CONVERSATIONS_ENDED.into(), served.len());
     }
 
-    fn outcomes(&mut self, served: &[&Side<'_>]) {
-        let failed = served.iter().filter(|side| side.failed.is_some());
-        let ended = served
-            .iter()
-            .filter(|side| side.failed.is_none() && side.shut.is_some());
+    fn outcomes(&mut self, served: &[&Connection<'_>]) {
+        let sides = || served.iter().map(|connection| &connection.server_side);
+        let failed = sides().filter(|side| side.failed.is_some());
+        let ended = sides().filter(|side| side.failed.is_none() && side.shut.is_some());
         self.add(Counter::ConversationFailed, failed.count());
         self.add(Counter::ConversationEnded, ended.count());
         self.add(Counter::ConversationCut, 0);
-        let timed_out = served
-            .iter()
-            .filter(|side| side.failed.is_none() && side.shut.is_none());
+        let timed_out = sides().filter(|side| side.failed.is_none() && side.shut.is_none());
         self.0.insert(TIMEOUTS.into(), timed_out.count());
     }
 
-    fn requests(&mut self, framing: Framing, served: &[&Side<'_>]) {
+    fn requests(&mut self, run: &Run<'_>, served: &[&Connection<'_>]) {
         let names = Command::ALL.iter().map(|command| command.name());
         self.0.extend(
             names
                 .chain(["digits", "invalid"])
                 .map(|name| (name.into(), 0)),
         );
-        for request in served.iter().flat_map(|side| requests(framing, side)) {
-            *self.0.entry(request).or_default() += 1;
+        for connection in served {
+            let framing = run.listener(connection).framing;
+            for request in requests(framing, &connection.server_side) {
+                *self.0.entry(request).or_default() += 1;
+            }
         }
     }
 }

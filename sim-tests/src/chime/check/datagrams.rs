@@ -1,7 +1,7 @@
 //! Compares the reply to each datagram with the model. A loss needs a reason.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 
 use chime_protocol::DATAGRAM_MAX;
 use chime_protocol::model::naive;
@@ -9,46 +9,77 @@ use chrono::NaiveDateTime;
 
 use super::{PAUSE_MS, Run, SLACK_MS};
 use crate::Failure;
+use crate::chime::addresses::datagram_unit;
+use crate::chime::server::BATCH_MAX;
 use crate::chime::{Behaviour, CoverageGoal as Goal};
-use crate::trace::{Attempt, Datagram, DatagramEvent, EventKind, Moment, Peer};
+use crate::trace::{Attempt, Datagram, DatagramEvent, Event, EventKind, Moment, Peer, ServerEvent};
 
 /// The time after which the client library sends its request again. Its timeout ends before the next retry.
 const RETRY_MS: u32 = 1_000;
 
-/// Checks every datagram.
+/// Checks every datagram. Returns the counts of each server.
 pub(super) fn check(
     model: naive::Answer,
     run: &Run<'_>,
     coverage: &mut BTreeSet<Goal>,
-) -> Result<(), Failure> {
+) -> Result<Vec<Counts>, Failure> {
     check_received(run)?;
-    check_answers(model, run)?;
+    let answers = check_answers(model, run, coverage)?;
     check_arrivals(run)?;
     for (client, attempt) in run.index.attempts() {
         if attempt.is_by_datagram {
-            check_question(run, client, attempt, coverage)?;
+            check_question(run, &answers, client, attempt, coverage)?;
         }
     }
     note(run, coverage);
-    Ok(())
+    Ok(answers.counts)
 }
 
-/// The numbers of datagrams that the server answered and ignored during this time.
-pub(super) fn counts(run: &Run<'_>, begin_ms: u32, end_ms: u32) -> (usize, usize) {
-    let here = |at_ms: u32| (begin_ms..=end_ms).contains(&at_ms);
-    let answered = run.index.datagrams.values().filter(|datagram| {
-        datagram.by == Peer::Server && !datagram.is_duplicate && here(datagram.sent.at_ms)
-    });
-    let received = to_server(run)
-        .filter_map(|datagram| datagram.received)
-        .filter(|received| here(received.at_ms));
-    let answered = answered.count();
-    (answered, received.count() - answered)
+/// What became of the datagrams that one server received.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) answered: usize,
+    pub(super) unsent: usize,
+    pub(super) ignored: usize,
+    pub(super) limited: usize,
 }
 
-/// Whether the server ignores datagrams from this source address.
+/// Whether the server ignores datagrams from this source address, or to this destination.
+fn is_ignored(run: &Run<'_>, from: SocketAddr, to: SocketAddr) -> bool {
+    is_service(from) || !is_unicast(to.ip()) || !run.scenario.server.serves(from.ip())
+}
+
 fn is_service(from: SocketAddr) -> bool {
     from.port() < 1024
+}
+
+fn is_unicast(to: IpAddr) -> bool {
+    !to.is_multicast() && !to.to_string().ends_with(".255")
+}
+
+/// A rate limit, as a token bucket: it holds the replies of one second.
+struct Bucket {
+    /// In thousandths of a reply.
+    level: u64,
+    at_ms: u32,
+    /// The number of requests that found it empty.
+    excess: u32,
+}
+
+impl Bucket {
+    /// Returns whether a request is answered.
+    fn take(&mut self, rate: u32, now_ms: u32) -> bool {
+        let rate = u64::from(rate);
+        let passed_ms = u64::from(now_ms - self.at_ms);
+        self.level = (self.level + passed_ms * rate).min(1_000 * rate);
+        self.at_ms = now_ms;
+        if self.level >= 1_000 {
+            self.level -= 1_000;
+            return true;
+        }
+        self.excess += 1;
+        self.excess.is_multiple_of(4)
+    }
 }
 
 fn to_server<'a>(run: &'a Run<'_>) -> impl Iterator<Item = &'a Datagram<'a>> {
@@ -85,41 +116,103 @@ fn check_received(run: &Run<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A reply that the server has to send: when, from and to which address, and its bytes.
+type Reply = (u32, SocketAddr, SocketAddr, Vec<u8>);
+
+/// What became of the datagrams that the servers received.
+#[derive(Default)]
+struct Answers {
+    /// The counts of each server.
+    counts: Vec<Counts>,
+    /// The numbers of those that were not answered.
+    unanswered: BTreeSet<usize>,
+}
+
 /// Checks that the server sends exactly the model's replies, in order and within the millisecond.
-fn check_answers(model: naive::Answer, run: &Run<'_>) -> Result<(), Failure> {
-    let mut due: VecDeque<(u32, SocketAddr, Vec<u8>)> = VecDeque::new();
-    for (event, at_ms, number, kind) in events(run) {
-        if due.front().is_some_and(|(due_ms, ..)| *due_ms < at_ms) {
+fn check_answers(
+    model: naive::Answer,
+    run: &Run<'_>,
+    coverage: &mut BTreeSet<Goal>,
+) -> Result<Answers, Failure> {
+    let rate = run.scenario.server.datagram_rate;
+    let mut answers = Answers::default();
+    let mut counts = &mut Counts::default();
+    let mut buckets: BTreeMap<u128, Bucket> = BTreeMap::new();
+    let mut due: VecDeque<(usize, Reply)> = VecDeque::new();
+    for (event, happened) in run.index.trace.events.iter().enumerate() {
+        let at_ms = happened.at_ms;
+        if due.front().is_some_and(|(_, (due_ms, ..))| *due_ms < at_ms) {
             let message = "a request by datagram was not answered within the millisecond";
             return Err(Failure::new(message, event));
         }
-        match kind {
-            DatagramEvent::Sent {
-                by: Peer::Server,
-                to,
-                bytes,
-                ..
-            } if !run.index.datagrams[&number].is_duplicate => {
-                let reply = due.pop_front();
-                if reply != Some((at_ms, *to, bytes.to_vec())) {
-                    let message =
-                        format!("datagram {number} is not the reply that the model expects");
-                    return Err(Failure::new(message, event));
+        match &happened.kind {
+            EventKind::Server(ServerEvent::Started) => {
+                counts = answers.counts.push_mut(Counts::default());
+                buckets.clear();
+            }
+            EventKind::Server(ServerEvent::CannotSend) => {
+                counts.unsent += 1;
+                if due.len() > 1 {
+                    coverage.insert(Goal::BatchWithOneFailure);
                 }
+                let unsent = due.pop_front().map(|(request, _)| request);
+                answers.unanswered.extend(unsent);
             }
-            DatagramEvent::Received {
-                by: Peer::Server,
-                from,
-                bytes,
-            } if !is_service(*from) => {
-                let reply = naive::datagram(model, bytes, run.index.clock(at_ms));
-                due.extend(reply.map(|reply| (at_ms, *from, reply)));
-            }
+            EventKind::Datagram {
+                datagram,
+                event: kind,
+            } => match kind {
+                DatagramEvent::Sent {
+                    by: Peer::Server,
+                    from,
+                    to,
+                    bytes,
+                } if !run.index.datagrams[datagram].is_duplicate => {
+                    counts.answered += 1;
+                    let reply = due.pop_front().map(|(_, reply)| reply);
+                    if reply != Some((at_ms, *from, *to, bytes.to_vec())) {
+                        let message =
+                            format!("datagram {datagram} is not the reply that the model expects");
+                        return Err(Failure::new(message, event));
+                    }
+                }
+                DatagramEvent::Received {
+                    by: Peer::Server,
+                    from,
+                    bytes,
+                } => {
+                    let to = run.index.datagrams[datagram].to;
+                    let reply = naive::datagram(model, bytes, run.index.clock(at_ms));
+                    let Some(reply) = reply.filter(|_| !is_ignored(run, *from, to)) else {
+                        counts.ignored += 1;
+                        answers.unanswered.insert(*datagram);
+                        continue;
+                    };
+                    let full = Bucket {
+                        level: u64::MAX / 2,
+                        at_ms,
+                        excess: 0,
+                    };
+                    let unit = datagram_unit(from.ip());
+                    let bucket = buckets.entry(unit).or_insert(full);
+                    if bucket.take(rate, at_ms) {
+                        due.push_back((*datagram, (at_ms, to, *from, reply)));
+                        if bucket.excess > 0 && bucket.excess.is_multiple_of(4) {
+                            coverage.insert(Goal::LimitedAnswered);
+                        }
+                    } else {
+                        counts.limited += 1;
+                        answers.unanswered.insert(*datagram);
+                        coverage.insert(Goal::DatagramLimited);
+                    }
+                }
+                _ => {}
+            },
             _ => {}
         }
     }
     match due.is_empty() {
-        true => Ok(()),
+        true => Ok(answers),
         false => Err(Failure::new(
             "the last request by datagram was not answered",
             run.index.trace.events.len() - 1,
@@ -161,6 +254,7 @@ fn may_overflow(run: &Run<'_>) -> bool {
 /// Checks that the client library returned a reply that arrived, or failed for a reason.
 fn check_question(
     run: &Run<'_>,
+    answers: &Answers,
     client: usize,
     attempt: &Attempt<'_>,
     coverage: &mut BTreeSet<Goal>,
@@ -170,9 +264,13 @@ fn check_question(
     let by_client = run
         .index
         .datagrams
-        .values()
-        .filter(|datagram| datagram.by == Peer::Client(client) && within(datagram.sent));
-    let sent_count = by_client.filter(|datagram| !datagram.is_duplicate).count();
+        .iter()
+        .filter(|(_, datagram)| datagram.by == Peer::Client(client) && within(datagram.sent));
+    let sent: Vec<usize> = by_client
+        .filter(|(_, datagram)| !datagram.is_duplicate)
+        .map(|(number, _)| *number)
+        .collect();
+    let sent_count = sent.len();
     let is_by_library = !matches!(
         run.behaviour(client),
         Some(Behaviour::WriteDatagrams { .. })
@@ -208,6 +306,9 @@ fn check_question(
         // A round trip takes longer than the timeout of the client library.
         || end_ms <= begin_ms + 2 * run.latency_max_ms() + SLACK_MS
         || may_overflow(run)
+        || sent
+            .iter()
+            .all(|number| answers.unanswered.contains(number))
         || run
             .index
             .has_link_fault(run.index.clients[client].host, begin_ms, end_ms)
@@ -237,6 +338,24 @@ fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
         .faults
         .iter()
         .all(|span| span.kind.host().is_none());
+    let is_received = |event: &Event| {
+        let by_server = |kind: &DatagramEvent| {
+            matches!(
+                kind,
+                DatagramEvent::Received {
+                    by: Peer::Server,
+                    ..
+                }
+            )
+        };
+        matches!(&event.kind, EventKind::Datagram { event, .. } if by_server(event))
+    };
+    let events = &run.index.trace.events;
+    let mut batches = events.chunk_by(|one, next| is_received(one) && is_received(next));
+    see(
+        Goal::FullBatch,
+        batches.any(|batch| batch.len() >= BATCH_MAX),
+    );
     let mut last_received = None;
     for datagram in to_server(run) {
         let Some(received) = datagram.received else {
@@ -256,6 +375,17 @@ fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
         see(Goal::EmptyDatagram, length == 0);
         see(Goal::HugeDatagram, length > DATAGRAM_MAX);
         see(Goal::SpoofedServer, is_spoofed && is_request);
+        let is_secondary = datagram.to.ip().to_string().ends_with(".201");
+        see(
+            Goal::SecondaryAnswered,
+            is_secondary && is_request && !is_ignored(run, datagram.from, datagram.to),
+        );
+        see(
+            Goal::BroadcastIgnored,
+            is_request && !is_unicast(datagram.to.ip()),
+        );
+        let is_denied = !run.scenario.server.serves(datagram.from.ip());
+        see(Goal::DatagramDenied, is_request && is_denied);
         see(
             Goal::ServiceIgnored,
             is_service(datagram.from) && is_request,

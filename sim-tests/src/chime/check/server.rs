@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chime_protocol::Framing;
 
+use super::datagrams::Counts;
 use super::{QUIET_MS, Run, SLACK_MS, counters};
 use crate::Failure;
 use crate::chime::CoverageGoal as Goal;
@@ -13,7 +14,11 @@ use crate::trace::{Connection, EventKind, Life, Piece, ServerEvent, Side};
 pub(super) const LINGER_MS: u32 = 1_000;
 
 /// Checks the server.
-pub(super) fn check(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) -> Result<(), Failure> {
+pub(super) fn check(
+    run: &Run<'_>,
+    datagrams: &[Counts],
+    coverage: &mut BTreeSet<Goal>,
+) -> Result<(), Failure> {
     run.index.connections.values().try_for_each(|connection| {
         check_idle(run, connection)?;
         check_line(run, connection)?;
@@ -21,13 +26,14 @@ pub(super) fn check(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) -> Result<(), 
     })?;
     for (number, life) in run.index.lives.iter().enumerate() {
         check_drain(run, number, life)?;
-        counters::check(run, number, life)?;
+        counters::check(run, number, life, &datagrams[number])?;
     }
     for event in &run.index.trace.events {
         match event.kind {
             EventKind::Server(ServerEvent::CannotAccept) => coverage.insert(Goal::AcceptFailed),
             EventKind::Server(ServerEvent::AcceptAborted) => coverage.insert(Goal::AcceptAborted),
             EventKind::Server(ServerEvent::CannotReceive) => coverage.insert(Goal::ReceiveFailed),
+            EventKind::Server(ServerEvent::CannotSend) => coverage.insert(Goal::SendFailed),
             _ => false,
         };
     }
@@ -97,7 +103,7 @@ fn check_line(run: &Run<'_>, connection: &Connection<'_>) -> Result<(), Failure>
     let due_ms = began_ms
         .saturating_add(server.line_timeout_ms)
         .saturating_add(grace_ms);
-    let is_excused = server.framing == Framing::Read || side.blocked_ms.is_some();
+    let is_excused = run.listener(connection).framing == Framing::Read || side.blocked_ms.is_some();
     if !is_excused && closed_ms > due_ms.saturating_add(QUIET_MS + SLACK_MS) {
         let message =
             format!("a line that began at {began_ms} ms was not timed out until {closed_ms} ms");

@@ -80,11 +80,14 @@ fn note_attempt(
         );
         return;
     }
-    let connection = attempt.connection.map(|it| &run.index.connections[&it]);
-    let Some(side) = connection.map(|connection| &connection.client_side) else {
+    let Some(number) = attempt.connection else {
         see(Goal::LibraryConnectTimedOut, has_timed_out);
         return;
     };
+    let Some(connection) = run.index.connections.get(&number) else {
+        return;
+    };
+    let side = &connection.client_side;
     let is_greeted = side.bytes_read().contains(&b'\n');
     see(Goal::LibraryGreetingTimedOut, has_timed_out && !is_greeted);
     see(Goal::LibraryReplyTimedOut, has_timed_out && is_greeted);

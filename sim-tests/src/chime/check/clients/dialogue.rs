@@ -1,17 +1,20 @@
 //! Follows what the client library does with a connection, event by event.
 
 use chime_client::Error;
-use chime_protocol::Reply;
+use chime_protocol::{Framing, Reply};
 
 use super::requests::{self, Requests};
-use super::{Usage, Wait, timed_out};
+use super::{CONNECT_TIMED_OUT, Usage, Wait, timed_out};
 use crate::Failure;
 use crate::trace::{ClientEvent, End, EventKind, Moment, StreamEvent};
 
 /// Checks the use of the connection of an attempt. The client had `reply_count` replies before.
 pub(super) fn check(usage: &Usage<'_>, reply_count: usize) -> Result<(), Failure> {
-    let connection = usage.connection();
-    let Some(connected) = connection.and_then(|connection| connection.connected) else {
+    let Some(connection) = usage.connection() else {
+        return Ok(());
+    };
+    let is_by_library = usage.run.listener(connection).framing == Framing::Line;
+    let (true, Some(connected)) = (is_by_library, connection.connected) else {
         return Ok(());
     };
     let mut dialogue = Dialogue {
@@ -22,7 +25,7 @@ pub(super) fn check(usage: &Usage<'_>, reply_count: usize) -> Result<(), Failure
         partial_line: Vec::new(),
         is_closed: false,
     };
-    let dropped = connection.and_then(|connection| connection.client_side.dropped);
+    let dropped = connection.client_side.dropped;
     let end = usage.attempt.end.max(dropped.unwrap_or_default());
     let events = &usage.run.index.trace.events[..=end.event];
     for (event, happened) in events.iter().enumerate().skip(connected.event) {
@@ -60,11 +63,15 @@ struct Dialogue<'a> {
 
 impl Dialogue<'_> {
     fn stream(&mut self, at: Moment, event: &StreamEvent) -> Result<(), Failure> {
+        if let (None, StreamEvent::Wrote { .. } | StreamEvent::Blocked) = (&self.first_line, event)
+        {
+            // The library waits for the welcome once the PROXY header is sent.
+            self.wait.begin(at.at_ms + self.usage.header_pause_ms());
+            return Ok(());
+        }
         self.check_not_over(at)?;
         let (requests, wait) = (&mut self.requests, &mut self.wait);
         match event {
-            // What is sent before the library is greeted is no request.
-            StreamEvent::Wrote { .. } if self.first_line.is_none() => wait.begin(at.at_ms),
             StreamEvent::Wrote { bytes, is_short } => {
                 requests.wrote(at.at_ms, bytes, *is_short, wait);
             }
@@ -72,7 +79,7 @@ impl Dialogue<'_> {
             StreamEvent::Shut => requests.shut(at.at_ms, wait),
             StreamEvent::Read(bytes) => self.read(at.at_ms, bytes),
             StreamEvent::ReadEnd | StreamEvent::Failed { .. } => self.is_closed = true,
-            StreamEvent::Accepted | StreamEvent::Dropped => {}
+            StreamEvent::Accepted { .. } | StreamEvent::Dropped => {}
         }
         Ok(())
     }
@@ -124,6 +131,10 @@ impl Dialogue<'_> {
             }
             return self.requests.check_end(self.usage, end);
         };
+        if self.first_line.is_none() && error == CONNECT_TIMED_OUT {
+            // The PROXY header could not be sent.
+            return Ok(());
+        }
         let is_timeout = !self.is_full() && !self.is_closed;
         let expected = match (self.is_full(), self.is_closed) {
             (true, _) => Error::Full.to_string(),
