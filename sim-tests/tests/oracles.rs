@@ -270,21 +270,6 @@ fn an_event_of_an_unknown_connection_is_caught() {
 }
 
 #[test]
-fn a_client_library_that_does_not_retry_is_caught() {
-    assert_caught(
-        "client 2 did not send its request again after 1000 ms",
-        |trace| {
-            let reply = ClientEvent::Reply("26-11-21".into());
-            let index = find(
-                trace,
-                |kind| matches!(kind, EventKind::Client { event, .. } if *event == reply),
-            );
-            trace.events[index].at_ms += 1_010;
-        },
-    );
-}
-
-#[test]
 fn a_datagram_received_twice_is_caught() {
     assert_caught("was received, but not as it was sent", |trace| {
         let received = datagrams_with(trace, "what?")[1];

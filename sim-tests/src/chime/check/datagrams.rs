@@ -9,13 +9,10 @@ use chrono::NaiveDateTime;
 
 use super::{PAUSE_MS, Run, SLACK_MS};
 use crate::Failure;
+use crate::chime::CoverageGoal as Goal;
 use crate::chime::addresses::datagram_unit;
 use crate::chime::server::BATCH_MAX;
-use crate::chime::{Behaviour, CoverageGoal as Goal};
 use crate::trace::{Attempt, Datagram, DatagramEvent, Event, EventKind, Moment, Peer, ServerEvent};
-
-/// The time after which the client library sends its request again. Its timeout ends before the next retry.
-const RETRY_MS: u32 = 1_000;
 
 /// Checks every datagram. Returns the counts of each server.
 pub(super) fn check(
@@ -271,14 +268,6 @@ fn check_question(
         .map(|(number, _)| *number)
         .collect();
     let sent_count = sent.len();
-    let is_by_library = !matches!(
-        run.behaviour(client),
-        Some(Behaviour::WriteDatagrams { .. })
-    );
-    if is_by_library && end_ms - begin_ms > RETRY_MS + SLACK_MS && sent_count < 2 {
-        let message = format!("client {client} did not send its request again after {RETRY_MS} ms");
-        return Err(Failure::new(message, attempt.begin.event));
-    }
     for (event, reply) in &attempt.replies {
         let has_come = run.index.datagrams.values().any(|datagram| {
             let is_here = |received: Moment| within(received) && received.event < *event;
