@@ -25,7 +25,7 @@ pub use goals::CoverageGoal;
 pub use proxy::{Form, Header};
 pub use scenario::{
     Act, Behaviour, Destination, DestinationAddress, Ending, Listener, Reading, Server, Source,
-    Target, UdpSocket,
+    Target, Timeout, UdpSocket,
 };
 
 /// A scenario of chime. This JSON has each field and each variant:
@@ -159,12 +159,12 @@ mod tests {
     fn numbers_at_a_limit_are_accepted_and_those_beyond_are_refused() {
         const HOUR_MS: i64 = 3_600_000;
         const YEAR_SECONDS: i64 = 366 * 86_400;
-        let ask = r#"{"clients":[{"host":HOST,"start_ms":START,"behaviour":{"ask":{"lines":[],"pause_ms":PAUSE}}}]}"#;
+        let ask = r#"{"clients":[{"host":HOST,"start_ms":START,"behaviour":{"ask":{"lines":[],"pause_ms":PAUSE,"timeout_ms":TIMEOUT}}}]}"#;
         let ask = |place: &str| {
             let json = ask.replacen(place, "?", 1);
-            ["HOST", "START", "PAUSE"]
+            ["HOST", "START", "PAUSE", "TIMEOUT"]
                 .iter()
-                .fold(json, |json, place| json.replace(place, "0"))
+                .fold(json, |json, place| json.replace(place, "1"))
         };
         let header = |name: &str| {
             format!(
@@ -179,6 +179,7 @@ mod tests {
             (ask("HOST"), 0, 19),
             (ask("START"), 0, HOUR_MS),
             (ask("PAUSE"), 0, 60_000),
+            (ask("TIMEOUT"), 1, 60_000),
             (
                 r#"{"faults":[{"at_ms":?,"for_ms":0,"kind":"stop"}]}"#.into(),
                 0,

@@ -5,7 +5,7 @@
 //! and [`shrink`](scenario::shrink) reduces a failing scenario.
 //!
 //! ```
-//! use chime_sim_tests::chime::{Behaviour, CoverageGoal, Scenario};
+//! use chime_sim_tests::chime::{Behaviour, CoverageGoal, Scenario, Target, Timeout};
 //! use chime_sim_tests::scenario::{Client, Fault, FaultKind};
 //! use chime_sim_tests::{check, run};
 //!
@@ -13,7 +13,12 @@
 //!     clients: vec![Client {
 //!         host: 0,
 //!         start_ms: 10,
-//!         behaviour: Behaviour::Ask { lines: vec!["day".into(), "12345".into()], pause_ms: 100 },
+//!         behaviour: Behaviour::Ask {
+//!             to: Target::default(),
+//!             lines: vec!["day".into(), "12345".into()],
+//!             pause_ms: 100,
+//!             timeout_ms: Timeout::default(),
+//!         },
 //!     }],
 //!     faults: vec![Fault { at_ms: 50, for_ms: 20, kind: FaultKind::Crash }],
 //!     heal_ms: 500,

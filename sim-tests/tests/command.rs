@@ -6,7 +6,7 @@ use std::{env, fs, io};
 
 use chime_protocol::Framing;
 use chime_sim_tests::chime::{
-    Act, Behaviour, CoverageGoal, Ending, Listener, Reading, Scenario, Server, Target,
+    Act, Behaviour, CoverageGoal, Ending, Listener, Reading, Scenario, Server, Target, Timeout,
 };
 use chime_sim_tests::command::keep_failure;
 use chime_sim_tests::scenario::{Client, Text};
@@ -292,6 +292,7 @@ fn failing() -> Scenario {
         to: Target::default(),
         lines: vec!["day".into()],
         pause_ms: 0,
+        timeout_ms: Timeout::default(),
     };
     let clients = [write, ask].map(|behaviour| Client {
         host: 0,

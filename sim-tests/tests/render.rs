@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chime_sim_tests::chime::{
-    Act, Behaviour, Destination, Ending, Reading, Scenario, Source, Target,
+    Act, Behaviour, Destination, Ending, Reading, Scenario, Source, Target, Timeout,
 };
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Network, Text};
 use chime_sim_tests::trace::{
@@ -113,6 +113,7 @@ fn the_page_shows_the_command_and_the_json_escaped() {
                 to: Target::default(),
                 lines,
                 pause_ms: 0,
+                timeout_ms: Timeout::default(),
             },
         )],
         ..Scenario::default()
@@ -131,6 +132,7 @@ fn a_hundred_clients_fit_into_1200_pixels() {
         to: Target::default(),
         lines: Vec::new(),
         pause_ms: 0,
+        timeout_ms: Timeout::default(),
     };
     for (client_count, host_count) in [(1, 1), (20, 4), (100, 1), (100, 7)] {
         let clients = (0..client_count).map(|client| at(client % host_count, 0, behaviour.clone()));
@@ -378,6 +380,7 @@ fn one_client() -> Scenario {
         to: Target::default(),
         lines,
         pause_ms: 0,
+        timeout_ms: Timeout::default(),
     };
     Scenario {
         clients: vec![at(0, 0, behaviour)],
@@ -447,6 +450,7 @@ fn with_faults() -> Scenario {
         to: Target::default(),
         lines: vec!["day".into(), "123".into(), "quit".into()],
         pause_ms: 100,
+        timeout_ms: Timeout::default(),
     };
     let write = Behaviour::Write {
         to: Target::default(),

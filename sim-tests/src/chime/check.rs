@@ -6,6 +6,7 @@
 mod admission;
 mod answers;
 mod arrivals;
+mod clients;
 mod conversations;
 mod counters;
 mod coverage;
@@ -36,6 +37,9 @@ const SLACK_MS: u32 = 3;
 /// How long the server waits, once a deadline has passed, for input that the runtime has not reported yet.
 const QUIET_MS: u32 = 10;
 
+/// The maximum pause of the server after a failed accept or receive.
+const PAUSE_MS: u32 = 150;
+
 /// An oracle: one thing that must hold of every run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum Oracle {
@@ -45,6 +49,8 @@ pub enum Oracle {
     EarlyEnd,
     /// The client library returns the replies that arrive.
     Library,
+    /// The client library waits neither longer nor shorter than its timeout, and returns the right error.
+    ClientWaits,
     /// A client can connect, unless a fault explains why not.
     Connect,
     /// The server closes the connections that it neither serves nor refuses in silence, and in time.
@@ -60,7 +66,7 @@ pub enum Oracle {
     DatagramAnswer,
     /// The server receives every datagram that no fault explains as lost.
     DatagramArrival,
-    /// The client library sends its request by datagram again, and returns a reply that arrived.
+    /// The client library returns a reply that a datagram brought, or has a reason to fail.
     DatagramRequest,
     /// The server writes the model's replies to what it has read, and nothing else.
     ServerReply,
@@ -86,6 +92,7 @@ impl Oracle {
             Oracle::Transcript => conversations::check_transcripts(cases),
             Oracle::EarlyEnd => conversations::check_early_ends(cases),
             Oracle::Library => cases.iter().try_for_each(Case::check_library),
+            Oracle::ClientWaits => clients::check(run),
             Oracle::Connect => conversations::check_connects(run),
             Oracle::SilentClose => admission::check_closed(run),
             Oracle::Gauges => run.admissions.check_gauges(),

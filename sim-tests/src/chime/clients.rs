@@ -1,4 +1,7 @@
 //! Clients: some use the client library, others write bytes of their own.
+//!
+//! The blocking form of the library takes no part: it runs a tokio runtime of its own, which cannot run inside that of
+//! the simulation. `client/tests/loopback/library.rs` compares each of its calls with the asynchronous form.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -14,17 +17,23 @@ use tokio::time::{sleep, timeout};
 use super::server::destination;
 use super::{
     Act, Behaviour, Destination, DestinationAddress, Ending, Header, Reading, Server, Source,
-    Target,
+    Target, Timeout,
 };
 use crate::exec::{ClientHost, DatagramSocket, Received, Stream, millis};
 use crate::scenario::Text;
 use crate::trace::ClientEvent;
 
-/// The timeout of the client library, and of each connect.
-const TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a client without the library waits to connect, and beyond the idle timeout of the server.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The number of connections that a client tries.
 const ATTEMPTS: usize = 4;
+
+/// The lines of a client that verifies the recovery.
+pub(super) const RECOVERY_LINES: [&str; 2] = ["day", "quit"];
+
+/// The command that a client that verifies the recovery sends over UDP.
+pub(super) const RECOVERY_COMMAND: &str = "send time";
 
 /// How long a client waits for replies to its own datagrams.
 const DATAGRAM_WAIT: Duration = Duration::from_millis(200);
@@ -43,21 +52,25 @@ impl Task<'_> {
                 to,
                 lines,
                 pause_ms,
+                timeout_ms,
             } => {
-                self.ask(&to, &lines, millis(pause_ms), ATTEMPTS).await;
+                self.ask(&to, &lines, millis(pause_ms), timeout_ms, ATTEMPTS)
+                    .await;
             }
             Behaviour::Pipe {
                 to,
                 chunks,
                 pause_ms,
-            } => self.pipe(&to, chunks, millis(pause_ms)).await,
+                timeout_ms,
+            } => self.pipe(&to, chunks, millis(pause_ms), timeout_ms).await,
             Behaviour::AskDatagrams {
                 to,
                 commands,
                 pause_ms,
+                timeout_ms,
             } => {
                 for command in commands {
-                    self.ask_datagram(to, &command).await;
+                    self.ask_datagram(to, &command, timeout_ms).await;
                     sleep(millis(pause_ms)).await;
                 }
             }
@@ -81,31 +94,33 @@ impl Task<'_> {
 
     /// Uses both transports, as far as the server serves clients of this host. Returns whether it was served.
     pub(super) async fn verify_recovery(&self) -> bool {
+        let timeout = Timeout::default();
         let is_served = match self.server.target_for(self.host.ip()) {
             None => true,
             Some(to) => match self.server.listener(&to).1.framing {
                 Framing::Line => {
-                    self.ask(&to, &["day".into(), "quit".into()], Duration::ZERO, 1)
-                        .await
+                    let lines = RECOVERY_LINES.map(Into::into);
+                    self.ask(&to, &lines, Duration::ZERO, timeout, 1).await
                 }
                 Framing::Read => self.write_and_read(&to, "quit").await,
             },
         };
         let is_refused = !self.server.serves(self.host.ip());
-        is_served && (is_refused || self.ask_datagram(Destination::default(), "send time").await)
+        let to = Destination::default();
+        is_served && (is_refused || self.ask_datagram(to, RECOVERY_COMMAND, timeout).await)
     }
 
     fn record(&self, event: ClientEvent) {
         self.host.record(event);
     }
 
-    async fn connect(&self, to: &Target) -> io::Result<Stream> {
-        self.host.connect(self.server.listener(to).0, TIMEOUT).await
+    async fn connect(&self, to: &Target, timeout: Duration) -> io::Result<Stream> {
+        self.host.connect(self.server.listener(to).0, timeout).await
     }
 
     /// Connects, and sends the PROXY header if the listener expects one.
-    async fn connect_through(&self, to: &Target) -> io::Result<Stream> {
-        let mut stream = self.connect(to).await?;
+    async fn connect_through(&self, to: &Target, connect_timeout: Duration) -> io::Result<Stream> {
+        let mut stream = self.connect(to, connect_timeout).await?;
         let is_proxied = self.server.listener(to).1.is_proxied();
         let header = to.header.iter().filter(|_| is_proxied);
         let header = header.flat_map(Header::acts).collect();
@@ -122,15 +137,23 @@ impl Task<'_> {
     }
 
     /// Sends these lines, and connects again after an error; returns whether all were answered.
-    async fn ask(&self, to: &Target, lines: &[String], pause: Duration, attempts: usize) -> bool {
+    async fn ask(
+        &self,
+        to: &Target,
+        lines: &[String],
+        pause: Duration,
+        timeout: Timeout,
+        attempts: usize,
+    ) -> bool {
+        let timeout = millis(timeout.0);
         let mut lines = lines.iter().peekable();
         for attempt in 0..attempts {
             if attempt > 0 {
                 sleep(pause).await;
             }
             let asking = async {
-                let stream = self.connect_through(to).await?;
-                let mut connection = Connection::greet(stream, TIMEOUT).await?;
+                let stream = self.connect_through(to, timeout).await?;
+                let mut connection = Connection::greet(stream, timeout).await?;
                 while let Some(line) = lines.peek() {
                     let request = Request::of_line(line);
                     let reply = match request {
@@ -155,7 +178,8 @@ impl Task<'_> {
         false
     }
 
-    async fn pipe(&self, to: &Target, chunks: Vec<Text>, pause: Duration) {
+    async fn pipe(&self, to: &Target, chunks: Vec<Text>, pause: Duration, timeout: Timeout) {
+        let timeout = millis(timeout.0);
         let (mut writer, input) = duplex(65_536);
         let feed = async move {
             for (index, chunk) in chunks.iter().enumerate() {
@@ -166,19 +190,19 @@ impl Task<'_> {
                 let _ = writer.write_all(chunk).await;
             }
         };
-        let converse = async {
-            let stream = self.connect_through(to).await?;
-            let mut pipe = Connection::greet(stream, TIMEOUT).await?.pipe(input);
+        let pipe = async {
+            let stream = self.connect_through(to, timeout).await?;
+            let mut pipe = Connection::greet(stream, timeout).await?.pipe(input);
             while let Some(reply) = pipe.next().await? {
                 self.record(ClientEvent::Reply(reply.to_string()));
             }
             Ok::<_, Error>(())
         };
-        let (converse, ()) = tokio::join!(biased; converse, feed);
-        self.record_error(converse);
+        let converse = async { self.record_error(pipe.await) };
+        tokio::join!(biased; converse, feed);
     }
 
-    async fn ask_datagram(&self, to: Destination, name: &str) -> bool {
+    async fn ask_datagram(&self, to: Destination, name: &str, timeout: Timeout) -> bool {
         self.record(ClientEvent::SendsDatagrams);
         let command = Command::time_commands().find(|command| command.name() == name);
         let command = command.expect("scenarios have time commands only");
@@ -191,7 +215,7 @@ impl Task<'_> {
                 here,
                 there,
             };
-            ask_datagram(&socket, command, TIMEOUT).await
+            ask_datagram(&socket, command, millis(timeout.0)).await
         };
         let reply = asking.await;
         if let Ok(reply) = &reply {
@@ -205,7 +229,7 @@ impl Task<'_> {
             Some(header) => header.before(acts),
             None => acts,
         };
-        let stream = match self.connect(to).await {
+        let stream = match self.connect(to, PATIENCE).await {
             Ok(stream) => stream,
             Err(error) => {
                 self.record_error(Err(error));
@@ -250,13 +274,13 @@ impl Task<'_> {
 
     /// How long a client waits before it leaves: longer than the idle timeout of the server.
     fn patience(&self) -> Duration {
-        millis(self.server.idle_timeout_ms) + TIMEOUT
+        millis(self.server.idle_timeout_ms) + PATIENCE
     }
 
     /// Sends a command and reads to EOF; returns whether the server served it.
     async fn write_and_read(&self, to: &Target, command: &str) -> bool {
         let exchange = async {
-            let mut stream = self.connect_through(to).await?;
+            let mut stream = self.connect_through(to, PATIENCE).await?;
             let mut bytes = Vec::new();
             // With framing `read`, one write is one command.
             stream.write_all(command.as_bytes()).await?;

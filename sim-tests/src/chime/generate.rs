@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::{
     Act, Behaviour, Destination, DestinationAddress, Ending, Form, Header, Listener, Reading,
-    Server, Source, Target, UdpSocket,
+    Server, Source, Target, Timeout, UdpSocket,
 };
 use crate::scenario::{Text, list, one_in};
 
@@ -159,24 +159,32 @@ pub(super) fn behaviour(server: &Server, bytes: &mut Unstructured<'_>) -> Result
     let to = target(server, bytes)?;
     let framing = server.listener(&to).1.framing;
     let first = if framing == Framing::Line { 0 } else { 6 };
-    match bytes.int_in_range(first..=17)? {
+    match bytes.int_in_range(first..=19)? {
         0..=2 => Ok(Behaviour::Ask {
             to,
             lines: list(1..=7, |bytes| {
                 Ok(String::from_utf8_lossy(&word(bytes)?).replace('\n', " "))
             })(bytes)?,
             pause_ms: pause(bytes)?,
+            timeout_ms: timeout(bytes)?,
         }),
         3..=5 => Ok(Behaviour::Pipe {
             to,
             chunks: line_chunks(bytes)?,
             pause_ms: pause(bytes)?,
+            timeout_ms: timeout(bytes)?,
         }),
-        6..=13 => write(to, framing, bytes),
-        14..=15 => Ok(Behaviour::AskDatagrams {
+        6..=10 => write(to, framing, bytes),
+        11..=15 => patient(to, framing, bytes),
+        16..=17 => Ok(Behaviour::AskDatagrams {
             to: unicast(destination(server, bytes)?),
             commands: list(1..=4, time_command)(bytes)?,
             pause_ms: pause(bytes)?,
+            // The library sends its request again after 1 and 3 seconds.
+            timeout_ms: match bytes.arbitrary()? {
+                true => timeout(bytes)?,
+                false => Timeout(bytes.int_in_range(1_001..=4_000)?),
+            },
         }),
         _ => Ok(Behaviour::WriteDatagrams {
             to: destination(server, bytes)?,
@@ -231,6 +239,58 @@ fn write(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result<B
             _ => Ending::Forget,
         },
     })
+}
+
+/// A client that takes its time: each is the most patient of its kind.
+fn patient(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
+    let (mut reading, mut ending) = (Reading::Eager, Ending::Await);
+    let acts = match (bytes.int_in_range(0..=7)?, framing) {
+        // A slow writer: faster or slower than the minimum rate of the server, 500 bytes a second.
+        (0..=1, _) => {
+            let text = "7".repeat(bytes.int_in_range(20..=250)?) + "\n";
+            let (length, pause_ms) = (bytes.int_in_range(1..=2)?, bytes.int_in_range(1..=12)?);
+            let pieces = text.as_bytes().chunks(length);
+            let acts = pieces.flat_map(|piece| [Act::Pause(pause_ms), Act::Write(piece.into())]);
+            acts.collect()
+        }
+        // A slow reader of long replies.
+        (2..=4, Framing::Line) => {
+            reading = Reading::Slow {
+                bytes: bytes.int_in_range(10..=60)?,
+                pause_ms: bytes.int_in_range(5..=20)?,
+            };
+            let lines = "help\n".repeat(bytes.int_in_range(1..=10)?);
+            let mut acts = vec![Act::Write(Text::from(&*lines)); bytes.int_in_range(2..=6)?];
+            acts.push(Act::Shut);
+            acts
+        }
+        // A client that closes before or after the linger timeout of the server.
+        (2..=5, _) => {
+            ending = *bytes.choose(&[Ending::Await, Ending::Leave])?;
+            let line = match framing {
+                Framing::Line => "quit\n",
+                Framing::Read => "quit",
+            };
+            let late_ms = one_in(3, 1_001..=1_200, 20..=990)(bytes)?;
+            vec![Act::Write(Text::from(line)), Act::Pause(late_ms), Act::Shut]
+        }
+        // A client that sends nothing.
+        _ => vec![Act::Pause(bytes.int_in_range(0..=400)?)],
+    };
+    Ok(Behaviour::Write {
+        to,
+        acts,
+        reading,
+        ending,
+    })
+}
+
+/// A timeout of the client library. Half of them strike on a network without faults, if its latency is high.
+fn timeout(bytes: &mut Unstructured<'_>) -> Result<Timeout> {
+    match bytes.arbitrary()? {
+        true => Ok(Timeout::default()),
+        false => bytes.int_in_range(5..=400).map(Timeout),
+    }
 }
 
 fn pause(bytes: &mut Unstructured<'_>) -> Result<u32> {

@@ -135,4 +135,28 @@ pub enum CoverageGoal {
     DatagramDenied,
     /// One in four requests over the rate limit was answered.
     LimitedAnswered,
+    /// The connect of the client library timed out.
+    LibraryConnectTimedOut,
+    /// The client library timed out before the welcome.
+    LibraryGreetingTimedOut,
+    /// The client library timed out after the welcome.
+    LibraryReplyTimedOut,
+    /// The client library sent a request by datagram again, and timed out.
+    LibraryDatagramTimedOut,
+    /// A pipe of the client library half-closed, and then received the rest of its replies.
+    PipeServedAfterHalfClose,
+    /// A client closed late after the server had half-closed, but within the linger timeout.
+    ClosedLate,
+    /// A client was not waited for any longer: it had not closed at the linger timeout.
+    ClosedAfterLinger,
+    /// A line that took longer than the line timeout was answered: its bytes came fast enough.
+    SlowWriterServed,
+    /// A connection was closed at the line timeout while bytes kept arriving.
+    SlowWriterClosed,
+    /// A client that sent nothing was accepted during a graceful shutdown.
+    SilentAcceptedAtStop,
+    /// A graceful shutdown began while two slow readers had not read their replies.
+    SlowReadersAtStop,
+    /// A graceful shutdown began while the bytes of several reads waited at one connection.
+    ReadsWaitingAtStop,
 }

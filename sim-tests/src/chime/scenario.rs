@@ -210,6 +210,9 @@ pub enum Behaviour {
             deserialize_with = "pause"
         )]
         pause_ms: u32,
+        /// The timeout of the library.
+        #[serde(default, skip_serializing_if = "is_default")]
+        timeout_ms: Timeout,
     },
     /// Sends without waiting for replies, with [`chime_client::Pipe`].
     Pipe {
@@ -225,6 +228,9 @@ pub enum Behaviour {
             deserialize_with = "pause"
         )]
         pause_ms: u32,
+        /// The timeout of the library.
+        #[serde(default, skip_serializing_if = "is_default")]
+        timeout_ms: Timeout,
     },
     /// Sends each of these time commands with [`chime_client::ask_datagram`].
     AskDatagrams {
@@ -241,6 +247,9 @@ pub enum Behaviour {
             deserialize_with = "pause"
         )]
         pause_ms: u32,
+        /// The timeout of the library.
+        #[serde(default, skip_serializing_if = "is_default")]
+        timeout_ms: Timeout,
     },
     /// Writes bytes to a connection.
     Write {
@@ -277,6 +286,16 @@ pub enum Behaviour {
 }
 
 impl Behaviour {
+    /// The timeout of the client library, if this behaviour uses it.
+    pub(super) fn timeout(&self) -> Option<Timeout> {
+        match self {
+            Behaviour::Ask { timeout_ms, .. }
+            | Behaviour::Pipe { timeout_ms, .. }
+            | Behaviour::AskDatagrams { timeout_ms, .. } => Some(*timeout_ms),
+            Behaviour::Write { .. } | Behaviour::WriteDatagrams { .. } => None,
+        }
+    }
+
     /// Where it connects to, unless it sends datagrams.
     pub(super) fn target(&self) -> Option<&Target> {
         match self {
@@ -285,6 +304,18 @@ impl Behaviour {
             | Behaviour::Write { to, .. } => Some(to),
             Behaviour::AskDatagrams { .. } | Behaviour::WriteDatagrams { .. } => None,
         }
+    }
+}
+
+/// A timeout of the client library in milliseconds, from 1 to a minute.
+///
+/// The default is longer than any wait on a network without faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeout(#[serde(deserialize_with = "within::<1, 60_000, _, _>")] pub u32);
+
+impl Default for Timeout {
+    fn default() -> Timeout {
+        Timeout(3_000)
     }
 }
 

@@ -39,7 +39,7 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
         let is_on: [bool; FaultKind::VARIANTS.len()] = bytes.arbitrary()?;
         let server = P::Server::arbitrary(bytes)?;
         let heal_ms = bytes.int_in_range(100..=1_500)?;
-        let clients = list(1..=7, |bytes| {
+        let mut clients = list(1..=7, |bytes| {
             Ok(Client {
                 host: bytes.int_in_range(0..=1)?,
                 start_ms: bytes.int_in_range(0..=heal_ms - 1)?,
@@ -61,6 +61,24 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
                 .position(|name| *name == fault.kind.name());
             kind.is_some_and(|kind| is_on[kind]) && fault.kind != FaultKind::Freeze // TODO
         });
+        if bytes.int_in_range(1..=5)? == 5 {
+            // All clients do the same at the same time, and the server is stopped meanwhile: when they connect or send
+            // their first bytes, or later. Many replies are unread then, if the window is narrow.
+            network.window_bytes = network.window_bytes.min(1_000);
+            let first = clients[0].clone();
+            clients = list(2..=7, |bytes| {
+                Ok(Client {
+                    host: bytes.int_in_range(0..=1)?,
+                    ..first.clone()
+                })
+            })(bytes)?;
+            let soon_ms = 4 * network.latency_max_ms() + 4;
+            faults.push(Fault {
+                at_ms: first.start_ms + one_in(2, 20..=300, 0..=soon_ms)(bytes)?,
+                for_ms: bytes.int_in_range(1..=400)?,
+                kind: FaultKind::Stop,
+            });
+        }
         Ok(Scenario {
             rng_seed: bytes.arbitrary()?,
             clock: clock(bytes)?,

@@ -1,7 +1,7 @@
 //! Correct and misbehaving clients, on a network without faults.
 
 use chime_protocol::Framing;
-use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Target};
+use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Target, Timeout};
 use chime_sim_tests::scenario::Text;
 
 use crate::{act, ask, passes, read, replies, with, with_window, write};
@@ -22,6 +22,7 @@ fn pipelined_lines_are_answered_in_order() {
         to: Target::default(),
         chunks,
         pause_ms: 3,
+        timeout_ms: Timeout::default(),
     };
     let trace = passes(&with([pipe]), &[CoverageGoal::LinesInOneRead]);
     assert_eq!(replies(&trace, 0)[..4], ["1", "4", "9", "16"]);
@@ -126,6 +127,7 @@ fn a_pipe_through_a_small_window_completes() {
             to: Target::default(),
             chunks: vec![Text("what?\n".repeat(20).into())],
             pause_ms: 0,
+            timeout_ms: Timeout::default(),
         };
         let scenario = with_window(window_bytes, [pipe]);
         let trace = passes(&scenario, &[CoverageGoal::ServerBlocked]);

@@ -1,6 +1,6 @@
 //! Datagrams that are lost, duplicated, reordered, corrupted, spoofed or invalid.
 
-use chime_sim_tests::chime::{Behaviour, CoverageGoal, Destination, Scenario, Source};
+use chime_sim_tests::chime::{Behaviour, CoverageGoal, Destination, Scenario, Source, Timeout};
 use chime_sim_tests::scenario::{FaultKind, Network, Text};
 
 use crate::{all_pass, fault, passes, replies, with};
@@ -11,6 +11,7 @@ fn ask_datagrams() -> Behaviour {
         to: Destination::default(),
         commands: commands.map(String::from).into(),
         pause_ms: 10,
+        timeout_ms: Timeout::default(),
     }
 }
 

@@ -9,7 +9,9 @@ mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Target};
+use chime_sim_tests::chime::{
+    Act, Behaviour, CoverageGoal, Ending, Reading, Scenario, Target, Timeout,
+};
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Text};
 use chime_sim_tests::trace::{ClientEvent, EventKind, Trace};
 use chime_sim_tests::{check, run};
@@ -95,6 +97,7 @@ fn ask(lines: &[&str], pause_ms: u32) -> Behaviour {
         to: Target::default(),
         lines: lines.iter().map(|line| (*line).into()).collect(),
         pause_ms,
+        timeout_ms: Timeout::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use chime_protocol::Framing;
 
-use super::{Run, SLACK_MS, parts};
+use super::{PAUSE_MS, Run, SLACK_MS, clients, parts};
 use crate::Failure;
 use crate::chime::Behaviour;
 use crate::trace::{Attempt, Client, Connection, Piece};
@@ -265,7 +265,12 @@ pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
             0 => run.index.is_up(begin_ms, begin_ms + travel_ms),
             _ => run.index.is_up(begin_ms, end_ms),
         };
-        if was_up && !has_link_fault {
+        // The server pauses after a failed accept.
+        let may_pause = run.scenario.network.accept_error_percent > 0
+            && begin_ms < run.index.healed_ms.saturating_add(PAUSE_MS);
+        let is_slow = may_pause || end_ms <= begin_ms + 2 * run.latency_max_ms() + SLACK_MS;
+        let is_too_early = is_slow && clients::has_timed_out(run, number, attempt);
+        if was_up && !has_link_fault && !is_too_early {
             let message = format!("a client cannot connect, and no fault explains it: {error}");
             return Err(Failure::new(message, event));
         }

@@ -6,7 +6,7 @@ use chrono::{Datelike, NaiveDateTime};
 
 use super::conversations::{Case, Transcript};
 use super::replay::Outcome;
-use super::{Reason, Run, admission, datagrams};
+use super::{Reason, Run, admission, clients, datagrams};
 use crate::chime::{Behaviour, CoverageGoal as Goal, Ending, Reading};
 use crate::scenario::FaultKind;
 use crate::trace::{Client, EventKind, Piece, ServerEvent};
@@ -38,6 +38,7 @@ pub(super) fn goals(run: &Run<'_>, cases: &[Case<'_>]) -> BTreeSet<Goal> {
     admission::note(run, &mut see);
     datagrams::note(run, &mut see);
     goals.extend(&run.answers.goals);
+    clients::note(run, &mut goals);
     goals
 }
 

@@ -10,7 +10,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use super::conversations::{Case, Transcript};
 use super::replay::Outcome;
-use super::{Part, SLACK_MS};
+use super::{Part, SLACK_MS, clients};
 use crate::Failure;
 use crate::chime::{Behaviour, Ending, Reading};
 use crate::scenario::FaultKind;
@@ -29,6 +29,8 @@ pub enum Reason {
     Killed,
     /// The drain timeout.
     Drain,
+    /// The client library timed out before the reply could arrive.
+    TimedOut,
     /// The write timeout.
     SlowReader,
     /// The line timeout.
@@ -133,6 +135,11 @@ impl<'a> Case<'a> {
             Reason::SlowReader => closed_by(Outcome::SlowReader),
             Reason::SlowLine => closed_by(Outcome::SlowLine),
             Reason::Idle => closed_by(Outcome::Idle),
+            Reason::TimedOut => {
+                let attempt = self.attempt();
+                clients::has_timed_out(self.run, self.connection.client?, attempt)
+                    .then_some(attempt.end.at_ms)
+            }
             Reason::Linger => {
                 closed_by(Outcome::Ended).filter(|_| client.is_reset() && server.read_end.is_none())
             }

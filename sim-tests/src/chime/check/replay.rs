@@ -25,7 +25,7 @@ const READ_BYTE_US: u64 = 500;
 const READ_TIME_MAX_US: u64 = 66_000_000;
 
 /// How long the server waits for the client to close after its own half-close.
-const LINGER_MS: u32 = 1_000;
+pub(super) const LINGER_MS: u32 = 1_000;
 
 /// How the server ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
