@@ -65,7 +65,7 @@ pub enum Oracle {
     LateClose,
     /// The server closes a connection only when it has ended, or a deadline has passed.
     EarlyClose,
-    /// A graceful shutdown, and each connection of its server, ends within the drain timeout.
+    /// A graceful shutdown ends with the last connection, and within the drain timeout.
     Drain,
     /// The counters of a server equal those of the trace.
     Counters,
@@ -102,15 +102,6 @@ pub enum Part {
     Oracle(Oracle),
     /// A reason that excuses conversations.
     Reason(Reason),
-}
-
-impl Part {
-    /// Returns all parts.
-    pub fn all() -> impl Iterator<Item = Part> {
-        let oracles = Oracle::VARIANTS.iter().map(|oracle| Part::Oracle(*oracle));
-        let reasons = Reason::VARIANTS.iter().map(|reason| Part::Reason(*reason));
-        oracles.chain(reasons)
-    }
 }
 
 /// The check of chime, against a model that may be wrong, and without a part.

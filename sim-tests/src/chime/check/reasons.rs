@@ -33,8 +33,6 @@ pub enum Reason {
     SlowReader,
     /// The line timeout.
     SlowLine,
-    /// The client read the last replies after the linger timeout of the server.
-    Linger,
     /// Messages were held for longer than a timeout.
     Hold,
     /// Graceful shutdown.
@@ -133,9 +131,6 @@ impl<'a> Case<'a> {
             Reason::SlowReader => closed_by(Outcome::SlowReader),
             Reason::SlowLine => closed_by(Outcome::SlowLine),
             Reason::Idle => closed_by(Outcome::Idle),
-            Reason::Linger => {
-                closed_by(Outcome::Ended).filter(|_| client.is_reset() && server.read_end.is_none())
-            }
             Reason::Hold => {
                 let is_given_up = client.read_end.is_none() || client.is_reset();
                 let mut holds = self.link_faults().filter(|span| is_hold(span.kind));
