@@ -55,8 +55,6 @@ pub enum Oracle {
     DatagramRequest,
     /// The server writes the model's replies to what it has read, and nothing else.
     ServerReply,
-    /// The server reads what has arrived without an idle millisecond.
-    PromptRead,
     /// The server sends its replies without an idle millisecond.
     PromptReply,
     /// The server does not read while a reply is unsent, and holds one buffer of input and one of output.
@@ -65,6 +63,8 @@ pub enum Oracle {
     LateClose,
     /// The server closes a connection only when it has ended, or a deadline has passed.
     EarlyClose,
+    /// The server reads what has arrived without an idle millisecond.
+    PromptRead,
     /// A graceful shutdown ends with the last connection, and within the drain timeout.
     Drain,
     /// The counters of a server equal those of the trace.

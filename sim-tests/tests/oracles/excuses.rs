@@ -26,6 +26,7 @@ pub(crate) const EXCUSES: &[(Reason, fn() -> Scenario)] = &[
     (Reason::Hold, || {
         let mut scenario = with_fault(FaultKind::Hold { host: 0 }, idle());
         scenario.network.latency_min_ms = 20;
+        scenario.faults[0].at_ms = 70;
         scenario.faults[0].for_ms = 5_000;
         scenario.heal_ms = 6_000;
         scenario.clients[0].behaviour = Behaviour::Ask {

@@ -83,7 +83,7 @@ pub(crate) fn slow_reader() -> Scenario {
         ..Server::default()
     };
     let reading = Reading::Slow {
-        bytes: 1,
+        bytes: 1_000,
         pause_ms: 1_000,
     };
     Scenario {
@@ -113,7 +113,7 @@ pub(crate) fn cut() -> Scenario {
         ..Server::default()
     };
     let reading = Reading::Slow {
-        bytes: 1,
+        bytes: 1_000,
         pause_ms: 1_000,
     };
     with_fault(

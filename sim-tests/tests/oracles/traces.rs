@@ -55,10 +55,18 @@ pub(crate) fn find_server(trace: &Trace, is_it: impl Fn(&StreamEvent) -> bool) -
     )
 }
 
-/// Moves an event and all later ones by this time.
+/// Moves an event, and all later ones of its connection, by this time.
 pub(crate) fn shift(trace: &mut Trace, index: usize, by_ms: i32) {
+    let EventKind::Stream {
+        connection: moved, ..
+    } = trace.events[index].kind
+    else {
+        panic!("not an event of a connection: {}", trace.events[index]);
+    };
     for event in &mut trace.events[index..] {
-        event.at_ms = event.at_ms.checked_add_signed(by_ms).expect("a time");
+        if matches!(event.kind, EventKind::Stream { connection, .. } if connection == moved) {
+            event.at_ms = event.at_ms.checked_add_signed(by_ms).expect("a time");
+        }
     }
 }
 

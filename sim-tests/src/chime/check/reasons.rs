@@ -14,7 +14,7 @@ use super::{Part, SLACK_MS};
 use crate::Failure;
 use crate::chime::{Behaviour, Ending, Reading};
 use crate::scenario::FaultKind;
-use crate::trace::FaultSpan;
+use crate::trace::{FaultSpan, Piece};
 
 /// Why a conversation ended before the client had all replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray, IntoStaticStr)]
@@ -81,11 +81,13 @@ impl<'a> Case<'a> {
         }
         let lost_ms = self.first_lost_ms();
         let without = self.run.checker.without;
+        let mut swallowing = self.link_faults().map(|span| span.kind);
+        let is_by_link = (lost_ms.is_some() || self.has_unread())
+            && swallowing.any(|kind| is_partition(kind) || is_hold(kind));
         let explanation = Reason::VARIANTS.iter().find_map(|&reason| {
             let cause_ms = self.cause_ms(reason)?;
             // What the server sent earlier has arrived before the cause.
             let is_bounded = lost_ms.is_none_or(|lost_ms| lost_ms + self.travel_ms() >= cause_ms);
-            let is_by_link = matches!(reason, Reason::Partition | Reason::Hold);
             let is_wanted = without != Some(Part::Reason(reason));
             (is_wanted && (is_bounded || self.is_slow_reader())).then_some(Explanation {
                 reason,
@@ -184,6 +186,15 @@ impl<'a> Case<'a> {
         });
         let latency_ms = slow_ms.max().unwrap_or(0).max(self.run.latency_max_ms());
         latency_ms + SLACK_MS
+    }
+
+    /// Returns whether the client wrote bytes, or EOF, that the server has not read.
+    fn has_unread(&self) -> bool {
+        let [client, server] = [&self.connection.client_side, &self.connection.server_side];
+        let length =
+            |pieces: &[Piece<'_>]| -> usize { pieces.iter().map(|it| it.bytes.len()).sum() };
+        let has_unread_end = client.closed().is_some() && server.read_end.is_none();
+        has_unread_end || length(&client.wrote) > length(&server.read)
     }
 
     /// When the server wrote the first byte that the client has not read.
