@@ -8,8 +8,10 @@ mod conversations;
 mod counters;
 mod coverage;
 mod datagrams;
+mod fairness;
 mod reasons;
 mod replay;
+mod resets;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +67,10 @@ pub enum Oracle {
     EarlyClose,
     /// The server reads what has arrived without an idle millisecond.
     PromptRead,
+    /// No connection is served again and again while another that is ready waits.
+    Fairness,
+    /// No connection ends in a reset where an orderly close was possible.
+    Reset,
     /// A graceful shutdown ends with the last connection, and within the drain timeout.
     Drain,
     /// The counters of a server equal those of the trace.
@@ -84,6 +90,8 @@ impl Oracle {
             Oracle::DatagramArrival => datagrams::check_arrivals(run),
             Oracle::DatagramRequest => datagrams::check_requests(run),
             Oracle::PromptRead => arrivals::check(run),
+            Oracle::Fairness => fairness::check(run),
+            Oracle::Reset => resets::check(run),
             Oracle::ServerReply
             | Oracle::PromptReply
             | Oracle::Backpressure

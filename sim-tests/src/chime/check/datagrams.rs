@@ -111,7 +111,6 @@ pub(super) fn check_answers(run: &Run<'_>) -> Result<(), Failure> {
 
 /// Checks that the server received each datagram that no fault explains as lost.
 pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
-    let may_overflow = may_overflow(run);
     for datagram in to_server(run) {
         let sent_ms = datagram.sent.at_ms;
         let by_ms = sent_ms + run.latency_max_ms() + SLACK_MS;
@@ -121,7 +120,7 @@ pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
             .map(|client| run.index.clients[client].host);
         let is_excused = datagram.is_lost
             || datagram.received.is_some()
-            || may_overflow
+            || may_overflow(run, datagram)
             || host.is_some_and(|host| run.index.has_link_fault(host, sent_ms, by_ms))
             || !run.index.is_up(sent_ms, by_ms)
             // The server pauses after a failure, and may shut down before it receives again.
@@ -135,9 +134,15 @@ pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the receive queue of the server may have been full.
-fn may_overflow(run: &Run<'_>) -> bool {
-    to_server(run).count() > run.scenario.network.datagrams_max
+/// Whether the receive queue of the server may have been full when a datagram arrived: what was in it was received later.
+fn may_overflow(run: &Run<'_>, datagram: &Datagram<'_>) -> bool {
+    let sent_ms = datagram.sent.at_ms;
+    let arrived_ms = sent_ms + run.latency_max_ms() + SLACK_MS;
+    let queued = to_server(run).filter(|other| {
+        let is_later = |received: Moment| received.at_ms >= sent_ms;
+        other.sent.at_ms <= arrived_ms && other.received.is_some_and(is_later)
+    });
+    queued.count() >= run.scenario.network.datagrams_max
 }
 
 /// Checks that the client library returned a reply that arrived, or failed for a reason.
@@ -152,12 +157,12 @@ pub(super) fn check_requests(run: &Run<'_>) -> Result<(), Failure> {
 fn check_request(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> Result<(), Failure> {
     let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end.at_ms);
     let within = |at: Moment| (attempt.begin..=attempt.end).contains(&at);
-    let sent_count = sent_count(run, client, attempt);
+    let sent = || requests(run, client, attempt);
     let is_by_library = !matches!(
         run.behaviour(client),
         Some(Behaviour::WriteDatagrams { .. })
     );
-    if is_by_library && end_ms - begin_ms > RETRY_MS + SLACK_MS && sent_count < 2 {
+    if is_by_library && end_ms - begin_ms > RETRY_MS + SLACK_MS && sent().count() < 2 {
         let message = format!("client {client} did not send its request again after {RETRY_MS} ms");
         return Err(Failure::new(message, attempt.begin.event));
     }
@@ -182,7 +187,7 @@ fn check_request(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> Result<
         || network.corruption_percent > 0
         || network.datagram_error_percent > 0;
     let is_excused = is_rough && begin_ms < run.index.healed_ms
-        || may_overflow(run)
+        || sent().any(|datagram| datagram.received.is_none() && may_overflow(run, datagram))
         || run
             .index
             .has_link_fault(run.index.clients[client].host, begin_ms, end_ms)
@@ -195,21 +200,24 @@ fn check_request(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> Result<
     Ok(())
 }
 
-/// The number of datagrams that a client sent in an attempt.
-fn sent_count(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> usize {
+/// The datagrams that a client sent in an attempt.
+fn requests<'a>(
+    run: &'a Run<'_>,
+    client: usize,
+    attempt: &'a Attempt<'_>,
+) -> impl Iterator<Item = &'a Datagram<'a>> {
     let datagrams = run.index.datagrams.values();
-    let sent = datagrams.filter(|datagram| {
+    datagrams.filter(move |datagram| {
         let is_within = (attempt.begin..=attempt.end).contains(&datagram.sent);
         datagram.by == Peer::Client(client) && is_within && !datagram.is_duplicate
-    });
-    sent.count()
+    })
 }
 
 /// Adds the goals of datagrams.
 pub(super) fn note(run: &Run<'_>, see: &mut impl FnMut(Goal, bool)) {
     for (client, attempt) in run.index.attempts() {
         let is_answered = attempt.is_by_datagram && !attempt.replies.is_empty();
-        let is_retried = is_answered && sent_count(run, client, attempt) > 1;
+        let is_retried = is_answered && requests(run, client, attempt).count() > 1;
         see(Goal::DatagramRetried, is_retried);
     }
     for datagram in run.index.datagrams.values() {
