@@ -493,6 +493,58 @@ pub(crate) const CANARIES: &[Canary] = &[
         message: "the conversation ended early",
     },
     Canary {
+        name: "an accept that is late by a millisecond",
+        scenario: idle,
+        change: |trace| {
+            let index = find_stream(trace, End::Server, &StreamEvent::Accepted);
+            shift(trace, index, 1);
+        },
+        message: "was not accepted until",
+    },
+    Canary {
+        name: "a reset although both ends closed in order",
+        scenario: without_faults,
+        change: |trace| {
+            let index = find_stream(trace, End::Client, &StreamEvent::Dropped);
+            let mut failed = trace.events[index].clone();
+            if let EventKind::Stream { event, .. } = &mut failed.kind {
+                *event = StreamEvent::Failed {
+                    error: "reset".into(),
+                    is_injected: false,
+                };
+            }
+            trace.events.insert(index, failed);
+        },
+        message: "was reset although both ends closed in order",
+    },
+    Canary {
+        name: "a connection that waits for one operation too many of another",
+        scenario: two_at_once,
+        change: |trace| {
+            let read = |bytes: &[u8]| StreamEvent::Read(Text::from(bytes));
+            let index = find_stream(trace, End::Server, &read(&[b'1'; 200]));
+            let long = trace.events.remove(index);
+            let other = find_stream(trace, End::Server, &read(b"15\n"));
+            for length in std::iter::once(72).chain([1; 128]) {
+                trace.events.insert(other, long.clone());
+                set_stream(trace, other, read(&vec![b'1'; length]));
+            }
+        },
+        message: "and waited for 129 operations of connection",
+    },
+    Canary {
+        name: "a datagram that is lost after the queue was full",
+        scenario: overflow,
+        change: |trace| {
+            let received = datagrams_with(trace, "late")[1];
+            trace.events.remove(received);
+            *counters(trace)
+                .get_mut("DatagramIgnored")
+                .expect("a counter") -= 1;
+        },
+        message: "never arrived, and no fault explains it",
+    },
+    Canary {
         name: "a reply that is lost before an injected failure",
         scenario: || {
             let acts = vec![Act::Write(Text::from("15\n")), Act::Pause(100)];

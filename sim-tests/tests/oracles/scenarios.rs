@@ -67,6 +67,40 @@ pub(crate) fn late_request() -> Scenario {
     writer(acts, Reading::Eager, Server::default())
 }
 
+/// Two clients whose first bytes arrive in the same millisecond.
+pub(crate) fn two_at_once() -> Scenario {
+    let write = |text: String| {
+        let acts = vec![Act::Write(Text(text.into()))];
+        writer(acts, Reading::Eager, Server::default()).clients
+    };
+    Scenario {
+        clients: [write("1".repeat(200)), write("15\n".into())].concat(),
+        ..idle()
+    }
+}
+
+/// Datagrams of which one finds the receive queue full, and one that is sent later.
+pub(crate) fn overflow() -> Scenario {
+    let send = |start_ms, texts: &[&str]| Client {
+        host: 0,
+        start_ms,
+        behaviour: Behaviour::WriteDatagrams {
+            datagrams: texts.iter().map(|text| Text::from(*text)).collect(),
+            source: Source::Sender,
+            pause_ms: 0,
+        },
+    };
+    let network = Network {
+        datagrams_max: 1,
+        ..Network::default()
+    };
+    Scenario {
+        clients: vec![send(1, &["early", "early"]), send(300, &["late"])],
+        network,
+        ..idle()
+    }
+}
+
 /// A client that does not end its line.
 pub(crate) fn slow_line() -> Scenario {
     let server = Server {
