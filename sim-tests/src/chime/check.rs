@@ -11,8 +11,10 @@ mod conversations;
 mod counters;
 mod coverage;
 mod datagrams;
+mod fairness;
 mod reasons;
 mod replay;
+mod resets;
 mod server;
 
 use std::collections::BTreeMap;
@@ -70,8 +72,6 @@ pub enum Oracle {
     DatagramRequest,
     /// The server writes the model's replies to what it has read, and nothing else.
     ServerReply,
-    /// The server reads what has arrived without an idle millisecond.
-    PromptRead,
     /// The server sends its replies without an idle millisecond.
     PromptReply,
     /// The server does not read while a reply is unsent, and holds one buffer of input and one of output.
@@ -80,7 +80,13 @@ pub enum Oracle {
     LateClose,
     /// The server closes a connection only when it has ended, or a deadline has passed.
     EarlyClose,
-    /// A graceful shutdown, and each connection of its server, ends within the drain timeout.
+    /// The server reads what has arrived without an idle millisecond.
+    PromptRead,
+    /// No connection is served again and again while another that is ready waits.
+    Fairness,
+    /// No connection ends in a reset where an orderly close was possible.
+    Reset,
+    /// A graceful shutdown ends with the last connection, and within the drain timeout.
     Drain,
     /// The counters of a server equal those of the trace.
     Counters,
@@ -102,6 +108,8 @@ impl Oracle {
             Oracle::DatagramArrival => datagrams::check_arrivals(run),
             Oracle::DatagramRequest => datagrams::check_requests(run),
             Oracle::PromptRead => arrivals::check(run),
+            Oracle::Fairness => fairness::check(run),
+            Oracle::Reset => resets::check(run),
             Oracle::ServerReply
             | Oracle::PromptReply
             | Oracle::Backpressure
@@ -120,15 +128,6 @@ pub enum Part {
     Oracle(Oracle),
     /// A reason that excuses conversations.
     Reason(Reason),
-}
-
-impl Part {
-    /// Returns all parts.
-    pub fn all() -> impl Iterator<Item = Part> {
-        let oracles = Oracle::VARIANTS.iter().map(|oracle| Part::Oracle(*oracle));
-        let reasons = Reason::VARIANTS.iter().map(|reason| Part::Reason(*reason));
-        oracles.chain(reasons)
-    }
 }
 
 /// The check of chime, against a model that may be wrong, and without a part.

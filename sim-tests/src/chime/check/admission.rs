@@ -55,6 +55,8 @@ struct Admission {
 /// The admissions of a run.
 pub(super) struct Admissions {
     by_connection: BTreeMap<usize, Admission>,
+    /// When connections waited for a permit.
+    waits: Vec<(u32, u32)>,
     /// The first difference of the gauges of a server from the model.
     gauges_failure: Option<Failure>,
 }
@@ -64,6 +66,7 @@ impl Admissions {
     pub(super) fn new(scenario: &Scenario, index: &Index<'_>) -> Admissions {
         let mut admissions = BTreeMap::new();
         let mut gauges_failure = None;
+        let mut waits = Vec::new();
         let mut model = Model::new(scenario, index);
         for (event, happened) in index.trace.events.iter().enumerate() {
             let at = Moment {
@@ -73,6 +76,7 @@ impl Admissions {
             match &happened.kind {
                 EventKind::Server(ServerEvent::Started) => {
                     admissions.append(&mut model.admissions);
+                    waits.append(&mut model.waits);
                     model = Model::new(scenario, index);
                 }
                 EventKind::Server(ServerEvent::Gauges(gauges)) => {
@@ -92,8 +96,10 @@ impl Admissions {
             }
         }
         admissions.append(&mut model.admissions);
+        waits.append(&mut model.waits);
         Admissions {
             by_connection: admissions,
+            waits,
             gauges_failure,
         }
     }
@@ -101,6 +107,11 @@ impl Admissions {
     /// The outcome of a conversation.
     pub(super) fn outcome(&self, connection: usize) -> Outcome {
         self.by_connection[&connection].outcome
+    }
+
+    /// When connections waited for a permit, and those behind them in the backlog.
+    pub(super) fn waits(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.waits.iter().copied()
     }
 
     /// The number of connections of a server with one of these outcomes.
@@ -222,6 +233,7 @@ struct Model<'a> {
     refusal_permits: usize,
     /// The connections that wait for a permit, to be served or refused.
     waiting: VecDeque<usize>,
+    waits: Vec<(u32, u32)>,
     held: BTreeMap<usize, Held>,
     /// The number of served connections by address.
     addresses: BTreeMap<u128, u32>,
@@ -248,6 +260,7 @@ impl<'a> Model<'a> {
             permits: scenario.server.connections_max,
             refusal_permits: scenario.server.refusals_max,
             waiting: VecDeque::new(),
+            waits: Vec::new(),
             held: BTreeMap::new(),
             addresses: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -295,6 +308,7 @@ impl<'a> Model<'a> {
                 return;
             }
             let number = self.waiting.pop_front().expect("it is not empty");
+            self.waits.push((connection.accepted.at_ms, at.at_ms));
             let listener = &self.scenario.server.listeners[usize::from(connection.listener)];
             let held = Held {
                 has_permit,
@@ -367,6 +381,8 @@ impl<'a> Model<'a> {
     fn drop(&mut self, number: usize, at: Moment) {
         if let Some(place) = self.waiting.iter().position(|waiting| *waiting == number) {
             self.waiting.remove(place);
+            let accepted_ms = self.index.connections[&number].accepted.at_ms;
+            self.waits.push((accepted_ms, at.at_ms));
             return self.decide(number, Outcome::Abandoned, None);
         }
         let Some(held) = self.held.remove(&number) else {

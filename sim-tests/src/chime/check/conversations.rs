@@ -5,7 +5,7 @@ use chime_protocol::Framing;
 use super::{PAUSE_MS, Run, SLACK_MS, clients, parts};
 use crate::Failure;
 use crate::chime::Behaviour;
-use crate::trace::{Attempt, Client, Connection, Piece};
+use crate::trace::{Attempt, Client, Connection, EventKind, Piece, ServerEvent};
 
 /// The conversations of the clients that were connected.
 pub(super) fn cases<'a>(run: &'a Run<'a>) -> Vec<Case<'a>> {
@@ -247,32 +247,57 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
     pairs.take_while(|(one, other)| one == other).count()
 }
 
-/// Checks that each failed connect has a reason.
+/// Checks that each connection that reaches the backlog is accepted without an idle millisecond.
+///
+/// A failed accept excuses the connections in the backlog until the pause after it has ended, and a connection that
+/// waits for a permit those behind it.
 pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
+    let cannot_accept = EventKind::Server(ServerEvent::CannotAccept);
+    let events = run.index.trace.events.iter();
+    let failed = events.filter(|event| event.kind == cannot_accept);
+    let pauses = failed.map(|event| (event.at_ms, event.at_ms + PAUSE_MS));
+    let mut pauses: Vec<(u32, u32)> = pauses.chain(run.admissions.waits()).collect();
+    pauses.sort_unstable();
     for (number, attempt) in run.index.attempts() {
-        let Some((event, error)) = attempt.failed else {
-            continue;
-        };
-        if attempt.is_by_datagram || attempt.connection.is_some() {
+        if attempt.is_by_datagram {
             continue;
         }
+        let begin_ms = attempt.begin.at_ms;
+        let arrived_ms = begin_ms + run.latency_max_ms().max(1);
+        let due_ms = pauses
+            .iter()
+            .fold(arrived_ms, |due_ms, (begin_ms, end_ms)| {
+                match (begin_ms..end_ms).contains(&&due_ms) {
+                    true => *end_ms,
+                    false => due_ms,
+                }
+            });
         let host = run.index.clients[number].host;
-        let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end.at_ms);
-        let has_link_fault = run.index.has_link_fault(host, begin_ms, end_ms);
-        // A connection that reached the backlog before shutdown is accepted, unless accept errors are injected.
-        let travel_ms = run.latency_max_ms() + SLACK_MS;
-        let was_up = match run.scenario.network.accept_error_percent {
-            0 => run.index.is_up(begin_ms, begin_ms + travel_ms),
-            _ => run.index.is_up(begin_ms, end_ms),
-        };
-        // The server pauses after a failed accept.
-        let may_pause = run.scenario.network.accept_error_percent > 0
-            && begin_ms < run.index.healed_ms.saturating_add(PAUSE_MS);
-        let is_slow = may_pause || end_ms <= begin_ms + 2 * run.latency_max_ms() + SLACK_MS;
-        let is_too_early = is_slow && clients::has_timed_out(run, number, attempt);
-        if was_up && !has_link_fault && !is_too_early {
-            let message = format!("a client cannot connect, and no fault explains it: {error}");
-            return Err(Failure::new(message, event));
+        let has_link_fault = |end_ms| run.index.has_link_fault(host, begin_ms, end_ms);
+        if !run.index.is_up(begin_ms, due_ms + SLACK_MS) || has_link_fault(arrived_ms) {
+            continue;
+        }
+        let end_ms = attempt.end.at_ms;
+        // The answer takes as long as the connect.
+        let was_due = due_ms + run.latency_max_ms() + SLACK_MS < end_ms
+            || due_ms == arrived_ms && !clients::has_timed_out(run, number, attempt);
+        let connection = attempt
+            .connection
+            .map(|number| &run.whole.connections[&number]);
+        match (connection, attempt.failed) {
+            (Some(connection), _) if connection.accepted.at_ms > due_ms => {
+                let at = connection.accepted;
+                let message = format!(
+                    "a connection that arrived at {arrived_ms} ms was not accepted until {} ms",
+                    at.at_ms
+                );
+                return Err(Failure::new(message, at.event));
+            }
+            (None, Some((event, error))) if was_due && !has_link_fault(end_ms) => {
+                let message = format!("a client cannot connect, and no fault explains it: {error}");
+                return Err(Failure::new(message, event));
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -116,7 +116,7 @@ impl Expected {
         ] {
             let replays = || served.iter().map(|accepted| accepted.replay);
             let certain = replays().filter(|replay| replay.outcomes == [outcome]);
-            let possible = replays().filter(|it| it.outcomes.is_empty() || it.is(outcome));
+            let possible = replays().filter(|it| it.is(outcome));
             let range = (certain.count(), possible.count());
             self.0.insert(name(counter), range);
         }

@@ -47,7 +47,6 @@ pub(super) fn check_received(run: &Run<'_>) -> Result<(), Failure> {
 
 /// Checks that the server received each datagram that no fault explains as lost.
 pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
-    let may_overflow = may_overflow(run);
     for datagram in to_server(run) {
         let sent_ms = datagram.sent.at_ms;
         let by_ms = sent_ms + run.latency_max_ms() + SLACK_MS;
@@ -57,7 +56,7 @@ pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
             .map(|client| run.index.clients[client].host);
         let is_excused = datagram.is_lost
             || datagram.received.is_some()
-            || may_overflow
+            || may_overflow(run, datagram)
             || host.is_some_and(|host| run.index.has_link_fault(host, sent_ms, by_ms))
             || !run.index.is_up(sent_ms, by_ms)
             // The server pauses after a failure, and may shut down before it receives again.
@@ -71,9 +70,15 @@ pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the receive queue of the server may have been full.
-fn may_overflow(run: &Run<'_>) -> bool {
-    to_server(run).count() > run.scenario.network.datagrams_max
+/// Whether the receive queue of the server may have been full when a datagram arrived: what was in it was received later.
+fn may_overflow(run: &Run<'_>, datagram: &Datagram<'_>) -> bool {
+    let sent_ms = datagram.sent.at_ms;
+    let arrived_ms = sent_ms + run.latency_max_ms() + SLACK_MS;
+    let queued = to_server(run).filter(|other| {
+        let is_later = |received: Moment| received.at_ms >= sent_ms;
+        other.sent.at_ms <= arrived_ms && other.received.is_some_and(is_later)
+    });
+    queued.count() >= run.scenario.network.datagrams_max
 }
 
 /// Checks that the client library returned a reply that arrived, or failed for a reason.
@@ -88,7 +93,7 @@ pub(super) fn check_requests(run: &Run<'_>) -> Result<(), Failure> {
 fn check_request(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> Result<(), Failure> {
     let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end.at_ms);
     let within = |at: Moment| (attempt.begin..=attempt.end).contains(&at);
-    let sent = sent(run, client, attempt);
+    let sent = || requests(run, client, attempt);
     for (event, reply) in &attempt.replies {
         let has_come = run.index.datagrams.values().any(|datagram| {
             let is_here = |received: Moment| within(received) && received.event < *event;
@@ -109,13 +114,17 @@ fn check_request(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> Result<
     let is_rough = network.loss_percent > 0
         || network.corruption_percent > 0
         || network.datagram_error_percent > 0;
+    let is_lost = |(_, datagram): (usize, &Datagram<'_>)| {
+        datagram.received.is_none() && may_overflow(run, datagram)
+    };
+    let round_trip_ms = 2 * run.latency_max_ms() + SLACK_MS;
+    let is_unanswered = |(number, datagram): (usize, &Datagram<'_>)| {
+        let is_too_late = datagram.sent.at_ms + round_trip_ms >= end_ms;
+        is_too_late || run.answers.unanswered.contains(&number)
+    };
     let is_excused = is_rough && begin_ms < run.index.healed_ms.saturating_add(PAUSE_MS)
-        // A round trip takes longer than the timeout of the client library.
-        || end_ms <= begin_ms + 2 * run.latency_max_ms() + SLACK_MS
-        || may_overflow(run)
-        || sent
-            .iter()
-            .all(|number| run.answers.unanswered.contains(number))
+        || sent().any(is_lost)
+        || sent().all(is_unanswered)
         || run
             .index
             .has_link_fault(run.index.clients[client].host, begin_ms, end_ms)
@@ -128,21 +137,25 @@ fn check_request(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> Result<
     Ok(())
 }
 
-/// The numbers of the datagrams that a client sent in an attempt.
-fn sent(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> Vec<usize> {
+/// The datagrams that a client sent in an attempt, with their numbers.
+fn requests<'a>(
+    run: &'a Run<'_>,
+    client: usize,
+    attempt: &'a Attempt<'_>,
+) -> impl Iterator<Item = (usize, &'a Datagram<'a>)> {
     let datagrams = run.index.datagrams.iter();
-    let sent = datagrams.filter(|(_, datagram)| {
+    let sent = datagrams.filter(move |(_, datagram)| {
         let is_within = (attempt.begin..=attempt.end).contains(&datagram.sent);
         datagram.by == Peer::Client(client) && is_within && !datagram.is_duplicate
     });
-    sent.map(|(number, _)| *number).collect()
+    sent.map(|(number, datagram)| (*number, datagram))
 }
 
 /// Adds the goals of datagrams.
 pub(super) fn note(run: &Run<'_>, see: &mut impl FnMut(Goal, bool)) {
     for (client, attempt) in run.index.attempts() {
         let is_answered = attempt.is_by_datagram && !attempt.replies.is_empty();
-        let is_retried = is_answered && sent(run, client, attempt).len() > 1;
+        let is_retried = is_answered && requests(run, client, attempt).count() > 1;
         see(Goal::DatagramRetried, is_retried);
     }
     for datagram in run.index.datagrams.values() {

@@ -14,7 +14,7 @@ use super::{Part, SLACK_MS, clients};
 use crate::Failure;
 use crate::chime::{Behaviour, Ending, Reading};
 use crate::scenario::FaultKind;
-use crate::trace::FaultSpan;
+use crate::trace::{End, FaultSpan, Side};
 
 /// Why a conversation ended before the client had all replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray, IntoStaticStr)]
@@ -35,8 +35,6 @@ pub enum Reason {
     SlowReader,
     /// The line timeout.
     SlowLine,
-    /// The client read the last replies after the linger timeout of the server.
-    Linger,
     /// Messages were held for longer than a timeout.
     Hold,
     /// Graceful shutdown.
@@ -55,8 +53,8 @@ pub(super) struct Explanation {
 
 /// The numbers of conversations that the check accepts on trust, by their reasons.
 ///
-/// A conversation is excused if its client lacks replies, and how many of them is not verified: a fault of the link
-/// swallowed messages, or the client reads so slowly that the time at which a reply must have been read is unknown.
+/// A conversation is excused if its client lacks replies, and which of them is not verified: a message was under way when
+/// a fault of the link began, or the client reads so slowly that the time at which it reads a reply is unknown.
 pub(super) fn excused(cases: &[Case<'_>]) -> BTreeMap<&'static str, u64> {
     let mut excused = BTreeMap::new();
     for case in cases {
@@ -83,13 +81,14 @@ impl<'a> Case<'a> {
         if !is_cut && transcript.is_complete() {
             return Ok(None);
         }
-        let lost_ms = self.first_lost_ms();
+        let [client, server] = [&self.connection.client_side, &self.connection.server_side];
+        let lost_ms = first_lost_ms(server, client);
         let without = self.run.checker.without;
+        let is_by_link = self.is_by_link();
         let explanation = Reason::VARIANTS.iter().find_map(|&reason| {
             let cause_ms = self.cause_ms(reason)?;
             // What the server sent earlier has arrived before the cause.
             let is_bounded = lost_ms.is_none_or(|lost_ms| lost_ms + self.travel_ms() >= cause_ms);
-            let is_by_link = matches!(reason, Reason::Partition | Reason::Hold);
             let is_wanted = without != Some(Part::Reason(reason));
             (is_wanted && (is_bounded || self.is_slow_reader())).then_some(Explanation {
                 reason,
@@ -139,9 +138,6 @@ impl<'a> Case<'a> {
                 let attempt = self.attempt();
                 clients::has_timed_out(self.run, self.connection.client?, attempt)
                     .then_some(attempt.end.at_ms)
-            }
-            Reason::Linger => {
-                closed_by(Outcome::Ended).filter(|_| client.is_reset() && server.read_end.is_none())
             }
             Reason::Hold => {
                 let is_given_up = client.read_end.is_none() || client.is_reset();
@@ -198,19 +194,23 @@ impl<'a> Case<'a> {
         latency_ms + SLACK_MS
     }
 
-    /// When the server wrote the first byte that the client has not read.
-    fn first_lost_ms(&self) -> Option<u32> {
-        let read = self.connection.client_side.read.iter();
-        let mut read: usize = read.map(|piece| piece.bytes.len()).sum();
-        let mut wrote = self.connection.server_side.wrote.iter();
-        let lost = wrote.find(|piece| match read.checked_sub(piece.bytes.len()) {
-            Some(rest) => {
-                read = rest;
-                false
-            }
-            None => true,
-        });
-        lost.map(|piece| piece.at.at_ms)
+    /// Returns whether a fault of the link may have swallowed what an end lacks, or not: it was under way when the fault
+    /// began. What was sent during a partition is lost for certain, and all that follows.
+    fn is_by_link(&self) -> bool {
+        let [client, server] = [&self.connection.client_side, &self.connection.server_side];
+        let travel_ms = self.travel_ms();
+        let lost = [(client, server, End::Server), (server, client, End::Client)];
+        lost.into_iter().any(|(from, to, end)| {
+            let Some(sent_ms) = first_lost_ms(from, to) else {
+                return false;
+            };
+            let faults = || self.link_faults().filter(|span| strikes(span.kind, end));
+            faults().any(|span| span.overlaps(sent_ms, sent_ms + travel_ms))
+                && !faults().any(|span| {
+                    let has_ended = span.end.is_some_and(|end| end.at_ms <= sent_ms);
+                    is_partition(span.kind) && span.begin.at_ms <= sent_ms && !has_ended
+                })
+        })
     }
 
     fn is_slow_reader(&self) -> bool {
@@ -221,6 +221,32 @@ impl<'a> Case<'a> {
                 ..
             })
         )
+    }
+}
+
+/// When one end sent the first byte, or EOF, that the other has not read.
+fn first_lost_ms(from: &Side<'_>, to: &Side<'_>) -> Option<u32> {
+    let mut read: usize = to.read.iter().map(|piece| piece.bytes.len()).sum();
+    let lost = from
+        .wrote
+        .iter()
+        .find(|piece| match read.checked_sub(piece.bytes.len()) {
+            Some(rest) => {
+                read = rest;
+                false
+            }
+            None => true,
+        });
+    let end = from.closed().filter(|_| to.read_end.is_none());
+    lost.map(|piece| piece.at).or(end).map(|at| at.at_ms)
+}
+
+/// Whether a fault of a link strikes what is sent to this end.
+fn strikes(kind: &FaultKind, end: End) -> bool {
+    match kind {
+        FaultKind::PartitionToServer { .. } => end == End::Server,
+        FaultKind::PartitionFromServer { .. } => end == End::Client,
+        _ => true,
     }
 }
 
