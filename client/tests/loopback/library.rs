@@ -1,7 +1,8 @@
 //! The sockets of the library, and the blocking client.
 
+use std::fmt::Debug;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -9,10 +10,12 @@ use std::time::Duration;
 use chime_client::blocking::{self, Connection};
 use chime_client::{Error, ask_udp};
 use chime_protocol::{Command, Framing, Reply, Service};
+use tokio::runtime::Builder;
 
 use crate::TEST_TIMEOUT;
 use crate::servers::{
-    WELCOME, chime, chime_udp, replying_slowly, sending, tcp, udp, unused_address, welcoming_slowly,
+    WELCOME, chime, chime_udp, replying, replying_slowly, sending, tcp, udp, unused_address,
+    welcoming_slowly,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,6 +33,87 @@ fn the_blocking_client_sends_requests_and_sums() {
     );
     assert_eq!(connection.ask("quit").unwrap(), Some(Reply::Farewell));
     assert!(matches!(connection.ask("day"), Err(Error::Closed)));
+}
+
+/// Asserts that a call of the blocking client and of the asynchronous one have the same result.
+#[track_caller]
+fn assert_same<T: Debug>(blocking: Result<T, Error>, asynchronous: Result<T, Error>) {
+    assert_eq!(format!("{blocking:?}"), format!("{asynchronous:?}"));
+}
+
+#[test]
+fn each_call_of_the_blocking_client_has_the_result_of_the_asynchronous_one() {
+    // A call of the blocking client panics within a runtime, so each asynchronous call is run on its own.
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let connect_both = |servers: [SocketAddr; 2], timeout| {
+        let connected = chime_client::Connection::connect(servers[1], timeout);
+        (
+            Connection::connect(servers[0], timeout),
+            runtime.block_on(connected),
+        )
+    };
+    let full = b"The server is full, please try again later\n";
+    for (servers, timeout) in [
+        ([unused_address(); 2], TIMEOUT),
+        ([(); 2].map(|()| sending(b"", true)), TIMEOUT),
+        ([(); 2].map(|()| sending(b"", false)), BRIEF),
+        ([(); 2].map(|()| sending(full, true)), TIMEOUT),
+        ([(); 2].map(|()| sending(b"15\n", true)), TIMEOUT),
+        ([(); 2].map(|()| sending(b"hello\n", true)), TIMEOUT),
+    ] {
+        let (blocking, asynchronous) = connect_both(servers, timeout);
+        assert_same(blocking.map(drop), asynchronous.map(drop));
+    }
+
+    let connect = |servers, timeout| {
+        let (blocking, asynchronous) = connect_both(servers, timeout);
+        (
+            blocking.expect("the welcome"),
+            asynchronous.expect("the welcome"),
+        )
+    };
+    for service in [Service::Both, Service::DateTime, Service::DigitSum] {
+        let (mut blocking, mut asynchronous) = connect([chime(service, Framing::Line); 2], TIMEOUT);
+        for line in ["day", "12345", "what?", "", "day\ndate", "help"] {
+            let expected = runtime.block_on(asynchronous.ask(line));
+            assert_same(blocking.ask(line), expected);
+        }
+        let expected = runtime.block_on(asynchronous.sum(&b"999\n"[..]));
+        assert_same(blocking.sum(&b"999\n"[..]), expected);
+        for line in ["quit", "day"] {
+            let expected = runtime.block_on(asynchronous.ask(line));
+            assert_same(blocking.ask(line), expected);
+        }
+    }
+    for input in [&b""[..], b"\n", b"12x", b"1 2"] {
+        let servers = [chime(Service::Both, Framing::Line); 2];
+        let (mut blocking, mut asynchronous) = connect(servers, TIMEOUT);
+        let expected = runtime.block_on(asynchronous.sum(input));
+        assert_same(blocking.sum(input), expected);
+    }
+    for text in [&b"26-11-21\n"[..], b"hello\n"] {
+        let servers = || [(); 2].map(|()| replying(text));
+        let (mut blocking, mut asynchronous) = connect(servers(), TIMEOUT);
+        let expected = runtime.block_on(asynchronous.ask("day"));
+        assert_same(blocking.ask("day"), expected);
+        let (mut blocking, mut asynchronous) = connect(servers(), TIMEOUT);
+        let expected = runtime.block_on(asynchronous.sum(&b"1"[..]));
+        assert_same(blocking.sum(&b"1"[..]), expected);
+    }
+
+    let ask_both = |servers: [SocketAddr; 2], command, timeout| {
+        let expected = runtime.block_on(ask_udp(servers[1], command, timeout));
+        assert_same(blocking::ask_udp(servers[0], command, timeout), expected);
+    };
+    let chime = chime_udp();
+    for command in Command::ALL {
+        ask_both([chime; 2], command, TIMEOUT);
+    }
+    ask_both([udp(&[]), udp(&[])], Command::Day, BRIEF);
+    for replies in [&[&[b"hello" as &[u8]] as &[_]], &[&[b"26-11-21" as &[u8]]]] {
+        ask_both([udp(replies), udp(replies)], Command::Day, TIMEOUT);
+    }
 }
 
 /// A reader whose reads are interrupted every other time, as by a signal.

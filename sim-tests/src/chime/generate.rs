@@ -241,10 +241,10 @@ fn write(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result<B
     })
 }
 
-/// A client that takes its time: each is the most patient of its kind.
+/// A client that takes its time.
 fn patient(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
     let (mut reading, mut ending) = (Reading::Eager, Ending::Await);
-    let acts = match (bytes.int_in_range(0..=7)?, framing) {
+    let acts = match (bytes.int_in_range(0..=8)?, framing) {
         // A slow writer: faster or slower than the minimum rate of the server, 500 bytes a second.
         (0..=1, _) => {
             let text = "7".repeat(bytes.int_in_range(20..=250)?) + "\n";
@@ -254,18 +254,18 @@ fn patient(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result
             acts.collect()
         }
         // A slow reader of long replies.
-        (2..=4, Framing::Line) => {
+        (2..=5, Framing::Line) => {
             reading = Reading::Slow {
                 bytes: bytes.int_in_range(10..=60)?,
                 pause_ms: bytes.int_in_range(5..=20)?,
             };
-            let lines = "help\n".repeat(bytes.int_in_range(1..=10)?);
-            let mut acts = vec![Act::Write(Text::from(&*lines)); bytes.int_in_range(2..=6)?];
+            let lines = "help\n".repeat(bytes.int_in_range(1..=4)?);
+            let mut acts = vec![Act::Write(Text::from(&*lines)); bytes.int_in_range(4..=12)?];
             acts.push(Act::Shut);
             acts
         }
         // A client that closes before or after the linger timeout of the server.
-        (2..=5, _) => {
+        (2..=6, _) => {
             ending = *bytes.choose(&[Ending::Await, Ending::Leave])?;
             let line = match framing {
                 Framing::Line => "quit\n",
@@ -285,7 +285,7 @@ fn patient(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result
     })
 }
 
-/// A timeout of the client library. Half of them strike on a network without faults, if its latency is high.
+/// A timeout of the client library. Half of them are so short that they strike, if the latency is high.
 fn timeout(bytes: &mut Unstructured<'_>) -> Result<Timeout> {
     match bytes.arbitrary()? {
         true => Ok(Timeout::default()),
