@@ -140,8 +140,9 @@ fn a_timeout_of_a_greeting_that_is_early_or_late_is_caught() {
             rng_seed,
             ..scenario.clone()
         };
-        let goals = check(&scenario, &run(&scenario)).expect("the run passes");
-        goals
+        let report = check(&scenario, &run(&scenario)).expect("the run passes");
+        report
+            .goals
             .contains(&CoverageGoal::LibraryGreetingTimedOut)
             .then_some(scenario)
     };

@@ -44,6 +44,8 @@ struct Admission {
     outcome: Outcome,
     /// The life of the server: an index into [`Index::lives`].
     life: usize,
+    /// When it got a permit, if it needed one.
+    permitted: Option<Moment>,
     /// When that was decided; `None` if the PROXY header remained incomplete.
     decided: Option<Moment>,
     /// The length of its PROXY header.
@@ -243,6 +245,7 @@ struct Model<'a> {
 
 /// What the server holds for a connection.
 struct Held {
+    permitted: Moment,
     /// Whether it has a permit to be served, and not one to be refused.
     has_permit: bool,
     /// Its address, if it is served.
@@ -271,6 +274,7 @@ impl<'a> Model<'a> {
         let admission = Admission {
             outcome,
             life: self.index.connections[&number].life,
+            permitted: self.held.get(&number).map(|held| held.permitted),
             decided,
             header_bytes: 0,
             is_again: false,
@@ -311,6 +315,7 @@ impl<'a> Model<'a> {
             self.waits.push((connection.accepted.at_ms, at.at_ms));
             let listener = &self.scenario.server.listeners[usize::from(connection.listener)];
             let held = Held {
+                permitted: at,
                 has_permit,
                 address: None,
                 header: listener.is_proxied().then(Vec::new),
@@ -401,6 +406,8 @@ impl<'a> Model<'a> {
         }
         if held.header.is_some() {
             self.decide(number, Outcome::HeaderRejected, None);
+            let admission = self.admissions.get_mut(&number).expect("it is decided");
+            admission.permitted = Some(held.permitted);
         }
         self.give_permits(at);
     }
@@ -491,9 +498,10 @@ pub(super) fn check_closed(run: &Run<'_>) -> Result<(), Failure> {
         let due_ms = match admission.decided.or(ended) {
             Some(decided) => decided.at_ms,
             None => {
-                let header_ms = connection.accepted.at_ms + HEADER_MS;
+                let permitted_ms = admission.permitted.map_or(0, |permitted| permitted.at_ms);
+                let header_ms = permitted_ms + HEADER_MS;
                 let stopping_ms = life.stopping.map_or(header_ms, |stopping| stopping.at_ms);
-                header_ms.min(stopping_ms.max(connection.accepted.at_ms)) + QUIET_MS
+                header_ms.min(stopping_ms.max(permitted_ms)) + QUIET_MS
             }
         };
         if dropped.at_ms < due_ms && !is_killed && !is_cut {

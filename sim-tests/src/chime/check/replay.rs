@@ -170,8 +170,9 @@ struct Model<'a> {
     active_ms: u32,
     read_time_us: u64,
     line_deadline_ms: Option<u32>,
-    /// When a deadline passed first, unless the deadline has moved beyond the quiet period since.
-    overdue_ms: Option<u32>,
+    /// When a deadline may have passed, unless the deadline has moved beyond the quiet period since. A read in the
+    /// millisecond of the deadline comes before or after it.
+    overdue_ms: Vec<u32>,
     /// How many bytes the server has written and the client has not read.
     in_flight: usize,
     is_client_gone: bool,
@@ -210,7 +211,7 @@ impl<'a> Model<'a> {
             active_ms: accepted_ms,
             read_time_us: 0,
             line_deadline_ms: None,
-            overdue_ms: None,
+            overdue_ms: Vec::new(),
             in_flight: 0,
             is_client_gone: false,
             write_due_ms: None,
@@ -352,8 +353,7 @@ impl<'a> Model<'a> {
     fn record_activity(&mut self, at_ms: u32, written: usize) {
         let (deadline_ms, _) = self.deadline_ms();
         if deadline_ms <= at_ms {
-            self.overdue_ms
-                .get_or_insert(deadline_ms.max(self.active_ms));
+            self.overdue_ms.push(deadline_ms.max(self.active_ms));
         }
         let passed_us = u64::from(at_ms - self.active_ms) * 1_000;
         let left_us = self.read_time_us.saturating_sub(passed_us);
@@ -364,9 +364,8 @@ impl<'a> Model<'a> {
     /// Forgets that a deadline had passed once it has moved beyond the quiet period.
     fn settle(&mut self) {
         let (deadline_ms, _) = self.deadline_ms();
-        self.overdue_ms = self
-            .overdue_ms
-            .filter(|overdue_ms| deadline_ms <= overdue_ms + QUIET_MS);
+        self.overdue_ms
+            .retain(|overdue_ms| deadline_ms <= overdue_ms + QUIET_MS);
     }
 
     /// Each way in which the connection may be closed now.
@@ -404,10 +403,10 @@ impl<'a> Model<'a> {
                 }
                 let (deadline_ms, outcome) = self.deadline_ms();
                 let latest_ms = deadline_ms.max(self.active_ms) + QUIET_MS;
-                let earliest_ms = match self.overdue_ms {
-                    None => latest_ms,
-                    Some(overdue_ms) => deadline_ms.max(overdue_ms + QUIET_MS).min(latest_ms),
-                };
+                let overdue_ms = self.overdue_ms.iter().min();
+                let earliest_ms = overdue_ms.map_or(latest_ms, |overdue_ms| {
+                    deadline_ms.max(overdue_ms + QUIET_MS).min(latest_ms)
+                });
                 add(earliest_ms, latest_ms, outcome, false);
             }
         }
