@@ -1,7 +1,11 @@
 //! The oracles of chime.
 //!
 //! Every conversation is compared with the naive model of the protocol, as its client saw it. If it ends early, the
-//! scenario must explain that. The server must keep its limits, and every datagram is accounted for.
+//! scenario must explain that. The server's end of each connection is replayed: what it writes, and the millisecond and
+//! the reason of its close, are exact. Every datagram is accounted for.
+//!
+//! Each [`Oracle`] and each [`Reason`] can be switched off, one at a time: tests see that a canary is then no longer
+//! caught, or that a run that passes then fails.
 
 mod arrivals;
 mod conversations;
@@ -16,8 +20,8 @@ mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chime_protocol::Framing;
 use chime_protocol::model::naive::{self, Conversation};
+use chime_protocol::{Framing, Service};
 use strum::VariantArray;
 
 use super::{Behaviour, CoverageGoal, Scenario};
@@ -181,17 +185,22 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Where a command ends.
-    fn framing(&self) -> Framing {
+    /// Where a command ends in a connection.
+    fn framing(&self, _connection: usize) -> Framing {
         self.scenario.server.framing
+    }
+
+    /// The commands that the server offers to a connection.
+    fn service(&self, _connection: usize) -> Service {
+        self.scenario.server.service
     }
 
     /// The model of a connection, at its start.
     fn conversation(&self, connection: usize) -> Conversation {
-        let model = self.checker.model;
+        let framing = self.framing(connection);
         match self.refused.contains(&connection) {
-            false => Conversation::new(model, self.scenario.server.service, self.framing()),
-            true => Conversation::refused(self.framing()),
+            false => Conversation::new(self.checker.model, self.service(connection), framing),
+            true => Conversation::refused(framing),
         }
     }
 

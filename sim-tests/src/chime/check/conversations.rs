@@ -153,7 +153,7 @@ impl<'a> Case<'a> {
         let side = &self.connection.client_side;
         let mut requests = vec![(self.connection.accepted.at_ms, Request::Connect)];
         for Piece { at, bytes, .. } in &side.wrote {
-            let parts = parts(self.run.framing(), bytes);
+            let parts = parts(self.run.framing(self.number), bytes);
             requests.extend(
                 parts
                     .into_iter()
@@ -195,7 +195,7 @@ impl<'a> Case<'a> {
             self.behaviour,
             Some(Behaviour::Ask { .. } | Behaviour::Pipe { .. }) | None
         );
-        if !is_by_library || self.run.framing() == Framing::Read {
+        if !is_by_library || self.run.framing(self.number) == Framing::Read {
             return Ok(());
         }
         let attempt = self.attempt();

@@ -26,14 +26,13 @@ fn check_life(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Failu
     let connections = run.index.connections.iter();
     let (refused, served): (Vec<_>, Vec<_>) = connections
         .filter(|(_, connection)| connection.life == number)
-        .map(|(number, connection)| (number, &connection.server_side, &run.replays[number]))
-        .partition(|(number, ..)| run.refused.contains(number));
-    let [refused, served] = [refused, served].map(|connections| {
-        let connections = connections.into_iter();
-        connections
-            .map(|(_, side, replay)| (side, replay))
-            .collect::<Vec<_>>()
-    });
+        .map(|(number, connection)| Accepted {
+            number: *number,
+            framing: run.framing(*number),
+            side: &connection.server_side,
+            replay: &run.replays[number],
+        })
+        .partition(|accepted| run.refused.contains(&accepted.number));
     let (answered, ignored) = datagrams::counts(run, life.started.at_ms, end.at_ms);
     let events = &run.index.trace.events[life.started.event..end.event];
     let failed_accept = EventKind::Server(ServerEvent::CannotAccept);
@@ -56,7 +55,7 @@ fn check_life(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Failu
     }
     expected.insert(PERMITS, run.scenario.server.connections_max);
     expected.outcomes(&served);
-    expected.requests(run.framing(), &served);
+    expected.requests(&served);
     for (name, (min, max)) in expected.0 {
         let count = counters[&name];
         if !(min as u64..=max as u64).contains(&count) {
@@ -67,8 +66,13 @@ fn check_life(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Failu
     Ok(())
 }
 
-/// A connection that the server has accepted, and its replay.
-type Accepted<'a> = (&'a Side<'a>, &'a Replay);
+/// A connection that the server has accepted.
+struct Accepted<'a> {
+    number: usize,
+    framing: Framing,
+    side: &'a Side<'a>,
+    replay: &'a Replay,
+}
 
 /// The minimum and the maximum of the expected counters, by name. They differ only where several ways to end a
 /// connection are due in one millisecond.
@@ -88,7 +92,7 @@ impl Expected {
         let sum = |pieces: &mut dyn Iterator<Item = &Piece<'_>>| {
             pieces.map(|piece| piece.bytes.len()).sum()
         };
-        let sides = || served.iter().chain(refused).map(|(side, _)| *side);
+        let sides = || served.iter().chain(refused).map(|accepted| accepted.side);
         self.add(Counter::ConnectionServed, served.len());
         self.add(Counter::ConnectionRefused, refused.len());
         self.add(
@@ -111,7 +115,7 @@ impl Expected {
             (Counter::ConversationFailed, Outcome::Failed),
             (Counter::ConversationCut, Outcome::Cut),
         ] {
-            let replays = || served.iter().map(|(_, replay)| replay);
+            let replays = || served.iter().map(|accepted| accepted.replay);
             let certain = replays().filter(|replay| replay.outcomes == [outcome]);
             let possible = replays().filter(|it| it.is(outcome));
             let range = (certain.count(), possible.count());
@@ -119,12 +123,10 @@ impl Expected {
         }
     }
 
-    fn requests(&mut self, framing: Framing, served: &[Accepted<'_>]) {
+    fn requests(&mut self, served: &[Accepted<'_>]) {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for (side, replay) in served {
-            for request in requests(framing, side, replay) {
-                *counts.entry(request).or_default() += 1;
-            }
+        for request in served.iter().flat_map(requests) {
+            *counts.entry(request).or_default() += 1;
         }
         let names = Command::ALL.iter().map(|command| command.name());
         for name in names.chain(["digits", "invalid"]) {
@@ -140,7 +142,13 @@ fn read_before_close<'a>(side: &'a Side<'a>) -> impl Iterator<Item = &'a Piece<'
 }
 
 /// The requests that a served connection has processed, each as the name of its counter.
-fn requests(framing: Framing, side: &Side<'_>, replay: &Replay) -> Vec<String> {
+fn requests(accepted: &Accepted<'_>) -> Vec<String> {
+    let Accepted {
+        framing,
+        side,
+        replay,
+        ..
+    } = *accepted;
     let mut conversation = Conversation::new(naive::answer, Service::Both, framing);
     let mut requests = Vec::new();
     let mut line = Vec::new();

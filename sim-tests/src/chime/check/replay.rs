@@ -147,6 +147,7 @@ enum Phase {
 
 struct Model<'a> {
     run: &'a Run<'a>,
+    number: usize,
     life: &'a Life<'a>,
     accepted_ms: u32,
     phase: Phase,
@@ -187,13 +188,13 @@ struct Due {
 impl<'a> Model<'a> {
     fn new(run: &'a Run<'a>, number: usize, connection: &Connection<'_>) -> Model<'a> {
         let accepted_ms = connection.accepted.at_ms;
-        let conversation = run.conversation(number);
         let mut model = Model {
             run,
+            number,
             life: &run.index.lives[connection.life],
             accepted_ms,
             phase: Phase::Conversing,
-            conversation,
+            conversation: run.conversation(number),
             unread: VecDeque::new(),
             unsent: 0,
             is_at_eof: false,
@@ -444,7 +445,7 @@ impl<'a> Model<'a> {
             self.differ(Oracle::Backpressure, message, at.event)?;
         }
         self.record_activity(at.at_ms, 0);
-        let parts = parts(self.run.framing(), bytes).into_iter();
+        let parts = parts(self.run.framing(self.number), bytes).into_iter();
         let parts = parts.filter(|part| !part.is_empty());
         self.unread.extend(parts.map(<[u8]>::to_vec));
         if self.unsent == 0 {
