@@ -1,7 +1,11 @@
 //! The oracles of chime.
 //!
 //! Every conversation is compared with the naive model of the protocol, as its client saw it. If it ends early, the
-//! scenario must explain that. The server must keep its limits, and every datagram is accounted for.
+//! scenario must explain that. The server's end of each connection is replayed: what it writes, and the millisecond and
+//! the reason of its close, are exact. Every datagram is accounted for.
+//!
+//! Each [`Oracle`] and each [`Reason`] can be switched off, one at a time: tests see that a canary is then no longer
+//! caught, or that a run that passes then fails.
 
 mod admission;
 mod answers;

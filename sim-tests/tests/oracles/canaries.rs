@@ -112,7 +112,7 @@ pub(crate) const CANARIES: &[Canary] = &[
         name: "an event of an unknown connection",
         scenario: without_faults,
         change: |trace| {
-            let index = find_stream(trace, End::Server, &StreamEvent::Accepted);
+            let index = find_accepted(trace);
             trace.events.remove(index);
         },
         message: "this event belongs to nothing that has begun",
@@ -496,7 +496,7 @@ pub(crate) const CANARIES: &[Canary] = &[
         name: "an accept that is late by a millisecond",
         scenario: idle,
         change: |trace| {
-            let index = find_stream(trace, End::Server, &StreamEvent::Accepted);
+            let index = find_accepted(trace);
             shift(trace, index, 1);
         },
         message: "was not accepted until",

@@ -1,11 +1,14 @@
 //! For each reason that excuses a conversation, a run that passes because of it alone.
 
-use chime_sim_tests::chime::{Act, Behaviour, Reading, Reason, Scenario, Server, Target, Timeout};
-use chime_sim_tests::scenario::{FaultKind, Network, Text};
+use chime_sim_tests::chime::{Behaviour, Reading, Reason, Scenario, Server, Target, Timeout};
+use chime_sim_tests::scenario::{FaultKind, Network};
 
 use crate::scenarios::*;
 
-pub(crate) const EXCUSES: &[(Reason, fn() -> Scenario)] = &[
+/// Builds a scenario.
+type Build = fn() -> Scenario;
+
+pub(crate) const EXCUSES: &[(Reason, Build)] = &[
     (Reason::ClientLeft, || {
         writer(many_days(), Reading::Never, Server::default())
     }),

@@ -110,3 +110,16 @@ pub(crate) fn rewrite(trace: &mut Trace, indices: &[usize], text: &str) {
         *bytes(&mut trace.events[*index].kind).expect("a datagram") = text.into();
     }
 }
+
+/// Returns the index of the first accept.
+pub(crate) fn find_accepted(trace: &Trace) -> usize {
+    find(trace, |kind| {
+        matches!(
+            kind,
+            EventKind::Stream {
+                event: StreamEvent::Accepted { .. },
+                ..
+            }
+        )
+    })
+}

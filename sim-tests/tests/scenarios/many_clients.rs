@@ -1,9 +1,9 @@
 //! Thousands of concurrent clients.
 
-use chime_sim_tests::chime::{Behaviour, Scenario};
-use chime_sim_tests::scenario::Client;
+use chime_sim_tests::chime::{Act, Behaviour, Scenario};
+use chime_sim_tests::scenario::{Client, Text};
 
-use crate::{ask, passes, replies, replies_by_client};
+use crate::{act, ask, passes, replies, replies_by_client, with, write};
 
 const HOSTS: usize = 20;
 const CLIENTS: usize = 5_000;
@@ -43,4 +43,10 @@ fn five_thousand_concurrent_clients_get_the_same_replies_as_one_client() {
         let alone = passes(&scenario([client].into_iter()), &[]);
         assert_eq!(replies(&alone, 0), concurrent[&client], "client {client}");
     }
+}
+
+#[test]
+fn a_flood_of_small_writes_does_not_delay_another_client() {
+    let flood = act(vec![Act::Write(Text::from("1")); 400]);
+    passes(&with([flood, write(&["15\n"])]), &[]);
 }

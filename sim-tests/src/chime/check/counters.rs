@@ -66,7 +66,7 @@ fn check_life(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Failu
     Ok(())
 }
 
-/// A connection that the server has accepted, and its replay.
+/// A connection that the server has accepted.
 struct Accepted<'a> {
     framing: Framing,
     side: &'a Side<'a>,
@@ -124,16 +124,8 @@ impl Expected {
 
     fn requests(&mut self, served: &[Accepted<'_>]) {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for Accepted {
-            framing,
-            side,
-            replay,
-            ..
-        } in served
-        {
-            for request in requests(*framing, side, replay) {
-                *counts.entry(request).or_default() += 1;
-            }
+        for request in served.iter().flat_map(requests) {
+            *counts.entry(request).or_default() += 1;
         }
         let names = Command::ALL.iter().map(|command| command.name());
         for name in names.chain(["digits", "invalid"]) {
@@ -149,7 +141,13 @@ fn read_before_close<'a>(side: &'a Side<'a>) -> impl Iterator<Item = &'a Piece<'
 }
 
 /// The requests that a served connection has processed, each as the name of its counter.
-fn requests(framing: Framing, side: &Side<'_>, replay: &Replay) -> Vec<String> {
+fn requests(accepted: &Accepted<'_>) -> Vec<String> {
+    let Accepted {
+        framing,
+        side,
+        replay,
+        ..
+    } = *accepted;
     let mut conversation = Conversation::new(naive::answer, Service::Both, framing);
     let mut requests = Vec::new();
     let mut line = Vec::new();

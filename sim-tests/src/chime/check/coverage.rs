@@ -24,8 +24,10 @@ pub(super) fn goals(run: &Run<'_>, cases: &[Case<'_>]) -> BTreeSet<Goal> {
             note_conversation(case, transcript, &mut see);
         }
     }
-    for client in &run.index.clients {
-        note_attempts(client, &mut see);
+    for (number, client) in run.index.clients.iter().enumerate() {
+        if let Some(Behaviour::Ask { .. }) = run.behaviour(number) {
+            note_attempts(client, &mut see);
+        }
     }
     for event in &run.index.trace.events {
         if let EventKind::Server(event) = &event.kind {
@@ -54,9 +56,10 @@ fn note_conversation(case: &Case<'_>, transcript: &Transcript, see: &mut impl Fn
 }
 
 fn note_attempts(client: &Client<'_>, see: &mut impl FnMut(Goal, bool)) {
-    let connects = || client.attempts.iter().filter(|it| !it.is_by_datagram);
-    let has_failed = connects().any(|attempt| attempt.failed.is_some());
-    let is_served = connects().last().is_some_and(|it| it.failed.is_none());
+    let mut attempts = client.attempts.iter();
+    let has_failed = attempts.any(|attempt| attempt.failed.is_some());
+    let last = client.attempts.last();
+    let is_served = last.is_some_and(|last| last.failed.is_none());
     see(Goal::ServedAnew, has_failed && is_served);
 }
 

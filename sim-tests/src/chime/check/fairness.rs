@@ -20,6 +20,8 @@ pub(super) fn check(run: &Run<'_>) -> Result<(), Failure> {
     let mut now_ms = 0;
     // The operations of each connection in this millisecond.
     let mut operations: BTreeMap<usize, usize> = BTreeMap::new();
+    // The most of them, and their connection.
+    let mut most = (0, 0);
     for (index, happened) in run.index.trace.events.iter().enumerate() {
         let EventKind::Stream {
             connection,
@@ -31,19 +33,21 @@ pub(super) fn check(run: &Run<'_>) -> Result<(), Failure> {
         };
         if happened.at_ms != now_ms {
             operations.clear();
+            most = (0, 0);
             now_ms = happened.at_ms;
         }
         let is_first = !operations.contains_key(connection);
-        let most = operations.iter().max_by_key(|(_, count)| **count);
-        if let (StreamEvent::Read(_), true, Some((other, count))) = (event, is_first, most)
-            && *count > polls * OPERATIONS_MAX
-        {
+        let (count, other) = most;
+        let is_read = matches!(event, StreamEvent::Read(_));
+        if is_first && is_read && count > polls * OPERATIONS_MAX {
             let message = format!(
                 "connection {connection} was ready at {now_ms} ms, and waited for {count} operations of connection {other}"
             );
             return Err(Failure::new(message, index));
         }
-        *operations.entry(*connection).or_default() += 1;
+        let count = operations.entry(*connection).or_default();
+        *count += 1;
+        most = most.max((*count, *connection));
     }
     Ok(())
 }

@@ -204,6 +204,16 @@ impl<'a> Case<'a> {
             let Some(sent_ms) = first_lost_ms(from, to) else {
                 return false;
             };
+            // Nobody reads what is sent to an end that has gone.
+            let dropped_ms = to.dropped.map(|dropped| dropped.at_ms);
+            let left_ms = self.left_ms().filter(|_| end == End::Client);
+            if [dropped_ms, left_ms]
+                .into_iter()
+                .flatten()
+                .any(|gone_ms| gone_ms <= sent_ms)
+            {
+                return false;
+            }
             let faults = || self.link_faults().filter(|span| strikes(span.kind, end));
             faults().any(|span| span.overlaps(sent_ms, sent_ms + travel_ms))
                 && !faults().any(|span| {

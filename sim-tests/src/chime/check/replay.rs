@@ -196,14 +196,13 @@ struct Due {
 impl<'a> Model<'a> {
     fn new(run: &'a Run<'a>, number: usize, connection: &Connection<'_>) -> Model<'a> {
         let accepted_ms = connection.accepted.at_ms;
-        let conversation = run.conversation(number);
         let mut model = Model {
             run,
             framing: run.listener(number).framing,
             life: &run.index.lives[connection.life],
             accepted_ms,
             phase: Phase::Conversing,
-            conversation,
+            conversation: run.conversation(number),
             unread: VecDeque::new(),
             unsent: 0,
             is_at_eof: false,
