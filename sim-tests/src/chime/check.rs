@@ -238,6 +238,12 @@ impl<'a> Run<'a> {
             .map(|client| &client.behaviour)
     }
 
+    /// When a timer of the server that is started or due now has elapsed.
+    fn elapsed_ms(&self, begin_ms: u32, length_ms: u32) -> u32 {
+        let index = self.index;
+        index.awake_ms(index.awake_ms(begin_ms) + length_ms)
+    }
+
     /// The maximum latency of a message on a link without a fault.
     fn latency_max_ms(&self) -> u32 {
         self.scenario.network.latency_max_ms()

@@ -59,7 +59,7 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             let kind = FaultKind::VARIANTS
                 .iter()
                 .position(|name| *name == fault.kind.name());
-            kind.is_some_and(|kind| is_on[kind]) && fault.kind != FaultKind::Freeze // TODO
+            kind.is_some_and(|kind| is_on[kind])
         });
         if bytes.int_in_range(1..=4)? == 4 {
             // All clients do the same at the same time, and the server is stopped meanwhile: when they connect or send

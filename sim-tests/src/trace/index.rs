@@ -370,6 +370,18 @@ impl<'a> Index<'a> {
         faults.any(|span| span.kind.host() == Some(host) && span.overlaps(begin_ms, end_ms))
     }
 
+    /// Returns when the process of the server runs next: now, unless it is frozen.
+    pub fn awake_ms(&self, at_ms: u32) -> u32 {
+        let freezes = self
+            .faults
+            .iter()
+            .filter(|span| *span.kind == FaultKind::Freeze);
+        freezes.fold(at_ms, |at_ms, span| match span.end {
+            Some(end) if (span.begin.at_ms..end.at_ms).contains(&at_ms) => end.at_ms,
+            _ => at_ms,
+        })
+    }
+
     /// Returns whether one server was up, and not shutting down, all this time.
     pub fn is_up(&self, begin_ms: u32, end_ms: u32) -> bool {
         self.lives.iter().any(|life| {

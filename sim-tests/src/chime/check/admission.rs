@@ -485,7 +485,8 @@ pub(super) fn check_closed(run: &Run<'_>) -> Result<(), Failure> {
         let is_killed = life.end.is_some_and(|end| end <= dropped);
         // It was cut at the drain timeout.
         let is_cut = life.stopping.is_some_and(|stopping| {
-            dropped.at_ms + SLACK_MS >= stopping.at_ms + scenario.server.drain_timeout_ms
+            let drain_ms = scenario.server.drain_timeout_ms;
+            dropped.at_ms + SLACK_MS >= run.elapsed_ms(stopping.at_ms, drain_ms)
         });
         if admission.outcome == Outcome::Abandoned {
             match is_killed || is_cut {
@@ -501,7 +502,7 @@ pub(super) fn check_closed(run: &Run<'_>) -> Result<(), Failure> {
                 let permitted_ms = admission.permitted.map_or(0, |permitted| permitted.at_ms);
                 let header_ms = permitted_ms + HEADER_MS;
                 let stopping_ms = life.stopping.map_or(header_ms, |stopping| stopping.at_ms);
-                header_ms.min(stopping_ms.max(permitted_ms)) + QUIET_MS
+                run.elapsed_ms(header_ms.min(stopping_ms.max(permitted_ms)), QUIET_MS)
             }
         };
         if dropped.at_ms < due_ms && !is_killed && !is_cut {

@@ -66,10 +66,10 @@ fn check_reads(
         let Some(at_ms) = read_at_ms.or(closed) else {
             return Ok(());
         };
-        let mut free_ms = arrived_ms;
+        let mut free_ms = run.index.awake_ms(arrived_ms);
         for (begin_ms, end_ms) in &run.replays[&number].blocked {
             if (*begin_ms..=*end_ms).contains(&free_ms) {
-                free_ms = *end_ms;
+                free_ms = run.index.awake_ms(*end_ms);
             }
         }
         if at_ms > free_ms {

@@ -255,7 +255,7 @@ pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
     let cannot_accept = EventKind::Server(ServerEvent::CannotAccept);
     let events = run.index.trace.events.iter();
     let failed = events.filter(|event| event.kind == cannot_accept);
-    let pauses = failed.map(|event| (event.at_ms, event.at_ms + PAUSE_MS));
+    let pauses = failed.map(|event| (event.at_ms, run.elapsed_ms(event.at_ms, PAUSE_MS)));
     let mut pauses: Vec<(u32, u32)> = pauses.chain(run.admissions.waits()).collect();
     pauses.sort_unstable();
     for (number, attempt) in run.index.attempts() {
@@ -264,14 +264,13 @@ pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
         }
         let begin_ms = attempt.begin.at_ms;
         let arrived_ms = begin_ms + run.latency_max_ms().max(1);
-        let due_ms = pauses
-            .iter()
-            .fold(arrived_ms, |due_ms, (begin_ms, end_ms)| {
-                match (begin_ms..end_ms).contains(&&due_ms) {
-                    true => *end_ms,
-                    false => due_ms,
-                }
-            });
+        let due_ms = pauses.iter().fold(
+            run.index.awake_ms(arrived_ms),
+            |due_ms, (begin_ms, end_ms)| match (begin_ms..end_ms).contains(&&due_ms) {
+                true => run.index.awake_ms(*end_ms),
+                false => due_ms,
+            },
+        );
         let host = run.index.clients[number].host;
         let has_link_fault = |end_ms| run.index.has_link_fault(host, begin_ms, end_ms);
         if !run.index.is_up(begin_ms, due_ms + SLACK_MS) || has_link_fault(arrived_ms) {

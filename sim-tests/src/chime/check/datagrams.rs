@@ -49,7 +49,9 @@ pub(super) fn check_received(run: &Run<'_>) -> Result<(), Failure> {
 pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
     for datagram in to_server(run) {
         let sent_ms = datagram.sent.at_ms;
-        let by_ms = sent_ms + run.latency_max_ms() + SLACK_MS;
+        let by_ms = run
+            .index
+            .awake_ms(sent_ms + run.latency_max_ms() + SLACK_MS);
         let host = datagram
             .by
             .client()
@@ -73,7 +75,9 @@ pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
 /// Whether the receive queue of the server may have been full when a datagram arrived: what was in it was received later.
 fn may_overflow(run: &Run<'_>, datagram: &Datagram<'_>) -> bool {
     let sent_ms = datagram.sent.at_ms;
-    let arrived_ms = sent_ms + run.latency_max_ms() + SLACK_MS;
+    let arrived_ms = run
+        .index
+        .awake_ms(sent_ms + run.latency_max_ms() + SLACK_MS);
     let queued = to_server(run).filter(|other| {
         let is_later = |received: Moment| received.at_ms >= sent_ms;
         other.sent.at_ms <= arrived_ms && other.received.is_some_and(is_later)
@@ -117,9 +121,10 @@ fn check_request(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> Result<
     let is_lost = |(_, datagram): (usize, &Datagram<'_>)| {
         datagram.received.is_none() && may_overflow(run, datagram)
     };
-    let round_trip_ms = 2 * run.latency_max_ms() + SLACK_MS;
     let is_unanswered = |(number, datagram): (usize, &Datagram<'_>)| {
-        let is_too_late = datagram.sent.at_ms + round_trip_ms >= end_ms;
+        let latency_ms = run.latency_max_ms();
+        let answered_ms = run.index.awake_ms(datagram.sent.at_ms + latency_ms);
+        let is_too_late = answered_ms + latency_ms + SLACK_MS >= end_ms;
         is_too_late || run.answers.unanswered.contains(&number)
     };
     let is_excused = is_rough && begin_ms < run.index.healed_ms.saturating_add(PAUSE_MS)

@@ -306,6 +306,7 @@ impl<'a> Model<'a> {
 
     /// Notes when the server must have continued to write, if it can.
     fn note_room(&mut self, by_ms: u32) {
+        let by_ms = self.run.index.awake_ms(by_ms);
         let has_room =
             self.is_client_gone || self.in_flight < self.run.scenario.network.window_bytes;
         if self.unsent == 0 || self.phase != Phase::Conversing {
@@ -352,7 +353,8 @@ impl<'a> Model<'a> {
     fn record_activity(&mut self, at_ms: u32, written: usize) {
         let (deadline_ms, _) = self.deadline_ms();
         if deadline_ms <= at_ms {
-            self.overdue_ms.push(deadline_ms.max(self.active_ms));
+            let passed_ms = deadline_ms.max(self.active_ms);
+            self.overdue_ms.push(self.run.index.awake_ms(passed_ms));
         }
         let passed_us = u64::from(at_ms - self.active_ms) * 1_000;
         let left_us = self.read_time_us.saturating_sub(passed_us);
@@ -383,15 +385,17 @@ impl<'a> Model<'a> {
                 add(self.last_ms, self.last_ms, Outcome::Ended, false);
             }
             Phase::Lingering { since_ms } => {
-                let end_ms = since_ms + LINGER_MS;
+                let end_ms = self.run.elapsed_ms(since_ms, LINGER_MS);
                 add(end_ms, end_ms, Outcome::Ended, false);
             }
             Phase::Conversing => {
                 if !self.is_blocked() {
                     let is_closed = self.conversation.is_closed;
                     let stopping_ms = self.life.stopping.map(|stopping| stopping.at_ms);
-                    let drained_ms =
-                        stopping_ms.map(|stopping_ms| stopping_ms.max(self.accepted_ms) + QUIET_MS);
+                    let drained_ms = stopping_ms.map(|stopping_ms| {
+                        let since_ms = stopping_ms.max(self.accepted_ms);
+                        self.run.elapsed_ms(since_ms, QUIET_MS)
+                    });
                     let closes_ms = match is_closed {
                         true => Some(self.last_ms),
                         false => drained_ms.map(|drained_ms| drained_ms.max(self.last_ms)),
@@ -401,17 +405,19 @@ impl<'a> Model<'a> {
                     }
                 }
                 let (deadline_ms, outcome) = self.deadline_ms();
-                let latest_ms = deadline_ms.max(self.active_ms) + QUIET_MS;
+                let passed_ms = deadline_ms.max(self.active_ms);
+                let latest_ms = self.run.elapsed_ms(passed_ms, QUIET_MS);
                 let overdue_ms = self.overdue_ms.iter().min();
                 let earliest_ms = overdue_ms.map_or(latest_ms, |overdue_ms| {
-                    deadline_ms.max(overdue_ms + QUIET_MS).min(latest_ms)
+                    let closes_ms = deadline_ms.max(overdue_ms + QUIET_MS);
+                    self.run.index.awake_ms(closes_ms).min(latest_ms)
                 });
                 add(earliest_ms, latest_ms, outcome, false);
             }
         }
         if let Some(stopping) = self.life.stopping {
             let drain_ms = self.run.scenario.server.drain_timeout_ms.max(QUIET_MS);
-            let cut_ms = stopping.at_ms + drain_ms;
+            let cut_ms = self.run.elapsed_ms(stopping.at_ms, drain_ms);
             add(cut_ms, cut_ms, Outcome::Cut, false);
         }
         if let (Some(end), None) = (self.life.end, self.life.counters) {

@@ -19,13 +19,14 @@ fn check_drain_of(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), F
     let drops = connections.filter_map(|connection| connection.server_side.dropped);
     let last_drop_ms = drops.map(|dropped| dropped.at_ms).max().unwrap_or(0);
     let drain_ms = run.scenario.server.drain_timeout_ms.max(QUIET_MS);
-    let cut_ms = stopping.at_ms + drain_ms;
+    let cut_ms = run.elapsed_ms(stopping.at_ms, drain_ms);
     // The backlog and the datagrams that have arrived are drained, too. A failed accept is retried.
     let due_ms = match run.scenario.network.accept_error_percent {
         0 => {
             let waits = run.admissions.waits().map(|(_, end_ms)| end_ms);
             let waited_ms = waits.filter(|end_ms| *end_ms <= end.at_ms).max();
-            let drained_ms = waited_ms.unwrap_or(0).max(stopping.at_ms) + QUIET_MS;
+            let since_ms = waited_ms.unwrap_or(0).max(stopping.at_ms);
+            let drained_ms = run.elapsed_ms(since_ms, QUIET_MS);
             last_drop_ms.max(drained_ms).min(cut_ms)
         }
         _ => cut_ms,
