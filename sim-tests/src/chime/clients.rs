@@ -26,6 +26,9 @@ use crate::trace::ClientEvent;
 /// How long a client without the library waits to connect, and beyond the idle timeout of the server.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// A little more than the server waits for the client to close, after its own half-close.
+const LINGER: Duration = Duration::from_millis(1_200);
+
 /// The number of connections that a client tries.
 const ATTEMPTS: usize = 4;
 
@@ -124,7 +127,7 @@ impl Task<'_> {
         let is_proxied = self.server.listener(to).1.is_proxied();
         let header = to.header.iter().filter(|_| is_proxied);
         let header = header.flat_map(Header::acts).collect();
-        timeout(self.patience(), act(header, &mut stream)).await??;
+        timeout(self.patience(to), act(header, &mut stream)).await??;
         Ok(stream)
     }
 
@@ -239,7 +242,7 @@ impl Task<'_> {
         let (mut reader, mut writer) = split(stream);
         let has_sent = Cell::new(false);
         let act = async {
-            let acted = timeout(self.patience(), act(acts, &mut writer)).await;
+            let acted = timeout(self.patience(to), act(acts, &mut writer)).await;
             has_sent.set(true);
             match acted {
                 Ok(Ok(())) => self.record(ClientEvent::Sent),
@@ -252,7 +255,7 @@ impl Task<'_> {
             }
         };
         let read = async {
-            while timeout(self.patience(), read(&mut reader, &reading))
+            while timeout(self.patience(to), read(&mut reader, &reading))
                 .await
                 .unwrap_or(!has_sent.get())
             {}
@@ -272,9 +275,13 @@ impl Task<'_> {
         }
     }
 
-    /// How long a client waits before it leaves: longer than the idle timeout of the server.
-    fn patience(&self) -> Duration {
-        millis(self.server.idle_timeout_ms) + PATIENCE
+    /// How long a client waits before it leaves: longer than the server does before it closes.
+    fn patience(&self, to: &Target) -> Duration {
+        let header = match self.server.listener(to).1.is_proxied() {
+            true => PATIENCE,
+            false => Duration::ZERO,
+        };
+        millis(self.server.idle_timeout_ms) + LINGER + header
     }
 
     /// Sends a command and reads to EOF; returns whether the server served it.
@@ -290,7 +297,7 @@ impl Task<'_> {
                 false => Ok(()),
             }
         };
-        let exchanged = timeout(self.patience(), exchange).await;
+        let exchanged = timeout(self.patience(to), exchange).await;
         self.record_error(exchanged.unwrap_or_else(|elapsed| Err(elapsed.into())))
     }
 

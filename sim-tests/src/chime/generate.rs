@@ -178,12 +178,12 @@ pub(super) fn behaviour(server: &Server, bytes: &mut Unstructured<'_>) -> Result
         11..=15 => patient(to, framing, bytes),
         16..=17 => Ok(Behaviour::AskDatagrams {
             to: unicast(destination(server, bytes)?),
-            commands: list(1..=4, time_command)(bytes)?,
+            commands: list(1..=3, time_command)(bytes)?,
             pause_ms: pause(bytes)?,
             // The library sends its request again after 1 and 3 seconds.
             timeout_ms: match bytes.arbitrary()? {
                 true => timeout(bytes)?,
-                false => Timeout(bytes.int_in_range(1_001..=4_000)?),
+                false => Timeout(one_in(4, 3_001..=4_000, 1_001..=1_300)(bytes)?),
             },
         }),
         _ => Ok(Behaviour::WriteDatagrams {
@@ -288,7 +288,7 @@ fn patient(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result
 /// A timeout of the client library. Half of them are so short that they strike, if the latency is high.
 fn timeout(bytes: &mut Unstructured<'_>) -> Result<Timeout> {
     match bytes.arbitrary()? {
-        true => Ok(Timeout::default()),
+        true => bytes.int_in_range(400..=1_500).map(Timeout),
         false => bytes.int_in_range(5..=400).map(Timeout),
     }
 }

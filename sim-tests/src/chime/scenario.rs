@@ -12,7 +12,7 @@ use super::generate;
 use super::proxy::Header;
 use crate::exec::SERVER_SOCKETS_MAX;
 use crate::scenario::json::{by_name, is_default, within};
-use crate::scenario::{Text, one_in, range};
+use crate::scenario::{Text, one_in};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -38,7 +38,7 @@ pub struct Server {
     #[serde(deserialize_with = "sockets")]
     pub udp_sockets: Vec<UdpSocket>,
     /// The maximum number of concurrent connections.
-    #[arbitrary(with = one_in(4, 1..=3, 1_000..=1_000))]
+    #[arbitrary(with = one_in(4, 1..=3, 10_000..=10_000))]
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub connections_max: usize,
     /// The maximum number of concurrent connections that are being refused. Further ones wait.
@@ -46,7 +46,7 @@ pub struct Server {
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub refusals_max: usize,
     /// The maximum number of concurrent connections of an address.
-    #[arbitrary(with = one_in(4, 1..=3, 1_000..=1_000))]
+    #[arbitrary(with = one_in(4, 1..=3, 10_000..=10_000))]
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub address_connections_max: u32,
     /// The networks of clients that are served. If it is empty, all are.
@@ -60,7 +60,7 @@ pub struct Server {
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub datagram_rate: u32,
     /// The idle timeout.
-    #[arbitrary(with = range(200..=2_000))]
+    #[arbitrary(with = one_in(6, 500..=2_000, 100..=500))]
     #[serde(deserialize_with = "within::<100, DAY_MS, _, _>")]
     pub idle_timeout_ms: u32,
     /// The line timeout, without the extra time per byte.
@@ -72,7 +72,7 @@ pub struct Server {
     #[serde(deserialize_with = "within::<100, DAY_MS, _, _>")]
     pub write_timeout_ms: u32,
     /// The drain timeout.
-    #[arbitrary(with = one_in(2, 20..=200, 500..=3_000))]
+    #[arbitrary(with = one_in(2, 0..=150, 200..=2_000))]
     #[serde(deserialize_with = "within::<0, DAY_MS, _, _>")]
     pub drain_timeout_ms: u32,
 }

@@ -38,10 +38,12 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             .max(4 * network.latency_max_ms() as usize);
         let is_on: [bool; FaultKind::VARIANTS.len()] = bytes.arbitrary()?;
         let server = P::Server::arbitrary(bytes)?;
-        let heal_ms = bytes.int_in_range(100..=1_500)?;
+        let heal_ms = bytes.int_in_range(100..=700)?;
+        // Each host costs time in each millisecond.
+        let host_max = bytes.int_in_range(0..=1)?;
         let mut clients = list(1..=7, |bytes| {
             Ok(Client {
-                host: bytes.int_in_range(0..=1)?,
+                host: bytes.int_in_range(0..=host_max)?,
                 start_ms: bytes.int_in_range(0..=heal_ms - 1)?,
                 behaviour: P::behaviour(&server, bytes)?,
             })
@@ -59,7 +61,8 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             let kind = FaultKind::VARIANTS
                 .iter()
                 .position(|name| *name == fault.kind.name());
-            kind.is_some_and(|kind| is_on[kind])
+            let is_here = fault.kind.host().is_none_or(|host| host <= host_max);
+            kind.is_some_and(|kind| is_on[kind]) && is_here
         });
         if bytes.int_in_range(1..=4)? == 4 {
             // All clients do the same at the same time, and the server is stopped meanwhile: when they connect or send
@@ -69,7 +72,7 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             let first = clients[0].clone();
             clients = list(2..=7, |bytes| {
                 Ok(Client {
-                    host: bytes.int_in_range(0..=1)?,
+                    host: bytes.int_in_range(0..=host_max)?,
                     ..first.clone()
                 })
             })(bytes)?;
@@ -186,7 +189,7 @@ mod tests {
             assert!((1..=7).contains(&scenario.clients.len()), "{scenario}");
             assert!(scenario.faults.len() <= 20, "{scenario}");
             assert!(scenario.host_count() <= 2, "{scenario}");
-            assert!(scenario.heal_ms <= 1_500, "{scenario}");
+            assert!(scenario.heal_ms <= 700, "{scenario}");
             assert!(scenario.to_string().len() < 1_000_000, "{scenario}");
         }
     }
