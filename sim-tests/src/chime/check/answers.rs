@@ -65,8 +65,6 @@ type Reply = (u32, SocketAddr, SocketAddr, Vec<u8>);
 pub(super) struct Answers {
     /// The counts of each server.
     pub(super) counts: Vec<Counts>,
-    /// The numbers of those that were not answered.
-    pub(super) unanswered: BTreeSet<usize>,
     /// The goals that were reached.
     pub(super) goals: BTreeSet<Goal>,
     /// The first difference from the model.
@@ -88,10 +86,10 @@ impl Answers {
         index: &Index<'_>,
     ) -> Result<(), Failure> {
         let mut buckets: BTreeMap<u128, Bucket> = BTreeMap::new();
-        let mut due: VecDeque<(usize, Reply)> = VecDeque::new();
+        let mut due: VecDeque<Reply> = VecDeque::new();
         for (event, happened) in index.trace.events.iter().enumerate() {
             let at_ms = happened.at_ms;
-            if due.front().is_some_and(|(_, (due_ms, ..))| *due_ms < at_ms) {
+            if due.front().is_some_and(|(due_ms, ..)| *due_ms < at_ms) {
                 let message = "a request by datagram was not answered within the millisecond";
                 return Err(Failure::new(message, event));
             }
@@ -105,8 +103,7 @@ impl Answers {
                     if due.len() > 1 {
                         self.goals.insert(Goal::BatchWithOneFailure);
                     }
-                    let unsent = due.pop_front().map(|(request, _)| request);
-                    self.unanswered.extend(unsent);
+                    due.pop_front();
                 }
                 EventKind::Datagram {
                     datagram,
@@ -119,8 +116,7 @@ impl Answers {
                         bytes,
                     } if !index.datagrams[datagram].is_duplicate => {
                         self.count(|counts| &mut counts.answered);
-                        let reply = due.pop_front().map(|(_, reply)| reply);
-                        if reply != Some((at_ms, *from, *to, bytes.to_vec())) {
+                        if due.pop_front() != Some((at_ms, *from, *to, bytes.to_vec())) {
                             let message = format!(
                                 "datagram {datagram} is not the reply that the model expects"
                             );
@@ -138,7 +134,6 @@ impl Answers {
                             reply.filter(|_| !is_ignored(&scenario.server, *from, to))
                         else {
                             self.count(|counts| &mut counts.ignored);
-                            self.unanswered.insert(*datagram);
                             continue;
                         };
                         let full = Bucket {
@@ -149,13 +144,12 @@ impl Answers {
                         let unit = datagram_unit(from.ip());
                         let bucket = buckets.entry(unit).or_insert(full);
                         if bucket.take(scenario.server.datagram_rate, at_ms) {
-                            due.push_back((*datagram, (at_ms, to, *from, reply)));
+                            due.push_back((at_ms, to, *from, reply));
                             if bucket.excess > 0 && bucket.excess.is_multiple_of(4) {
                                 self.goals.insert(Goal::LimitedAnswered);
                             }
                         } else {
                             self.count(|counts| &mut counts.limited);
-                            self.unanswered.insert(*datagram);
                             self.goals.insert(Goal::DatagramLimited);
                         }
                     }

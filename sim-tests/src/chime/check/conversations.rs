@@ -2,7 +2,8 @@
 
 use chime_protocol::Framing;
 
-use super::{PAUSE_MS, Run, SLACK_MS, clients, parts};
+use super::excuses::{self, Excuse};
+use super::{Run, SLACK_MS, clients, parts};
 use crate::Failure;
 use crate::chime::Behaviour;
 use crate::trace::{Attempt, Client, Connection, EventKind, Piece, ServerEvent};
@@ -255,8 +256,11 @@ pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
     let cannot_accept = EventKind::Server(ServerEvent::CannotAccept);
     let events = run.index.trace.events.iter();
     let failed = events.filter(|event| event.kind == cannot_accept);
-    let pauses = failed.map(|event| (event.at_ms, event.at_ms + PAUSE_MS));
-    let mut pauses: Vec<(u32, u32)> = pauses.chain(run.admissions.waits()).collect();
+    let failed = failed.map(|event| (Excuse::ConnectPause, excuses::pause(event.at_ms)));
+    let waits = run.admissions.waits().map(|it| (Excuse::ConnectPermit, it));
+    let pauses = failed.chain(waits);
+    let pauses = pauses.filter_map(|(excuse, pause)| run.excuses(excuse, true).then_some(pause));
+    let mut pauses: Vec<_> = pauses.collect();
     pauses.sort_unstable();
     for (number, attempt) in run.index.attempts() {
         if attempt.is_by_datagram {
@@ -264,23 +268,21 @@ pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
         }
         let begin_ms = attempt.begin.at_ms;
         let arrived_ms = begin_ms + run.latency_max_ms().max(1);
-        let due_ms = pauses
-            .iter()
-            .fold(arrived_ms, |due_ms, (begin_ms, end_ms)| {
-                match (begin_ms..end_ms).contains(&&due_ms) {
-                    true => *end_ms,
-                    false => due_ms,
-                }
-            });
+        let due_ms = excuses::after_pauses(&pauses, arrived_ms);
         let host = run.index.clients[number].host;
-        let has_link_fault = |end_ms| run.index.has_link_fault(host, begin_ms, end_ms);
-        if !run.index.is_up(begin_ms, due_ms + SLACK_MS) || has_link_fault(arrived_ms) {
+        let has_link_fault = |end_ms| {
+            let has_fault = run.index.has_link_fault(host, begin_ms, end_ms);
+            run.excuses(Excuse::ConnectLinkFault, has_fault)
+        };
+        let is_down = !run.index.is_up(begin_ms, due_ms + SLACK_MS);
+        if run.excuses(Excuse::ConnectServerDown, is_down) || has_link_fault(arrived_ms) {
             continue;
         }
         let end_ms = attempt.end.at_ms;
+        let has_timed_out = clients::has_timed_out(run, number, attempt);
         // The answer takes as long as the connect.
         let was_due = due_ms + run.latency_max_ms() + SLACK_MS < end_ms
-            || due_ms == arrived_ms && !clients::has_timed_out(run, number, attempt);
+            || due_ms == arrived_ms && !run.excuses(Excuse::ConnectTimedOut, has_timed_out);
         let connection = attempt
             .connection
             .map(|number| &run.whole.connections[&number]);
