@@ -1,10 +1,9 @@
 //! For each reason and each excuse, a run that passes because of it alone.
 
 use chime_sim_tests::chime::{
-    Act, Behaviour, Destination, Excuse, Part, Reading, Reason, Scenario, Server, Source, Target,
-    Timeout,
+    Behaviour, Excuse, Part, Reading, Reason, Scenario, Server, Target, Timeout,
 };
-use chime_sim_tests::scenario::{FaultKind, Network, Text};
+use chime_sim_tests::scenario::{FaultKind, Network};
 
 use crate::scenarios::*;
 
@@ -55,77 +54,39 @@ pub(crate) const EXCUSES: &[(Part, Build)] = &[
             loss_percent: 100,
             ..Network::default()
         },
-        ..late_datagram()
+        ..datagram_at(60)
     }),
     (Part::Excuse(Excuse::DatagramOverflow), overflow),
     (Part::Excuse(Excuse::DatagramLinkFault), || {
-        with_fault(FaultKind::Partition { host: 0 }, late_datagram())
+        with_fault(FaultKind::Partition { host: 0 }, datagram_at(60))
     }),
     (Part::Excuse(Excuse::DatagramServerDown), || {
-        with_fault(FaultKind::Crash, late_datagram())
+        with_fault(FaultKind::Crash, datagram_at(60))
     }),
     (Part::Excuse(Excuse::DatagramPause), || {
-        let mut scenario = with_fault(FaultKind::Stop, late_datagram());
+        let mut scenario = with_fault(FaultKind::Stop, datagram_at(60));
         scenario.network.datagram_error_percent = 100;
         scenario.faults[0].at_ms = 80;
         scenario
     }),
     (Part::Excuse(Excuse::ConnectLinkFault), || {
-        with_fault(FaultKind::Partition { host: 0 }, late_client())
+        with_fault(FaultKind::Partition { host: 0 }, idle_at(60))
     }),
     (Part::Excuse(Excuse::ConnectServerDown), || {
-        with_fault(FaultKind::Crash, late_client())
+        with_fault(FaultKind::Crash, idle_at(60))
     }),
-    (Part::Excuse(Excuse::ConnectPause), || Scenario {
-        network: Network {
-            accept_error_percent: 100,
-            ..Network::default()
-        },
-        ..late_client()
-    }),
-    (Part::Excuse(Excuse::ConnectPermit), || {
-        let server = Server {
-            connections_max: 1,
-            refusals_max: 1,
-            ..Server::default()
-        };
-        idle_clients(4, server)
-    }),
+    (Part::Excuse(Excuse::ConnectPause), failed_accepts),
+    (Part::Excuse(Excuse::ConnectPermit), permit_awaited),
     (Part::Excuse(Excuse::ConnectTimedOut), || {
         let mut scenario = ask("help");
-        scenario.network.latency_min_ms = 150;
+        scenario.network.latency_min_ms = 250;
         scenario
     }),
     (Part::Excuse(Excuse::ReadLinkFault), || faulty(SLOW)),
-    (Part::Excuse(Excuse::ReadUnsent), || {
-        let mut scenario = slow_reader();
-        if let Behaviour::Write { acts, .. } = &mut scenario.clients[0].behaviour {
-            acts.extend([Act::Pause(20), Act::Write(Text::from("day\n"))]);
-        }
-        scenario
-    }),
+    (Part::Excuse(Excuse::ReadUnsent), blocked_read),
 ];
 
 const SLOW: FaultKind = FaultKind::Slow {
     host: 0,
     latency_ms: 500,
 };
-
-/// A client that sends a datagram at 60 ms.
-fn late_datagram() -> Scenario {
-    let mut scenario = one_client(Behaviour::WriteDatagrams {
-        to: Destination::default(),
-        datagrams: vec![Text::from("what?")],
-        source: Source::Sender,
-        pause_ms: 0,
-    });
-    scenario.clients[0].start_ms = 60;
-    scenario
-}
-
-/// A client that connects at 60 ms.
-fn late_client() -> Scenario {
-    let mut scenario = idle();
-    scenario.clients[0].start_ms = 60;
-    scenario
-}

@@ -161,34 +161,3 @@ fn each_counter_that_is_off_by_one_is_caught() {
         assert!(failure.message.contains("the server counts "), "{failure}");
     }
 }
-#[test]
-fn debug_all() {
-    for canary in canaries::all() {
-        let r = std::panic::catch_unwind(|| canary.scenario_and_trace());
-        let Ok((scenario, trace)) = r else { continue };
-        match check(&scenario, &trace) {
-            Ok(_) => eprintln!("NOTCAUGHT: {}\n{trace}", canary.name),
-            Err(f) if !f.message.contains(canary.message) => {
-                eprintln!("WRONGMSG: {}: {f}\n{trace}", canary.name)
-            }
-            Err(f) => {
-                let needs: Vec<_> = Oracle::VARIANTS
-                    .iter()
-                    .filter(|o| without(Part::Oracle(**o)).check(&scenario, &trace).is_ok())
-                    .collect();
-                eprintln!("OK: {}: {f} {needs:?}", canary.name)
-            }
-        }
-    }
-    for (part, scenario) in EXCUSES {
-        let scenario = scenario();
-        let trace = run(&scenario);
-        if let Err(failure) = check(&scenario, &trace) {
-            eprintln!("EXCUSEFAILS {part:?}: {failure}\n{trace}");
-        }
-        match without(*part).check(&scenario, &trace) {
-            Ok(_) => eprintln!("NOTNEEDED {part:?}\n{trace}"),
-            Err(f) => eprintln!("EXCUSEOK {part:?}: {f}"),
-        }
-    }
-}

@@ -81,6 +81,63 @@ pub(crate) fn idle() -> Scenario {
     writer(vec![], Reading::Eager, Server::default())
 }
 
+/// A client that connects at this time and says nothing.
+pub(crate) fn idle_at(start_ms: u32) -> Scenario {
+    let mut scenario = idle();
+    scenario.clients[0].start_ms = start_ms;
+    scenario
+}
+
+/// A client that sends a datagram at this time.
+pub(crate) fn datagram_at(start_ms: u32) -> Scenario {
+    let mut scenario = one_client(Behaviour::WriteDatagrams {
+        to: Destination::default(),
+        datagrams: vec![Text::from("what?")],
+        source: Source::Sender,
+        pause_ms: 0,
+    });
+    scenario.clients[0].start_ms = start_ms;
+    scenario
+}
+
+/// A server whose accepts fail until the network heals.
+pub(crate) fn failed_accepts() -> Scenario {
+    let mut scenario = idle_at(60);
+    scenario.network.accept_error_percent = 100;
+    scenario
+}
+
+/// A server that serves one connection and refuses one at a time. The third waits, and the fourth is in the backlog.
+pub(crate) fn permit_awaited() -> Scenario {
+    let server = Server {
+        connections_max: 1,
+        refusals_max: 1,
+        ..Server::default()
+    };
+    idle_clients(4, server)
+}
+
+/// A client that sends a request while replies are unsent.
+pub(crate) fn blocked_read() -> Scenario {
+    let mut scenario = blocked_reply();
+    if let Behaviour::Write { acts, .. } = &mut scenario.clients[0].behaviour {
+        acts.extend([Act::Pause(20), Act::Write(Text::from("15\n"))]);
+    }
+    scenario
+}
+
+/// A slow reader that does not reach the write timeout.
+pub(crate) fn blocked_reply() -> Scenario {
+    let reading = Reading::Slow {
+        bytes: 50,
+        pause_ms: 20,
+    };
+    Scenario {
+        network: small_window(),
+        ..writer(many_days(), reading, Server::default())
+    }
+}
+
 /// A client that sends a request after the others have been served.
 pub(crate) fn late_request() -> Scenario {
     let acts = vec![Act::Pause(500), Act::Write(Text::from("15\n"))];
@@ -367,6 +424,7 @@ pub(crate) fn proxied(form: Option<Form>) -> Scenario {
     };
     Scenario {
         server: behind_proxies("192.168.0.0/24"),
+        heal_ms: 4_000,
         ..one_client(Behaviour::Write {
             to: target,
             acts: Vec::new(),

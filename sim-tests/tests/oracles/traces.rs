@@ -108,9 +108,14 @@ pub(crate) fn gauge<'a>(trace: &'a mut Trace, name: &str) -> &'a mut u64 {
     gauges.entry(name.into()).or_default()
 }
 
-/// Moves the first close of the server by this time.
+/// Moves the end of connection 0 at the server by this time.
 pub(crate) fn move_close(trace: &mut Trace, by_ms: i32) {
-    let index = find_stream(trace, End::Server, &StreamEvent::Dropped);
+    let dropped = EventKind::Stream {
+        connection: 0,
+        end: End::Server,
+        event: StreamEvent::Dropped,
+    };
+    let index = find(trace, |kind| *kind == dropped);
     shift(trace, index, by_ms);
 }
 
@@ -182,15 +187,22 @@ pub(crate) fn destination(kind: &mut EventKind) -> &mut SocketAddr {
     }
 }
 
-/// Returns the index of the first accept.
-pub(crate) fn find_accepted(trace: &Trace) -> usize {
+/// Returns the index of the accept of a connection.
+pub(crate) fn find_accepted(trace: &Trace, number: usize) -> usize {
     find(trace, |kind| {
-        matches!(
-            kind,
-            EventKind::Stream {
-                event: StreamEvent::Accepted { .. },
-                ..
-            }
-        )
+        let is_accept = |event: &StreamEvent| matches!(event, StreamEvent::Accepted { .. });
+        matches!(kind, EventKind::Stream { connection, event, .. } if *connection == number && is_accept(event))
     })
+}
+
+/// Makes the connect of client 0 fail.
+pub(crate) fn fail_connect(trace: &mut Trace) {
+    let index = find_client(trace, 0, &ClientEvent::Connected { connection: 0 });
+    set_client(trace, index, ClientEvent::Failed("refused".into()));
+}
+
+/// Removes the receipt of a datagram with this text.
+pub(crate) fn lose(trace: &mut Trace, text: &str) {
+    let received = datagrams_with(trace, text)[1];
+    trace.events.remove(received);
 }

@@ -2,7 +2,7 @@
 
 use chime_sim_tests::chime::{Act, Reading, Server};
 use chime_sim_tests::scenario::{FaultKind, Text};
-use chime_sim_tests::trace::{ClientEvent, End, Event, EventKind, StreamEvent};
+use chime_sim_tests::trace::{ClientEvent, End, Event, EventKind, ServerEvent, StreamEvent};
 
 use super::Canary;
 use crate::scenarios::*;
@@ -55,11 +55,7 @@ pub(super) const CANARIES: &[Canary] = &[
     Canary {
         name: "a failed connect without a fault",
         scenario: without_faults,
-        change: |_, trace| {
-            let connected = ClientEvent::Connected { connection: 0 };
-            let index = find_client(trace, 0, &connected);
-            set_client(trace, index, ClientEvent::Failed("refused".into()));
-        },
+        change: |_, trace| fail_connect(trace),
         message: "a client cannot connect, and no fault explains it: refused",
     },
     Canary {
@@ -102,7 +98,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "an accept that is late by a millisecond",
         scenario: idle,
         change: |_, trace| {
-            let index = find_accepted(trace);
+            let index = find_accepted(trace, 0);
             shift(trace, index, 1);
         },
         message: "was not accepted until",
@@ -147,5 +143,40 @@ pub(super) const CANARIES: &[Canary] = &[
             trace.events.insert(later, Event { at_ms: 50, kind });
         },
         message: "the conversation ended early",
+    },
+    Canary {
+        name: "a connect that fails before a partition",
+        scenario: || with_fault(FaultKind::Partition { host: 0 }, idle_at(44)),
+        change: |_, trace| fail_connect(trace),
+        message: "a client cannot connect, and no fault explains it: refused",
+    },
+    Canary {
+        name: "a connect that fails before a shutdown",
+        scenario: || with_fault(FaultKind::Stop, idle_at(44)),
+        change: |_, trace| fail_connect(trace),
+        message: "a client cannot connect, and no fault explains it: refused",
+    },
+    Canary {
+        name: "an accept that is a millisecond after the pause that follows a failure",
+        scenario: failed_accepts,
+        change: |_, trace| {
+            let failure = EventKind::Server(ServerEvent::CannotAccept);
+            let mut events = trace.events.iter().rev();
+            let last = events.find(|event| event.kind == failure);
+            let pause_end_ms = last.expect("a failed accept").at_ms + 150;
+            let index = find_accepted(trace, 0);
+            let late_ms = pause_end_ms + 1 - trace.events[index].at_ms;
+            shift(trace, index, late_ms.cast_signed());
+        },
+        message: "was not accepted until",
+    },
+    Canary {
+        name: "an accept that is a millisecond after the wait for a permit",
+        scenario: permit_awaited,
+        change: |_, trace| {
+            let index = find_accepted(trace, 3);
+            shift(trace, index, 1);
+        },
+        message: "was not accepted until",
     },
 ];

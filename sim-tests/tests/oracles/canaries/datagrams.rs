@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use chime_sim_tests::scenario::FaultKind;
 use chime_sim_tests::trace::{ClientEvent, EventKind, ServerEvent};
 
 use super::Canary;
@@ -20,8 +21,8 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "a corrupted datagram",
         scenario: without_faults,
         change: |_, trace| {
-            let sent = datagrams_with(trace, "26-11-21")[0];
-            rewrite(trace, &[sent], "26-11-22");
+            let received = datagrams_with(trace, "what?")[1];
+            rewrite(trace, &[received], "whet?");
         },
         message: "was received, but not as it was sent",
     },
@@ -31,6 +32,7 @@ pub(super) const CANARIES: &[Canary] = &[
         change: |_, trace| {
             let sent_and_received = datagrams_with(trace, "26-11-21");
             rewrite(trace, &sent_and_received, "26-11-22");
+            replace_reply(trace, 2, "26-11-21", "26-11-22");
         },
         message: "is not the reply that the model expects",
     },
@@ -38,8 +40,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "a lost datagram",
         scenario: without_faults,
         change: |_, trace| {
-            let received = datagrams_with(trace, "what?")[1];
-            trace.events.remove(received);
+            lose(trace, "what?");
         },
         message: "never arrived, and no fault explains it",
     },
@@ -67,8 +68,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "a datagram that is lost and not counted",
         scenario: without_faults,
         change: |_, trace| {
-            let received = datagrams_with(trace, "what?")[1];
-            trace.events.remove(received);
+            lose(trace, "what?");
             count(trace, "DatagramIgnored", -1);
         },
         message: "never arrived, and no fault explains it",
@@ -77,8 +77,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "a datagram that is lost after the queue was full",
         scenario: overflow,
         change: |_, trace| {
-            let received = datagrams_with(trace, "late")[1];
-            trace.events.remove(received);
+            lose(trace, "late");
             count(trace, "DatagramIgnored", -1);
         },
         message: "never arrived, and no fault explains it",
@@ -103,9 +102,9 @@ pub(super) const CANARIES: &[Canary] = &[
                 reply,
                 ClientEvent::Failed("no reply within 200ms".into()),
             );
-            trace.events[reply].at_ms = 201;
-            let received = datagrams_with(trace, "26-11-21")[1];
-            trace.events.remove(received);
+            let begin = find_client(trace, 0, &ClientEvent::SendsDatagrams);
+            trace.events[reply].at_ms = trace.events[begin].at_ms + 200;
+            lose(trace, "26-11-21");
         },
         message: "never arrived, and no fault explains it",
     },
@@ -126,7 +125,7 @@ pub(super) const CANARIES: &[Canary] = &[
             let request = datagrams_with(trace, "date")[0];
             destination(&mut trace.events[request].kind).set_ip(BROADCAST);
         },
-        message: "is not the reply that the model expects",
+        message: "is a reply although none is due",
     },
     Canary {
         name: "a reply to a denied network",
@@ -139,13 +138,13 @@ pub(super) const CANARIES: &[Canary] = &[
             let reply = datagrams_with(trace, "26-11-21")[0];
             destination(&mut trace.events[reply].kind).set_ip(DENIED);
         },
-        message: "is not the reply that the model expects",
+        message: "is a reply although none is due",
     },
     Canary {
         name: "one reply over the rate",
         scenario: || datagrams_at_rate(2),
         change: |scenario, _| scenario.server.datagram_rate = 1,
-        message: "is not the reply that the model expects",
+        message: "is a reply although none is due",
     },
     Canary {
         name: "one reply missing under the rate",
@@ -167,5 +166,29 @@ pub(super) const CANARIES: &[Canary] = &[
                 .retain(|event| !is_of_datagram(&event.kind, datagram));
         },
         message: "the server counts DatagramAnswered=3, expected 2",
+    },
+    Canary {
+        name: "a datagram that is lost before a partition",
+        scenario: || with_fault(FaultKind::Partition { host: 0 }, datagram_at(44)),
+        change: |_, trace| lose(trace, "what?"),
+        message: "a datagram sent at 45 ms never arrived, and no fault explains it",
+    },
+    Canary {
+        name: "a datagram that is lost before a crash",
+        scenario: || with_fault(FaultKind::Crash, datagram_at(44)),
+        change: |_, trace| lose(trace, "what?"),
+        message: "a datagram sent at 45 ms never arrived, and no fault explains it",
+    },
+    Canary {
+        name: "a datagram that is lost although the server receives again after failures",
+        scenario: || {
+            let mut scenario = datagram_at(60);
+            scenario.network.datagram_error_percent = 100;
+            scenario.clients.extend(idle().clients);
+            scenario.heal_ms = 300;
+            scenario
+        },
+        change: |_, trace| lose(trace, "what?"),
+        message: "a datagram sent at 61 ms never arrived, and no fault explains it",
     },
 ];

@@ -1,8 +1,7 @@
 //! Canaries of the server's end of connections: its replies, reads, timeouts and its shutdown.
 
-use chime_sim_tests::chime::{Reading, Scenario, Server};
-use chime_sim_tests::scenario::Text;
-use chime_sim_tests::trace::{End, EventKind, StreamEvent};
+use chime_sim_tests::scenario::{FaultKind, Text};
+use chime_sim_tests::trace::{End, Event, EventKind, ServerEvent, StreamEvent};
 
 use super::Canary;
 use crate::scenarios::*;
@@ -15,6 +14,9 @@ pub(super) const CANARIES: &[Canary] = &[
         change: |_, trace| {
             let index = find_stream(trace, End::Server, &StreamEvent::Dropped);
             trace.events.remove(index);
+            let is_gauges =
+                |event: &Event| matches!(event.kind, EventKind::Server(ServerEvent::Gauges(_)));
+            trace.events.retain(|event| !is_gauges(event));
         },
         message: "a connection was still open at the end",
     },
@@ -54,17 +56,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "a blocked reply that is late by a millisecond",
-        scenario: || Scenario {
-            network: small_window(),
-            ..writer(
-                many_days(),
-                Reading::Slow {
-                    bytes: 50,
-                    pause_ms: 20,
-                },
-                Server::default(),
-            )
-        },
+        scenario: blocked_reply,
         change: |_, trace| {
             let blocked = find_server(trace, |event| *event == StreamEvent::Blocked);
             let next = trace.events[blocked..].iter().position(|event| {
@@ -98,61 +90,61 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "the idle timeout, a millisecond too late",
         scenario: idle,
         change: |_, trace| move_close(trace, 1),
-        message: "the server did not close at",
+        message: "connection 0: the server did not close at 2013 ms (Idle)",
     },
     Canary {
         name: "the idle timeout, a millisecond too early",
         scenario: idle,
         change: |_, trace| move_close(trace, -1),
-        message: ", which was too early",
+        message: "connection 0: the server closed at 2012 ms, which was too early",
     },
     Canary {
         name: "the line timeout, a millisecond too late",
         scenario: slow_line,
         change: |_, trace| move_close(trace, 1),
-        message: "the server did not close at",
+        message: "connection 0: the server did not close at 119 ms (SlowLine)",
     },
     Canary {
         name: "the line timeout, a millisecond too early",
         scenario: slow_line,
         change: |_, trace| move_close(trace, -1),
-        message: ", which was too early",
+        message: "connection 0: the server closed at 118 ms, which was too early",
     },
     Canary {
         name: "the write timeout, a millisecond too late",
         scenario: slow_reader,
         change: |_, trace| move_close(trace, 1),
-        message: "the server did not close at",
+        message: "connection 0: the server did not close at 163 ms (SlowReader)",
     },
     Canary {
         name: "the write timeout, a millisecond too early",
         scenario: slow_reader,
         change: |_, trace| move_close(trace, -1),
-        message: ", which was too early",
+        message: "connection 0: the server closed at 162 ms, which was too early",
     },
     Canary {
         name: "the linger timeout, a millisecond too late",
         scenario: linger,
         change: |_, trace| move_close(trace, 1),
-        message: "the server did not close at",
+        message: "connection 0: the server did not close at 1005 ms (Ended)",
     },
     Canary {
         name: "the linger timeout, a millisecond too early",
         scenario: linger,
         change: |_, trace| move_close(trace, -1),
-        message: ", which was too early",
+        message: "connection 0: the server closed at 1004 ms, which was too early",
     },
     Canary {
         name: "the drain timeout, a millisecond too late",
         scenario: cut,
         change: |_, trace| move_close(trace, 1),
-        message: "the server did not close at",
+        message: "connection 0: the server did not close at 150 ms (Cut)",
     },
     Canary {
         name: "the drain timeout, a millisecond too early",
         scenario: cut,
         change: |_, trace| move_close(trace, -1),
-        message: ", which was too early",
+        message: "connection 0: the server closed at 149 ms, which was too early",
     },
     Canary {
         name: "the quiet period of a shutdown, a millisecond too late",
@@ -209,7 +201,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "an event of an unknown connection",
         scenario: without_faults,
         change: |_, trace| {
-            let index = find_accepted(trace);
+            let index = find_accepted(trace, 0);
             trace.events.remove(index);
         },
         message: "this event belongs to nothing that has begun",
@@ -237,5 +229,23 @@ pub(super) const CANARIES: &[Canary] = &[
         scenario: without_faults,
         change: |_, trace| count(trace, "help", 1),
         message: "the server counts help=1, expected 0",
+    },
+    Canary {
+        name: "a read that is late by a millisecond before a partition",
+        scenario: || faulty(FaultKind::Partition { host: 0 }),
+        change: |_, trace| {
+            let index = find_stream(trace, End::Server, &StreamEvent::Read("15\n".into()));
+            shift(trace, index, 1);
+        },
+        message: "and did nothing until",
+    },
+    Canary {
+        name: "a read that is late by a millisecond after the replies are sent",
+        scenario: blocked_read,
+        change: |_, trace| {
+            let index = find_stream(trace, End::Server, &StreamEvent::Read("15\n".into()));
+            shift(trace, index, 1);
+        },
+        message: "and did nothing until",
     },
 ];
