@@ -20,7 +20,7 @@ use crate::trace::Index;
 use crate::{Failure, Protocol, Report, command};
 use clients::Task;
 
-pub use check::{Checker, Oracle, Part, Reason};
+pub use check::{Checker, Excuse, Oracle, Part, Reason};
 pub use goals::CoverageGoal;
 pub use proxy::{Form, Header};
 pub use scenario::{

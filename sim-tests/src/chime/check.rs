@@ -4,8 +4,8 @@
 //! scenario must explain that. The server's end of each connection is replayed: what it writes, and the millisecond and
 //! the reason of its close, are exact. Every datagram is accounted for.
 //!
-//! Each [`Oracle`] and each [`Reason`] can be switched off, one at a time: tests see that a canary is then no longer
-//! caught, or that a run that passes then fails.
+//! Each [`Oracle`], [`Reason`] and [`Excuse`] can be switched off, one at a time: tests see that a canary is then no
+//! longer caught, or that a run that passes then fails.
 
 mod admission;
 mod answers;
@@ -15,6 +15,7 @@ mod conversations;
 mod counters;
 mod coverage;
 mod datagrams;
+mod excuses;
 mod fairness;
 mod reasons;
 mod replay;
@@ -35,6 +36,7 @@ use answers::Answers;
 use conversations::Case;
 use replay::Replay;
 
+pub use excuses::Excuse;
 pub use reasons::Reason;
 
 /// The tolerance of times: what takes no time may still show in the next millisecond.
@@ -42,9 +44,6 @@ const SLACK_MS: u32 = 3;
 
 /// How long the server waits, once a deadline has passed, for input that the runtime has not reported yet.
 const QUIET_MS: u32 = 10;
-
-/// The maximum pause of the server after a failed accept or receive.
-const PAUSE_MS: u32 = 150;
 
 /// An oracle: one thing that must hold of every run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
@@ -57,6 +56,8 @@ pub enum Oracle {
     Library,
     /// The client library waits neither longer nor shorter than its timeout, and returns the right error.
     ClientWaits,
+    /// The server does not accept during the pause after a failed accept.
+    AcceptPause,
     /// A client can connect, unless a fault explains why not.
     Connect,
     /// The server closes the connections that it neither serves nor refuses in silence, and in time.
@@ -70,10 +71,8 @@ pub enum Oracle {
     DatagramReceived,
     /// The server sends the model's replies to datagrams, in order and within the millisecond.
     DatagramAnswer,
-    /// The server receives every datagram that no fault explains as lost.
+    /// The server, and the client library while it waits, receive every datagram that no fault explains as lost.
     DatagramArrival,
-    /// The client library returns a reply that a datagram brought, or has a reason to fail.
-    DatagramRequest,
     /// The server writes the model's replies to what it has read, and nothing else.
     ServerReply,
     /// The server sends its replies without an idle millisecond.
@@ -103,6 +102,7 @@ impl Oracle {
             Oracle::EarlyEnd => conversations::check_early_ends(cases),
             Oracle::Library => cases.iter().try_for_each(Case::check_library),
             Oracle::ClientWaits => clients::check(run),
+            Oracle::AcceptPause => conversations::check_accept_pauses(run),
             Oracle::Connect => conversations::check_connects(run),
             Oracle::SilentClose => admission::check_closed(run),
             Oracle::Gauges => run.admissions.check_gauges(),
@@ -110,7 +110,6 @@ impl Oracle {
             Oracle::DatagramReceived => datagrams::check_received(run),
             Oracle::DatagramAnswer => run.answers.failure.clone().map_or(Ok(()), Err),
             Oracle::DatagramArrival => datagrams::check_arrivals(run),
-            Oracle::DatagramRequest => datagrams::check_requests(run),
             Oracle::PromptRead => arrivals::check(run),
             Oracle::Fairness => fairness::check(run),
             Oracle::Reset => resets::check(run),
@@ -132,6 +131,8 @@ pub enum Part {
     Oracle(Oracle),
     /// A reason that excuses conversations.
     Reason(Reason),
+    /// A cause that excuses datagrams, connects or reads.
+    Excuse(Excuse),
 }
 
 /// The check of chime, against a model that may be wrong, and without a part.

@@ -242,7 +242,7 @@ impl Task<'_> {
         let (mut reader, mut writer) = split(stream);
         let has_sent = Cell::new(false);
         let act = async {
-            let acted = timeout(self.patience(to), act(acts, &mut writer)).await;
+            let acted = timeout(PATIENCE + self.patience(to), act(acts, &mut writer)).await;
             has_sent.set(true);
             match acted {
                 Ok(Ok(())) => self.record(ClientEvent::Sent),

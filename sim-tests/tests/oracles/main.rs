@@ -7,14 +7,14 @@ mod traces;
 
 use chime_protocol::Service;
 use chime_protocol::model::naive;
-use chime_sim_tests::chime::{Checker, Oracle, Part, Reason, Scenario};
+use chime_sim_tests::chime::{Checker, Excuse, Oracle, Part, Reason, Scenario};
 use chime_sim_tests::scenario::shrink;
 use chime_sim_tests::trace::Trace;
 use chime_sim_tests::{check, run};
 use chrono::{NaiveDateTime, TimeDelta};
 use strum::VariantArray;
 
-use canaries::{CANARIES, Canary};
+use canaries::Canary;
 use excuses::EXCUSES;
 
 /// The number of seeds that must catch a wrong model.
@@ -72,9 +72,9 @@ fn a_quit_without_a_close_is_caught() {
 }
 
 impl Canary {
-    /// Returns the scenario and the wrong trace.
+    /// Returns the scenario and the trace, which do not match.
     fn scenario_and_trace(&self) -> (Scenario, Trace) {
-        let scenario = (self.scenario)();
+        let mut scenario = (self.scenario)();
         let mut trace = run(&scenario);
         if let Err(failure) = check(&scenario, &trace) {
             panic!(
@@ -82,7 +82,7 @@ impl Canary {
                 self.name
             );
         }
-        (self.change)(&mut trace);
+        (self.change)(&mut scenario, &mut trace);
         (scenario, trace)
     }
 }
@@ -97,7 +97,7 @@ fn without(part: Part) -> Checker {
 
 #[test]
 fn each_canary_is_caught() {
-    for canary in CANARIES {
+    for canary in canaries::all() {
         let (scenario, trace) = canary.scenario_and_trace();
         match check(&scenario, &trace) {
             Ok(_) => panic!("not caught: {}\n{trace}", canary.name),
@@ -116,7 +116,7 @@ fn each_canary_is_caught() {
 
 #[test]
 fn without_an_oracle_a_canary_is_no_longer_caught() {
-    let wrong: Vec<_> = CANARIES.iter().map(Canary::scenario_and_trace).collect();
+    let wrong: Vec<_> = canaries::all().map(Canary::scenario_and_trace).collect();
     let is_needed = |oracle: &&Oracle| {
         let checker = without(Part::Oracle(**oracle));
         let mut wrong = wrong.iter();
@@ -130,17 +130,18 @@ fn without_an_oracle_a_canary_is_no_longer_caught() {
 }
 
 #[test]
-fn without_a_reason_a_run_that_passes_fails() {
-    for reason in Reason::VARIANTS {
-        let mut excuses = EXCUSES.iter().filter(|(excuse, _)| excuse == reason);
-        let (_, scenario) = excuses.next().expect("each reason has a scenario");
-        let scenario = scenario();
+fn without_an_excuse_a_run_that_passes_fails() {
+    let reasons = Reason::VARIANTS.iter().copied().map(Part::Reason);
+    let excuses = Excuse::VARIANTS.iter().copied().map(Part::Excuse);
+    for part in reasons.chain(excuses) {
+        let scenario = EXCUSES.iter().find(|(excuse, _)| *excuse == part);
+        let scenario = (scenario.expect("each excuse has a scenario").1)();
         let trace = run(&scenario);
         if let Err(failure) = check(&scenario, &trace) {
-            panic!("{reason:?}: {failure}\n{trace}");
+            panic!("{part:?}: {failure}\n{trace}");
         }
-        let failed = without(Part::Reason(*reason)).check(&scenario, &trace);
-        assert!(failed.is_err(), "{reason:?} is not needed:\n{trace}");
+        let failed = without(part).check(&scenario, &trace);
+        assert!(failed.is_err(), "{part:?} is not needed:\n{trace}");
     }
 }
 
@@ -155,9 +156,7 @@ fn each_counter_that_is_off_by_one_is_caught() {
     assert!(names.len() > 25, "{names:?}");
     for name in names {
         let mut trace = trace.clone();
-        *traces::counters(&mut trace)
-            .get_mut(&name)
-            .expect("a counter") += 1;
+        traces::count(&mut trace, &name, 1);
         let failure = check(&scenario, &trace).expect_err("the counter is wrong");
         assert!(failure.message.contains("the server counts "), "{failure}");
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{QUIET_MS, Run, SLACK_MS};
+use super::{QUIET_MS, Run};
 use crate::Failure;
 use crate::chime::addresses::connection_unit;
 use crate::chime::proxy::{Conclusion, Header, conclude};
@@ -486,7 +486,7 @@ pub(super) fn check_closed(run: &Run<'_>) -> Result<(), Failure> {
         // It was cut at the drain timeout.
         let is_cut = life.stopping.is_some_and(|stopping| {
             let drain_ms = scenario.server.drain_timeout_ms;
-            dropped.at_ms + SLACK_MS >= run.elapsed_ms(stopping.at_ms, drain_ms)
+            dropped.at_ms >= run.elapsed_ms(stopping.at_ms, drain_ms)
         });
         if admission.outcome == Outcome::Abandoned {
             match is_killed || is_cut {
@@ -508,7 +508,7 @@ pub(super) fn check_closed(run: &Run<'_>) -> Result<(), Failure> {
         if dropped.at_ms < due_ms && !is_killed && !is_cut {
             return fail("it was closed too early");
         }
-        if dropped.at_ms > due_ms + SLACK_MS {
+        if dropped.at_ms > due_ms {
             return fail("it was closed too late");
         }
     }

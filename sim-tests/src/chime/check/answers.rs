@@ -65,8 +65,6 @@ type Reply = (u32, SocketAddr, SocketAddr, Vec<u8>);
 pub(super) struct Answers {
     /// The counts of each server.
     pub(super) counts: Vec<Counts>,
-    /// The numbers of those that were not answered.
-    pub(super) unanswered: BTreeSet<usize>,
     /// The goals that were reached.
     pub(super) goals: BTreeSet<Goal>,
     /// The first difference from the model.
@@ -77,23 +75,19 @@ impl Answers {
     /// Follows the servers. They have to send exactly the model's replies, in order and within the millisecond.
     pub(super) fn new(model: naive::Answer, scenario: &Scenario, index: &Index<'_>) -> Answers {
         let mut answers = Answers::default();
-        answers.failure = answers.follow(model, scenario, index).err();
+        answers.follow(model, scenario, index);
         answers
     }
 
-    fn follow(
-        &mut self,
-        model: naive::Answer,
-        scenario: &Scenario,
-        index: &Index<'_>,
-    ) -> Result<(), Failure> {
+    fn follow(&mut self, model: naive::Answer, scenario: &Scenario, index: &Index<'_>) {
         let mut buckets: BTreeMap<u128, Bucket> = BTreeMap::new();
-        let mut due: VecDeque<(usize, Reply)> = VecDeque::new();
+        let mut due: VecDeque<Reply> = VecDeque::new();
         for (event, happened) in index.trace.events.iter().enumerate() {
             let at_ms = happened.at_ms;
-            if due.front().is_some_and(|(_, (due_ms, ..))| *due_ms < at_ms) {
+            while due.front().is_some_and(|(due_ms, ..)| *due_ms < at_ms) {
                 let message = "a request by datagram was not answered within the millisecond";
-                return Err(Failure::new(message, event));
+                self.fail(message, event);
+                due.pop_front();
             }
             match &happened.kind {
                 EventKind::Server(ServerEvent::Started) => {
@@ -105,8 +99,7 @@ impl Answers {
                     if due.len() > 1 {
                         self.goals.insert(Goal::BatchWithOneFailure);
                     }
-                    let unsent = due.pop_front().map(|(request, _)| request);
-                    self.unanswered.extend(unsent);
+                    due.pop_front();
                 }
                 EventKind::Datagram {
                     datagram,
@@ -119,13 +112,14 @@ impl Answers {
                         bytes,
                     } if !index.datagrams[datagram].is_duplicate => {
                         self.count(|counts| &mut counts.answered);
-                        let reply = due.pop_front().map(|(_, reply)| reply);
-                        if reply != Some((at_ms, *from, *to, bytes.to_vec())) {
-                            let message = format!(
-                                "datagram {datagram} is not the reply that the model expects"
-                            );
-                            return Err(Failure::new(message, event));
-                        }
+                        let what = match due.pop_front() {
+                            None => "is a reply although none is due",
+                            Some(due) if due != (at_ms, *from, *to, bytes.to_vec()) => {
+                                "is not the reply that the model expects"
+                            }
+                            Some(_) => continue,
+                        };
+                        self.fail(format!("datagram {datagram} {what}"), event);
                     }
                     DatagramEvent::Received {
                         by: Peer::Server,
@@ -138,7 +132,6 @@ impl Answers {
                             reply.filter(|_| !is_ignored(&scenario.server, *from, to))
                         else {
                             self.count(|counts| &mut counts.ignored);
-                            self.unanswered.insert(*datagram);
                             continue;
                         };
                         let full = Bucket {
@@ -149,13 +142,12 @@ impl Answers {
                         let unit = datagram_unit(from.ip());
                         let bucket = buckets.entry(unit).or_insert(full);
                         if bucket.take(scenario.server.datagram_rate, at_ms) {
-                            due.push_back((*datagram, (at_ms, to, *from, reply)));
+                            due.push_back((at_ms, to, *from, reply));
                             if bucket.excess > 0 && bucket.excess.is_multiple_of(4) {
                                 self.goals.insert(Goal::LimitedAnswered);
                             }
                         } else {
                             self.count(|counts| &mut counts.limited);
-                            self.unanswered.insert(*datagram);
                             self.goals.insert(Goal::DatagramLimited);
                         }
                     }
@@ -164,13 +156,16 @@ impl Answers {
                 _ => {}
             }
         }
-        match due.is_empty() {
-            true => Ok(()),
-            false => Err(Failure::new(
-                "the last request by datagram was not answered",
-                index.trace.events.len() - 1,
-            )),
+        if !due.is_empty() {
+            let last = index.trace.events.len() - 1;
+            self.fail("the last request by datagram was not answered", last);
         }
+    }
+
+    /// Notes a difference from the model, and goes on, so that the counts are complete.
+    fn fail(&mut self, message: impl Into<String>, event: usize) {
+        let failure = Failure::new(message, event);
+        self.failure.get_or_insert(failure);
     }
 
     fn count(&mut self, counter: impl Fn(&mut Counts) -> &mut usize) {

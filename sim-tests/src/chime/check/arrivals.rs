@@ -1,6 +1,7 @@
 //! Checks that the server reads what has arrived without an idle millisecond, unless a reply is unsent.
 
 use super::Run;
+use super::excuses::Excuse;
 use crate::Failure;
 use crate::scenario::FaultKind;
 use crate::trace::Connection;
@@ -56,6 +57,7 @@ fn check_reads(
             let is_to_server = !matches!(span.kind, FaultKind::PartitionFromServer { .. });
             is_to_server && span.kind.host() == Some(host) && span.overlaps(sent_ms, due_ms)
         });
+        let is_disturbed = run.excuses(Excuse::ReadLinkFault, is_disturbed);
         arrived_ms = match read_at_ms {
             _ if !is_disturbed => arrived_ms.max(due_ms),
             Some(read_at_ms) => read_at_ms,
@@ -68,7 +70,8 @@ fn check_reads(
         };
         let mut free_ms = run.index.awake_ms(arrived_ms);
         for (begin_ms, end_ms) in &run.replays[&number].blocked {
-            if (*begin_ms..=*end_ms).contains(&free_ms) {
+            let is_unsent = (*begin_ms..=*end_ms).contains(&free_ms);
+            if run.excuses(Excuse::ReadUnsent, is_unsent) {
                 free_ms = run.index.awake_ms(*end_ms);
             }
         }

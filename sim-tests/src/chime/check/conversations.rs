@@ -2,10 +2,11 @@
 
 use chime_protocol::Framing;
 
-use super::{PAUSE_MS, Run, SLACK_MS, clients, parts};
+use super::excuses::Excuse;
+use super::{Run, SLACK_MS, clients, parts};
 use crate::Failure;
 use crate::chime::Behaviour;
-use crate::trace::{Attempt, Client, Connection, EventKind, Piece, ServerEvent};
+use crate::trace::{Attempt, Client, Connection, EventKind, Piece, ServerEvent, StreamEvent};
 
 /// The conversations of the clients that were connected.
 pub(super) fn cases<'a>(run: &'a Run<'a>) -> Vec<Case<'a>> {
@@ -255,8 +256,11 @@ pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
     let cannot_accept = EventKind::Server(ServerEvent::CannotAccept);
     let events = run.index.trace.events.iter();
     let failed = events.filter(|event| event.kind == cannot_accept);
-    let pauses = failed.map(|event| (event.at_ms, run.elapsed_ms(event.at_ms, PAUSE_MS)));
-    let mut pauses: Vec<(u32, u32)> = pauses.chain(run.admissions.waits()).collect();
+    let failed = failed.map(|event| (Excuse::ConnectPause, run.accept_pause(event.at_ms)));
+    let waits = run.admissions.waits().map(|it| (Excuse::ConnectPermit, it));
+    let pauses = failed.chain(waits);
+    let pauses = pauses.filter_map(|(excuse, pause)| run.excuses(excuse, true).then_some(pause));
+    let mut pauses: Vec<_> = pauses.collect();
     pauses.sort_unstable();
     for (number, attempt) in run.index.attempts() {
         if attempt.is_by_datagram {
@@ -264,22 +268,24 @@ pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
         }
         let begin_ms = attempt.begin.at_ms;
         let arrived_ms = begin_ms + run.latency_max_ms().max(1);
-        let due_ms = pauses.iter().fold(
-            run.index.awake_ms(arrived_ms),
-            |due_ms, (begin_ms, end_ms)| match (begin_ms..end_ms).contains(&&due_ms) {
-                true => run.index.awake_ms(*end_ms),
-                false => due_ms,
-            },
-        );
+        let due_ms = run.after_pauses(&pauses, arrived_ms);
         let host = run.index.clients[number].host;
-        let has_link_fault = |end_ms| run.index.has_link_fault(host, begin_ms, end_ms);
-        if !run.index.is_up(begin_ms, due_ms + SLACK_MS) || has_link_fault(arrived_ms) {
+        let has_link_fault = |end_ms| {
+            let has_fault = run.index.has_link_fault(host, begin_ms, end_ms);
+            run.excuses(Excuse::ConnectLinkFault, has_fault)
+        };
+        let handled_ms = run.handled_ms((begin_ms, arrived_ms + SLACK_MS), due_ms + SLACK_MS);
+        if run.excuses(Excuse::ConnectServerDown, handled_ms.is_none())
+            || has_link_fault(arrived_ms)
+        {
             continue;
         }
+        let due_ms = handled_ms.map_or(due_ms, |handled_ms| handled_ms - SLACK_MS);
         let end_ms = attempt.end.at_ms;
+        let has_timed_out = clients::has_timed_out(run, number, attempt);
         // The answer takes as long as the connect.
         let was_due = due_ms + run.latency_max_ms() + SLACK_MS < end_ms
-            || due_ms == arrived_ms && !clients::has_timed_out(run, number, attempt);
+            || due_ms == arrived_ms && !run.excuses(Excuse::ConnectTimedOut, has_timed_out);
         let connection = attempt
             .connection
             .map(|number| &run.whole.connections[&number]);
@@ -297,6 +303,39 @@ pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
                 return Err(Failure::new(message, event));
             }
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Checks the pauses after failed accepts, where one worker accepts at one listener.
+pub(super) fn check_accept_pauses(run: &Run<'_>) -> Result<(), Failure> {
+    let server = &run.scenario.server;
+    if server.workers * server.listeners.len() > 1 {
+        return Ok(());
+    }
+    let mut pause = (0, 0);
+    let mut is_stopping = false;
+    for (event, happened) in run.index.trace.events.iter().enumerate() {
+        let has_accepted = match &happened.kind {
+            EventKind::Server(event @ (ServerEvent::Started | ServerEvent::Stopping)) => {
+                is_stopping = *event == ServerEvent::Stopping;
+                pause = (0, 0);
+                false
+            }
+            EventKind::Server(ServerEvent::CannotAccept | ServerEvent::AcceptAborted) => true,
+            EventKind::Stream { event, .. } => matches!(event, StreamEvent::Accepted { .. }),
+            _ => false,
+        };
+        if has_accepted && happened.at_ms < pause.1 {
+            let message = format!(
+                "the server accepted at {} ms, although an accept had failed at {} ms and it had to pause until {} ms",
+                happened.at_ms, pause.0, pause.1
+            );
+            return Err(Failure::new(message, event));
+        }
+        if happened.kind == EventKind::Server(ServerEvent::CannotAccept) && !is_stopping {
+            pause = run.accept_pause(happened.at_ms);
         }
     }
     Ok(())

@@ -5,11 +5,12 @@ use chime_protocol::model::naive;
 use chrono::NaiveDateTime;
 
 use super::answers::{is_ignored, is_service, is_unicast};
-use super::{PAUSE_MS, Run, SLACK_MS};
+use super::excuses::Excuse;
+use super::{Run, SLACK_MS};
 use crate::Failure;
 use crate::chime::CoverageGoal as Goal;
 use crate::chime::server::BATCH_MAX;
-use crate::trace::{Attempt, Datagram, DatagramEvent, Event, EventKind, Moment, Peer};
+use crate::trace::{Attempt, Datagram, DatagramEvent, Event, EventKind, Moment, Peer, ServerEvent};
 
 fn to_server<'a>(run: &'a Run<'_>) -> impl Iterator<Item = &'a Datagram<'a>> {
     let datagrams = run.index.datagrams.values();
@@ -45,25 +46,37 @@ pub(super) fn check_received(run: &Run<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks that the server received each datagram that no fault explains as lost.
+/// Checks that each datagram that no fault explains as lost is received: by the server, or by the client library, if it
+/// still waits for a reply.
 pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
-    for datagram in to_server(run) {
+    let cannot_receive = EventKind::Server(ServerEvent::CannotReceive);
+    let events = run.index.trace.events.iter();
+    let failed = events.filter(|event| event.kind == cannot_receive);
+    let pauses: Vec<_> = failed.map(|event| run.receive_pause(event.at_ms)).collect();
+    let datagrams = run.index.datagrams.values();
+    for datagram in datagrams.filter(|datagram| datagram.received.is_none()) {
         let sent_ms = datagram.sent.at_ms;
         let by_ms = run
             .index
             .awake_ms(sent_ms + run.latency_max_ms() + SLACK_MS);
-        let host = datagram
-            .by
-            .client()
-            .map(|client| run.index.clients[client].host);
-        let is_excused = datagram.is_lost
-            || datagram.received.is_some()
-            || may_overflow(run, datagram)
-            || host.is_some_and(|host| run.index.has_link_fault(host, sent_ms, by_ms))
-            || !run.index.is_up(sent_ms, by_ms)
-            // The server pauses after a failure, and may shut down before it receives again.
-            || run.scenario.network.datagram_error_percent > 0;
-        if !is_excused {
+        let (client, is_due) = match datagram.is_to_server() {
+            true => (datagram.by.client(), true),
+            false => (
+                datagram.receiver.and_then(Peer::client),
+                is_awaited(run, datagram, by_ms),
+            ),
+        };
+        let host = client.map(|client| run.index.clients[client].host);
+        let has_link_fault = host.is_some_and(|it| run.index.has_link_fault(it, sent_ms, by_ms));
+        let is_down =
+            |due_ms| datagram.is_to_server() && run.handled_ms((sent_ms, by_ms), due_ms).is_none();
+        let is_down_later = is_down(run.after_pauses(&pauses, by_ms));
+        let is_excused = run.excuses(Excuse::DatagramLost, datagram.is_lost)
+            || run.excuses(Excuse::DatagramOverflow, may_overflow(run, datagram))
+            || run.excuses(Excuse::DatagramLinkFault, has_link_fault)
+            || run.excuses(Excuse::DatagramServerDown, is_down(by_ms))
+            || run.excuses(Excuse::DatagramPause, !is_down(by_ms) && is_down_later);
+        if is_due && !is_excused {
             let message =
                 format!("a datagram sent at {sent_ms} ms never arrived, and no fault explains it");
             return Err(Failure::new(message, run.index.trace.events.len() - 1));
@@ -72,88 +85,46 @@ pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the receive queue of the server may have been full when a datagram arrived: what was in it was received later.
+/// Whether the client library still waits at this time for a reply, which is this datagram.
+fn is_awaited(run: &Run<'_>, reply: &Datagram<'_>, by_ms: u32) -> bool {
+    let mut attempts = run.index.attempts();
+    attempts.any(|(client, attempt)| {
+        let has_library = run
+            .behaviour(client)
+            .is_none_or(|it| it.timeout().is_some());
+        let is_waiting = attempt.begin < reply.sent && by_ms < attempt.end.at_ms;
+        has_library
+            && is_waiting
+            && requests(run, client, attempt).any(|request| request.from == reply.to)
+    })
+}
+
+/// Whether the receive queue may have been full when a datagram arrived: what was in it was received later.
 fn may_overflow(run: &Run<'_>, datagram: &Datagram<'_>) -> bool {
     let sent_ms = datagram.sent.at_ms;
     let arrived_ms = run
         .index
         .awake_ms(sent_ms + run.latency_max_ms() + SLACK_MS);
-    let queued = to_server(run).filter(|other| {
+    let queued = run.index.datagrams.values().filter(|other| {
         let is_later = |received: Moment| received.at_ms >= sent_ms;
-        other.sent.at_ms <= arrived_ms && other.received.is_some_and(is_later)
+        other.to.port() == datagram.to.port()
+            && other.sent.at_ms <= arrived_ms
+            && other.received.is_some_and(is_later)
     });
     queued.count() >= run.scenario.network.datagrams_max
 }
 
-/// Checks that the client library returned a reply that arrived, or failed for a reason.
-pub(super) fn check_requests(run: &Run<'_>) -> Result<(), Failure> {
-    let mut attempts = run.index.attempts();
-    attempts.try_for_each(|(client, attempt)| match attempt.is_by_datagram {
-        true => check_request(run, client, attempt),
-        false => Ok(()),
-    })
-}
-
-fn check_request(run: &Run<'_>, client: usize, attempt: &Attempt<'_>) -> Result<(), Failure> {
-    let (begin_ms, end_ms) = (attempt.begin.at_ms, attempt.end.at_ms);
-    let within = |at: Moment| (attempt.begin..=attempt.end).contains(&at);
-    let sent = || requests(run, client, attempt);
-    for (event, reply) in &attempt.replies {
-        let has_come = run.index.datagrams.values().any(|datagram| {
-            let is_here = |received: Moment| within(received) && received.event < *event;
-            datagram.by == Peer::Server
-                && **datagram.bytes == *reply.as_bytes()
-                && datagram.received.is_some_and(is_here)
-        });
-        if !has_come {
-            let message =
-                format!("client {client} received '{reply}', which no datagram contained");
-            return Err(Failure::new(message, *event));
-        }
-    }
-    let Some((event, error)) = attempt.failed else {
-        return Ok(());
-    };
-    let network = &run.scenario.network;
-    let is_rough = network.loss_percent > 0
-        || network.corruption_percent > 0
-        || network.datagram_error_percent > 0;
-    let is_lost = |(_, datagram): (usize, &Datagram<'_>)| {
-        datagram.received.is_none() && may_overflow(run, datagram)
-    };
-    let is_unanswered = |(number, datagram): (usize, &Datagram<'_>)| {
-        let latency_ms = run.latency_max_ms();
-        let answered_ms = run.index.awake_ms(datagram.sent.at_ms + latency_ms);
-        let is_too_late = answered_ms + latency_ms + SLACK_MS >= end_ms;
-        is_too_late || run.answers.unanswered.contains(&number)
-    };
-    let is_excused = is_rough && begin_ms < run.index.healed_ms.saturating_add(PAUSE_MS)
-        || sent().any(is_lost)
-        || sent().all(is_unanswered)
-        || run
-            .index
-            .has_link_fault(run.index.clients[client].host, begin_ms, end_ms)
-        || !run.index.is_up(begin_ms, end_ms);
-    if !is_excused {
-        let message =
-            format!("client {client} got no reply by datagram, and no fault explains it: {error}");
-        return Err(Failure::new(message, event));
-    }
-    Ok(())
-}
-
-/// The datagrams that a client sent in an attempt, with their numbers.
+/// The datagrams that a client sent in an attempt.
 fn requests<'a>(
     run: &'a Run<'_>,
     client: usize,
     attempt: &'a Attempt<'_>,
-) -> impl Iterator<Item = (usize, &'a Datagram<'a>)> {
-    let datagrams = run.index.datagrams.iter();
-    let sent = datagrams.filter(move |(_, datagram)| {
+) -> impl Iterator<Item = &'a Datagram<'a>> {
+    let datagrams = run.index.datagrams.values();
+    datagrams.filter(move |datagram| {
         let is_within = (attempt.begin..=attempt.end).contains(&datagram.sent);
         datagram.by == Peer::Client(client) && is_within && !datagram.is_duplicate
-    });
-    sent.map(|(number, datagram)| (*number, datagram))
+    })
 }
 
 /// Adds the goals of datagrams.

@@ -31,6 +31,21 @@ fn check_drain_of(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), F
         }
         _ => cut_ms,
     };
+    let drained_ms = run.elapsed_ms(stopping.at_ms, QUIET_MS);
+    let connections = run.whole.connections.values();
+    let late = connections
+        .filter(|connection| connection.life == number)
+        .find(|connection| connection.accepted.at_ms > drained_ms);
+    if let Some(late) = late
+        && run.scenario.network.accept_error_percent == 0
+        && run.admissions.waits().next().is_none()
+    {
+        let message = format!(
+            "a connection was accepted at {} ms, although the backlog was drained at {drained_ms} ms",
+            late.accepted.at_ms
+        );
+        return Err(Failure::new(message, late.accepted.event));
+    }
     // The last shutdown begins after the server has run in its millisecond.
     match end.at_ms > due_ms + 1 {
         false => Ok(()),
