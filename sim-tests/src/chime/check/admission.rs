@@ -82,18 +82,22 @@ impl Admissions {
                     model = Model::new(scenario, index);
                 }
                 EventKind::Server(ServerEvent::Gauges(gauges)) => {
+                    model.admit_permitted(None, at);
                     gauges_failure = gauges_failure.or(model.check(gauges, event).err());
                 }
                 EventKind::Stream {
                     connection: number,
                     end: End::Server,
                     event,
-                } => match event {
-                    StreamEvent::Accepted { .. } => model.accept(*number, at),
-                    StreamEvent::Read(bytes) => model.read(*number, bytes, at),
-                    StreamEvent::Dropped => model.drop(*number, at),
-                    _ => {}
-                },
+                } => {
+                    model.admit_permitted(Some(*number), at);
+                    match event {
+                        StreamEvent::Accepted { .. } => model.accept(*number, at),
+                        StreamEvent::Read(bytes) => model.read(*number, bytes, at),
+                        StreamEvent::Dropped => model.drop(*number, at),
+                        _ => {}
+                    }
+                }
                 _ => {}
             }
         }
@@ -236,6 +240,8 @@ struct Model<'a> {
     /// The connections that wait for a permit, to be served or refused.
     waiting: VecDeque<usize>,
     waits: Vec<(u32, u32)>,
+    /// The connections that have waited, and whose address the server has not looked at since.
+    permitted: Vec<usize>,
     held: BTreeMap<usize, Held>,
     /// The number of served connections by address.
     addresses: BTreeMap<u128, u32>,
@@ -264,6 +270,7 @@ impl<'a> Model<'a> {
             refusal_permits: scenario.server.refusals_max,
             waiting: VecDeque::new(),
             waits: Vec::new(),
+            permitted: Vec::new(),
             held: BTreeMap::new(),
             addresses: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -321,9 +328,23 @@ impl<'a> Model<'a> {
                 header: listener.is_proxied().then(Vec::new),
             };
             self.held.insert(number, held);
-            if !listener.is_proxied() {
-                self.admit(number, connection.from.ip(), at, 0);
+            match listener.is_proxied() {
+                true => {}
+                false if at == connection.accepted => {
+                    self.admit(number, connection.from.ip(), at, 0);
+                }
+                false => self.permitted.push(number),
             }
+        }
+    }
+
+    /// Lets the server look at the address of this connection, or of all, that got a permit after a wait.
+    fn admit_permitted(&mut self, wanted: Option<usize>, at: Moment) {
+        let is_wanted = |number: &mut usize| wanted.is_none_or(|wanted| wanted == *number);
+        let permitted: Vec<_> = self.permitted.extract_if(.., is_wanted).collect();
+        for number in permitted {
+            let client = self.index.connections[&number].from.ip();
+            self.admit(number, client, at, 0);
         }
     }
 
