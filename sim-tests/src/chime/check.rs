@@ -45,9 +45,6 @@ const SLACK_MS: u32 = 3;
 /// How long the server waits, once a deadline has passed, for input that the runtime has not reported yet.
 const QUIET_MS: u32 = 10;
 
-/// The maximum pause of the server after a failed accept or receive.
-const PAUSE_MS: u32 = 150;
-
 /// An oracle: one thing that must hold of every run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum Oracle {

@@ -2,7 +2,10 @@
 
 use strum::VariantArray;
 
-use super::{PAUSE_MS, Part, Run};
+use super::{Part, Run};
+
+/// The maximum pause of the server after a failed accept or receive.
+const PAUSE_MS: u32 = 150;
 
 /// Why a datagram did not arrive, or why the server accepted or read late, or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
@@ -40,7 +43,7 @@ impl Run<'_> {
     }
 }
 
-/// A time at which the server may be ready, if it is not during these spans. They begin in order.
+/// Returns when the server does what is due at a time, at the latest, if it pauses in these spans. They begin in order.
 pub(super) fn after_pauses(pauses: &[(u32, u32)], at_ms: u32) -> u32 {
     pauses.iter().fold(at_ms, |at_ms, (begin_ms, end_ms)| {
         match (begin_ms..end_ms).contains(&&at_ms) {
@@ -50,7 +53,7 @@ pub(super) fn after_pauses(pauses: &[(u32, u32)], at_ms: u32) -> u32 {
     })
 }
 
-/// The pause after a failure of the server at this time.
+/// The longest pause of the server after an accept or a receive that failed at this time.
 pub(super) fn pause(failed_ms: u32) -> (u32, u32) {
     (failed_ms, failed_ms + PAUSE_MS)
 }
