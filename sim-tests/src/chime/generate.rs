@@ -255,9 +255,16 @@ fn patient(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result
         }
         // A slow reader of long replies.
         (2..=5, Framing::Line) => {
-            reading = Reading::Slow {
-                bytes: bytes.int_in_range(10..=60)?,
-                pause_ms: bytes.int_in_range(5..=20)?,
+            // Some read more, and seldom.
+            reading = match bytes.int_in_range(1..=3)? {
+                3 => Reading::Slow {
+                    bytes: bytes.int_in_range(100..=1_000)?,
+                    pause_ms: bytes.int_in_range(200..=900)?,
+                },
+                _ => Reading::Slow {
+                    bytes: bytes.int_in_range(10..=60)?,
+                    pause_ms: bytes.int_in_range(5..=20)?,
+                },
             };
             let lines = "help\n".repeat(bytes.int_in_range(1..=4)?);
             let mut acts = vec![Act::Write(Text::from(&*lines)); bytes.int_in_range(4..=12)?];

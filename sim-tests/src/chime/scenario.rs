@@ -60,7 +60,7 @@ pub struct Server {
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub datagram_rate: u32,
     /// The idle timeout.
-    #[arbitrary(with = one_in(6, 500..=2_000, 100..=500))]
+    #[arbitrary(with = one_in(4, 500..=2_000, 100..=500))]
     #[serde(deserialize_with = "within::<100, DAY_MS, _, _>")]
     pub idle_timeout_ms: u32,
     /// The line timeout, without the extra time per byte.
@@ -68,7 +68,7 @@ pub struct Server {
     #[serde(deserialize_with = "within::<100, DAY_MS, _, _>")]
     pub line_timeout_ms: u32,
     /// The write timeout.
-    #[arbitrary(with = one_in(3, 100..=1_000, NEVER_MS..=NEVER_MS))]
+    #[arbitrary(with = one_in(2, 100..=400, NEVER_MS..=NEVER_MS))]
     #[serde(deserialize_with = "within::<100, DAY_MS, _, _>")]
     pub write_timeout_ms: u32,
     /// The drain timeout.

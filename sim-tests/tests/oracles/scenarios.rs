@@ -1,9 +1,10 @@
 //! The scenarios of the canaries and of the excuses.
 
+use chime_protocol::Framing;
 use chime_sim_tests::chime::{
-    Act, Behaviour, Destination, Ending, Reading, Scenario, Server, Source, Target, Timeout,
+    Act, Behaviour, CoverageGoal, Destination, Ending, Form, Header, Listener, Reading, Scenario,
+    Server, Source, Target, Timeout,
 };
-use chime_sim_tests::chime::{CoverageGoal, Form, Header, Listener};
 use chime_sim_tests::scenario::{Client, Fault, FaultKind, Network, Text};
 use chime_sim_tests::{check, run};
 use ipnet::IpNet;
@@ -142,6 +143,19 @@ pub(crate) fn blocked_reply() -> Scenario {
 pub(crate) fn late_request() -> Scenario {
     let acts = vec![Act::Pause(500), Act::Write(Text::from("15\n"))];
     writer(acts, Reading::Eager, Server::default())
+}
+
+/// [`late_request`] with framing `read`.
+pub(crate) fn late_request_by_read() -> Scenario {
+    let acts = vec![Act::Pause(500), Act::Write(Text::from("15"))];
+    let server = Server {
+        listeners: vec![Listener {
+            framing: Framing::Read,
+            ..Listener::default()
+        }],
+        ..Server::default()
+    };
+    writer(acts, Reading::Eager, server)
 }
 
 /// Two clients whose first bytes arrive in the same millisecond.

@@ -76,6 +76,19 @@ pub(crate) fn find_server(trace: &Trace, is_it: impl Fn(&StreamEvent) -> bool) -
     )
 }
 
+/// A write of all bytes.
+pub(crate) fn wrote(text: &str) -> StreamEvent {
+    StreamEvent::Wrote {
+        bytes: text.into(),
+        is_short: false,
+    }
+}
+
+/// Returns the index of the first write of the server with this text.
+pub(crate) fn find_reply(trace: &Trace, text: &str) -> usize {
+    find_stream(trace, End::Server, &wrote(text))
+}
+
 /// Moves an event, and all later ones of its connection, by this time.
 pub(crate) fn shift(trace: &mut Trace, index: usize, by_ms: i32) {
     let EventKind::Stream {

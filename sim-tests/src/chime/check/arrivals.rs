@@ -4,7 +4,7 @@ use super::Run;
 use super::excuses::Excuse;
 use crate::Failure;
 use crate::scenario::FaultKind;
-use crate::trace::Connection;
+use crate::trace::{Connection, Moment};
 
 /// Checks every connection.
 pub(super) fn check(run: &Run<'_>) -> Result<(), Failure> {
@@ -36,19 +36,19 @@ fn check_reads(
     sent.extend(from.closed().map(|closed| (closed.at_ms, None)));
 
     let mut reads = to.read.iter();
-    let (mut read, mut read_ms) = (0, 0);
+    let (mut read, mut read_at) = (0, Moment::default());
     let mut arrived_ms = connection.accepted.at_ms;
     for (sent_ms, end) in sent {
-        let read_at_ms = match end {
-            None => to.read_end.map(|at| at.at_ms),
+        let read_at = match end {
+            None => to.read_end,
             Some(end) => {
                 while read < end
                     && let Some(piece) = reads.next()
                 {
                     read += piece.bytes.len();
-                    read_ms = piece.at.at_ms;
+                    read_at = piece.at;
                 }
-                (read >= end).then_some(read_ms)
+                (read >= end).then_some(read_at)
             }
         };
         let due_ms = sent_ms + latency_ms;
@@ -58,12 +58,24 @@ fn check_reads(
             is_to_server && span.kind.host() == Some(host) && span.overlaps(sent_ms, due_ms)
         });
         let is_disturbed = run.excuses(Excuse::ReadLinkFault, is_disturbed);
+        let read_at_ms = read_at.map(|at| at.at_ms);
         arrived_ms = match read_at_ms {
             _ if !is_disturbed => arrived_ms.max(due_ms),
             Some(read_at_ms) => read_at_ms,
             // The fault swallowed it, and what follows does not arrive either.
             None => return Ok(()),
         };
+        // What arrived before the server half-closed is not left to be discarded, unless the conversation has ended.
+        let is_left = to.shut.is_some_and(|shut| {
+            arrived_ms < shut.at_ms && read_at.is_none_or(|read_at| shut < read_at)
+        });
+        if is_left && end.is_some() && !run.replays[&number].is_closed {
+            let message = format!(
+                "connection {number}: byte {} arrived at {arrived_ms} ms, and was not read before the server half-closed",
+                end.unwrap_or(0)
+            );
+            return Err(Failure::new(message, run.index.trace.events.len() - 1));
+        }
         let closed = to.dropped.map(|dropped| dropped.at_ms);
         let Some(at_ms) = read_at_ms.or(closed) else {
             return Ok(());

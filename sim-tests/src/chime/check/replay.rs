@@ -56,6 +56,8 @@ pub(super) struct Replay {
     pub(super) processed: usize,
     /// Whether it has processed EOF.
     pub(super) is_at_end: bool,
+    /// Whether the protocol has closed the conversation.
+    pub(super) is_closed: bool,
     /// The first difference between the model and the trace, and the oracle that it belongs to.
     failure: Option<(Oracle, Failure)>,
 }
@@ -77,6 +79,7 @@ impl Replay {
             blocked: model.blocked,
             processed: model.processed,
             is_at_end: model.is_at_end,
+            is_closed: model.conversation.is_closed,
             failure,
         }
     }

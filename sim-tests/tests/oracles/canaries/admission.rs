@@ -133,10 +133,7 @@ pub(super) const CANARIES: &[Canary] = &[
             let dropped = find_stream(trace, End::Server, &StreamEvent::Dropped);
             let mut reply = trace.events[dropped].clone();
             if let EventKind::Stream { event, .. } = &mut reply.kind {
-                *event = StreamEvent::Wrote {
-                    bytes: "The server is full.\n".into(),
-                    is_short: false,
-                };
+                *event = wrote("The server is full.\n");
             }
             trace.events.insert(dropped, reply);
         },

@@ -179,4 +179,31 @@ pub(super) const CANARIES: &[Canary] = &[
         },
         message: "was not accepted until",
     },
+    Canary {
+        name: "a wrong byte with framing `read`",
+        scenario: late_request_by_read,
+        change: |_, trace| {
+            let index = find_read(trace, "6");
+            set_stream(trace, index, StreamEvent::Read("7".into()));
+        },
+        message: "the client expected \"6\" and read \"7",
+    },
+    Canary {
+        name: "a missing reply with framing `read`",
+        scenario: late_request_by_read,
+        change: |_, trace| {
+            let index = find_read(trace, "6");
+            trace.events.remove(index);
+        },
+        message: "the conversation ended early",
+    },
+    Canary {
+        name: "an accept that is late by a millisecond with framing `read`",
+        scenario: late_request_by_read,
+        change: |_, trace| {
+            let index = find_accepted(trace, 0);
+            shift(trace, index, 1);
+        },
+        message: "was not accepted until",
+    },
 ];

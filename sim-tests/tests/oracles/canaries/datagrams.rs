@@ -39,9 +39,7 @@ pub(super) const CANARIES: &[Canary] = &[
     Canary {
         name: "a lost datagram",
         scenario: without_faults,
-        change: |_, trace| {
-            lose(trace, "what?");
-        },
+        change: |_, trace| lose(trace, "what?"),
         message: "never arrived, and no fault explains it",
     },
     Canary {

@@ -24,11 +24,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "a wrong byte of the server",
         scenario: without_faults,
         change: |_, trace| {
-            let wrote = |text: &str| StreamEvent::Wrote {
-                bytes: text.into(),
-                is_short: false,
-            };
-            let index = find_stream(trace, End::Server, &wrote("Saturday\n18\n"));
+            let index = find_reply(trace, "Saturday\n18\n");
             set_stream(trace, index, wrote("Saturday\n19\n"));
         },
         message: "the server wrote \"Saturday\\n19\\n\", expected \"Saturday\\n18\\n\"",
@@ -46,10 +42,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "a reply that is late by a millisecond",
         scenario: late_request,
         change: |_, trace| {
-            let index = find_server(
-                trace,
-                |event| matches!(event, StreamEvent::Wrote { bytes, .. } if **bytes == *b"6\n"),
-            );
+            let index = find_reply(trace, "6\n");
             shift(trace, index, 1);
         },
         message: "although there was room",
@@ -247,5 +240,50 @@ pub(super) const CANARIES: &[Canary] = &[
             shift(trace, index, 1);
         },
         message: "and did nothing until",
+    },
+    Canary {
+        name: "a wrong byte of the server with framing `read`",
+        scenario: late_request_by_read,
+        change: |_, trace| {
+            let index = find_reply(trace, "6");
+            set_stream(trace, index, wrote("7"));
+        },
+        message: "the server wrote \"7\", expected \"6\"",
+    },
+    Canary {
+        name: "a read that is late by a millisecond with framing `read`",
+        scenario: late_request_by_read,
+        change: |_, trace| {
+            let index = find_stream(trace, End::Server, &StreamEvent::Read("15".into()));
+            shift(trace, index, 1);
+        },
+        message: "and did nothing until",
+    },
+    Canary {
+        name: "a reply that is late by a millisecond with framing `read`",
+        scenario: late_request_by_read,
+        change: |_, trace| {
+            let index = find_reply(trace, "6");
+            shift(trace, index, 1);
+        },
+        message: "although there was room",
+    },
+    Canary {
+        name: "the idle timeout with framing `read`, a millisecond too late",
+        scenario: late_request_by_read,
+        change: |_, trace| move_close(trace, 1),
+        message: "connection 0: the server did not close at 2515 ms (Idle)",
+    },
+    Canary {
+        name: "the idle timeout with framing `read`, a millisecond too early",
+        scenario: late_request_by_read,
+        change: |_, trace| move_close(trace, -1),
+        message: "connection 0: the server closed at 2514 ms, which was too early",
+    },
+    Canary {
+        name: "a request with framing `read` that is not counted",
+        scenario: late_request_by_read,
+        change: |_, trace| count(trace, "digits", -1),
+        message: "the server counts digits=0, expected 1",
     },
 ];

@@ -55,6 +55,7 @@ pub(super) fn of<'a>(usage: &Usage<'a>, reply_count: usize) -> Box<dyn Requests 
     Box::new(Ask {
         lines: lines.into_iter().skip(reply_count).collect(),
         is_waiting: false,
+        partial_ms: None,
     })
 }
 
@@ -63,6 +64,8 @@ struct Ask<'a> {
     /// Those without a reply.
     lines: Vec<&'a str>,
     is_waiting: bool,
+    /// When it wrote a part of a request, and has neither written nor waited since.
+    partial_ms: Option<u32>,
 }
 
 impl Ask<'_> {
@@ -72,13 +75,18 @@ impl Ask<'_> {
 }
 
 impl Requests for Ask<'_> {
-    fn wrote(&mut self, at_ms: u32, bytes: &[u8], _: bool, wait: &mut Wait) {
+    fn wrote(&mut self, at_ms: u32, bytes: &[u8], is_short: bool, wait: &mut Wait) {
+        self.partial_ms = is_short.then_some(at_ms);
         // Digits are sent as a stream: the wait begins anew with each write before the line end.
         let is_stream = matches!(self.request(), Some(Request::Digits(_))) && bytes != b"\n";
         if is_stream || !self.is_waiting {
             wait.begin(at_ms);
         }
         self.is_waiting = true;
+    }
+
+    fn blocked(&mut self, _: u32, _: &mut Wait) {
+        self.partial_ms = None;
     }
 
     fn replied(&mut self, _: u32, _: &str, _: &mut Wait) {
@@ -92,6 +100,17 @@ impl Requests for Ask<'_> {
 
     fn may_end(&self) -> bool {
         self.request().is_none_or(Request::is_quit)
+    }
+
+    /// Checks that the library has written whole requests.
+    fn check_end(&self, usage: &Usage<'_>, end: Moment) -> Result<(), Failure> {
+        match self.partial_ms.filter(|at_ms| *at_ms < end.at_ms) {
+            Some(at_ms) => {
+                let message = format!("did not write the rest of its request at {at_ms} ms");
+                usage.fail(end.event, message)
+            }
+            None => Ok(()),
+        }
     }
 }
 
