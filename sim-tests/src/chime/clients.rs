@@ -255,10 +255,14 @@ impl Task<'_> {
             }
         };
         let read = async {
+            // It waits after it has sent all.
+            let mut had_sent = has_sent.get();
             while timeout(self.patience(to), read(&mut reader, &reading))
                 .await
-                .unwrap_or(!has_sent.get())
-            {}
+                .unwrap_or(!had_sent)
+            {
+                had_sent = has_sent.get();
+            }
         };
         match ending {
             Ending::Await => {

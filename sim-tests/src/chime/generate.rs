@@ -104,7 +104,7 @@ fn target(server: &Server, bytes: &mut Unstructured<'_>) -> Result<Target> {
     if server.listener(&target).1.is_proxied() && bytes.int_in_range(0..=15)? < 15 {
         use Form::{
             V1, V1TooLong, V1Torn, V1Unknown, V1WrongAddress, V2, V2Local, V2Longest, V2TooLong,
-            V2Unspecified, WrongSignature,
+            V2Unspecified, V2WrongVersion, WrongSignature,
         };
         target.header = Some(Header {
             form: *bytes.choose(&[
@@ -122,6 +122,7 @@ fn target(server: &Server, bytes: &mut Unstructured<'_>) -> Result<Target> {
                 V1WrongAddress,
                 V1TooLong,
                 V2TooLong,
+                V2WrongVersion,
                 WrongSignature,
             ])?,
             client: address(bytes)?,
@@ -244,7 +245,7 @@ fn write(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result<B
 /// A client that takes its time.
 fn patient(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
     let (mut reading, mut ending) = (Reading::Eager, Ending::Await);
-    let acts = match (bytes.int_in_range(0..=8)?, framing) {
+    let acts = match (bytes.int_in_range(0..=9)?, framing) {
         // A slow writer: faster or slower than the minimum rate of the server, 500 bytes a second.
         (0..=1, _) => {
             let text = "7".repeat(bytes.int_in_range(20..=250)?) + "\n";
@@ -270,6 +271,14 @@ fn patient(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result
             let mut acts = vec![Act::Write(Text::from(&*lines)); bytes.int_in_range(4..=12)?];
             acts.push(Act::Shut);
             acts
+        }
+        // A request or many at once that fill the input or the output buffer of the server.
+        (9, Framing::Line) => {
+            let text = match bytes.arbitrary()? {
+                true => "help\n".repeat(bytes.int_in_range(450..=1_500)?),
+                false => "7".repeat(bytes.int_in_range(33_000..=70_000)?) + "\n",
+            };
+            vec![Act::Write(text.as_str().into()), Act::Shut]
         }
         // A client that closes before or after the linger timeout of the server.
         (2..=6, _) => {

@@ -68,6 +68,8 @@ pub enum Form {
     V2Longest,
     /// Version 2 with the command `LOCAL`, and addresses that have to be ignored.
     V2Local,
+    /// Version 2 with the number of another version, and the command `LOCAL`.
+    V2WrongVersion,
     /// Version 2 without addresses.
     V2Unspecified,
     /// Version 2 with a length that is too long.
@@ -106,6 +108,7 @@ impl Header {
             Form::V2 => self.v2(0x21, 0, 0),
             Form::V2Longest => self.v2(0x21, V2_REST_MAX, 0),
             Form::V2Local => self.v2(0x20, 0, 0),
+            Form::V2WrongVersion => self.v2(0x10, 0, 0),
             Form::V2Unspecified => [V2_SIGNATURE, &[0x21, 0, 0, 0]].concat(),
             Form::V2TooLong => self.v2(0x21, V2_REST_MAX, 1),
             Form::WrongSignature => [&V2_SIGNATURE[..11], b"\r"].concat(),
@@ -163,7 +166,9 @@ impl Header {
             Form::V1Unknown | Form::V2Local | Form::V2Unspecified => {
                 (whole, Conclusion::Valid(whole, None))
             }
-            Form::V1WrongAddress | Form::WrongSignature => (whole, Conclusion::Invalid),
+            Form::V1WrongAddress | Form::V2WrongVersion | Form::WrongSignature => {
+                (whole, Conclusion::Invalid)
+            }
             Form::V1TooLong => (V1_LENGTH_MAX, Conclusion::Invalid),
             // What follows may end its line.
             Form::V1Torn => {

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn each_switch_is_on_in_about_half_of_the_scenarios() {
+    fn each_kind_of_fault_strikes_in_some_scenarios_and_not_in_most() {
         let mut on_counts = [0; FaultKind::VARIANTS.len()];
         for seed in 0..1_000 {
             let scenario = Scenario::<Chime>::from_seed(seed);
@@ -209,7 +209,7 @@ mod tests {
             }
         }
         assert!(
-            on_counts.iter().all(|count| (200..600).contains(count)),
+            on_counts.iter().all(|count| (150..600).contains(count)),
             "{on_counts:?}"
         );
     }

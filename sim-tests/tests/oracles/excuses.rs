@@ -64,7 +64,7 @@ pub(crate) const EXCUSES: &[(Part, Build)] = &[
         with_fault(FaultKind::Crash, datagram_at(60))
     }),
     (Part::Excuse(Excuse::DatagramPause), || {
-        let mut scenario = with_fault(FaultKind::Stop, datagram_at(60));
+        let mut scenario = with_fault(FaultKind::Crash, datagram_at(60));
         scenario.network.datagram_error_percent = 100;
         scenario.faults[0].at_ms = 80;
         scenario

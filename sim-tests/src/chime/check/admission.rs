@@ -112,7 +112,9 @@ impl Admissions {
 
     /// The outcome of a conversation.
     pub(super) fn outcome(&self, connection: usize) -> Outcome {
-        self.by_connection[&connection].outcome
+        // A run that is stuck has connections that are not decided.
+        let admission = self.by_connection.get(&connection);
+        admission.map_or(Outcome::Abandoned, |admission| admission.outcome)
     }
 
     /// When connections waited for a permit, and those behind them in the backlog.

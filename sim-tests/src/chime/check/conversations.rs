@@ -274,13 +274,13 @@ pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
             let has_fault = run.index.has_link_fault(host, begin_ms, end_ms);
             run.excuses(Excuse::ConnectLinkFault, has_fault)
         };
-        let handled_ms = run.handled_ms((begin_ms, arrived_ms + SLACK_MS), due_ms);
+        let handled_ms = run.handled_ms((begin_ms, arrived_ms + SLACK_MS), due_ms + SLACK_MS);
         if run.excuses(Excuse::ConnectServerDown, handled_ms.is_none())
             || has_link_fault(arrived_ms)
         {
             continue;
         }
-        let due_ms = handled_ms.unwrap_or(due_ms);
+        let due_ms = handled_ms.unwrap_or(due_ms).min(due_ms);
         let end_ms = attempt.end.at_ms;
         let has_timed_out = clients::has_timed_out(run, number, attempt);
         // The answer takes as long as the connect.

@@ -3,7 +3,7 @@
 use chrono::Timelike;
 use strum::VariantArray;
 
-use super::{Part, Run, SLACK_MS};
+use super::{Part, Run};
 use crate::trace::Moment;
 
 /// The pause of the server after a failed accept or receive, and the maximum jitter of the former.
@@ -79,14 +79,12 @@ impl Run<'_> {
         })?;
         let drain_ms = self.scenario.server.drain_timeout_ms;
         match (life.stopping, life.end) {
-            (Some(stopping), _) if due_ms + SLACK_MS < stopping.at_ms => Some(due_ms),
+            (Some(stopping), _) if due_ms < stopping.at_ms => Some(due_ms),
             (Some(stopping), Some(end)) if life.counters.is_some() => {
                 (end.at_ms < self.elapsed_ms(stopping.at_ms, drain_ms)).then_some(end.at_ms)
             }
             (None, None) => Some(due_ms),
-            (_, end) => end
-                .is_some_and(|end| due_ms + SLACK_MS < end.at_ms)
-                .then_some(due_ms),
+            (_, end) => end.is_some_and(|end| due_ms < end.at_ms).then_some(due_ms),
         }
     }
 }

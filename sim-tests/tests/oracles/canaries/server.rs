@@ -30,6 +30,15 @@ pub(super) const CANARIES: &[Canary] = &[
         message: "the server wrote \"Saturday\\n19\\n\", expected \"Saturday\\n18\\n\"",
     },
     Canary {
+        name: "an accept in the last millisecond of the pause after a failed accept",
+        scenario: failed_accepts,
+        change: |_, trace| {
+            let index = find_accepted(trace, 0);
+            shift(trace, index, -1);
+        },
+        message: "and it had to pause until",
+    },
+    Canary {
         name: "a read that is late by a millisecond",
         scenario: late_request,
         change: |_, trace| {
