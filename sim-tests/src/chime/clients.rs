@@ -121,12 +121,16 @@ impl Task<'_> {
         self.host.connect(self.server.listener(to).0, timeout).await
     }
 
+    /// The PROXY header, if the listener expects one.
+    fn header<'a>(&self, to: &'a Target) -> Option<&'a Header> {
+        let is_proxied = self.server.listener(to).1.is_proxied();
+        to.header.as_ref().filter(|_| is_proxied)
+    }
+
     /// Connects, and sends the PROXY header if the listener expects one.
     async fn connect_through(&self, to: &Target, connect_timeout: Duration) -> io::Result<Stream> {
         let mut stream = self.connect(to, connect_timeout).await?;
-        let is_proxied = self.server.listener(to).1.is_proxied();
-        let header = to.header.iter().filter(|_| is_proxied);
-        let header = header.flat_map(Header::acts).collect();
+        let header = self.header(to).map(Header::acts).unwrap_or_default();
         timeout(self.patience(to), act(header, &mut stream)).await??;
         Ok(stream)
     }
@@ -228,7 +232,7 @@ impl Task<'_> {
     }
 
     async fn write(&self, to: &Target, acts: Vec<Act>, reading: Reading, ending: Ending) {
-        let acts = match &to.header {
+        let acts = match self.header(to) {
             Some(header) => header.before(acts),
             None => acts,
         };

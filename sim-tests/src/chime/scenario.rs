@@ -133,7 +133,7 @@ pub struct Target {
     /// The number of the listener, modulo the number of listeners.
     #[serde(skip_serializing_if = "is_default")]
     pub listener: u8,
-    /// The PROXY header that it sends first.
+    /// The PROXY header that it sends first, if the listener expects one.
     #[serde(skip_serializing_if = "is_default")]
     pub header: Option<Header>,
 }
