@@ -140,6 +140,70 @@ mod tests {
         Scenario::from_json(json.replace('?', &value.to_string()).as_bytes()).is_ok()
     }
 
+    /// The settings of `chime-server`, each with its field in a scenario.
+    const SIMULATED: [(&str, &str); 18] = [
+        ("tcp", "listeners"),
+        ("address", "listeners"),
+        ("udp", "udp_sockets"),
+        ("transport", "udp_sockets"),
+        ("service", "service"),
+        ("framing", "framing"),
+        ("proxies", "proxies"),
+        ("workers", "workers"),
+        ("max-connections", "connections_max"),
+        ("max-connections-per-address", "address_connections_max"),
+        ("allow", "allowed"),
+        ("deny", "denied"),
+        ("udp-rate", "datagram_rate"),
+        ("idle-timeout", "idle_timeout_ms"),
+        ("line-timeout", "line_timeout_ms"),
+        ("write-timeout", "write_timeout_ms"),
+        ("drain-timeout", "drain_timeout_ms"),
+        ("utc", "clock"),
+    ];
+
+    /// The settings of `chime-server` that scenarios lack, each with the reason.
+    const NOT_SIMULATED: [(&str, &str); 6] = [
+        (
+            "no-tcp",
+            "without listeners there is nothing to simulate over TCP",
+        ),
+        (
+            "no-udp",
+            "without sockets there is nothing to simulate over UDP",
+        ),
+        (
+            "drain-delay",
+            "the binary waits before it shuts the library down",
+        ),
+        ("log", "logs are not simulated"),
+        ("log-format", "logs are not simulated"),
+        ("admin", "the admin pages are served by the binary"),
+    ];
+
+    #[test]
+    fn each_setting_of_the_server_is_simulated_or_has_a_reason_not_to_be() {
+        let text = include_str!("../../server/chime-server.toml");
+        let keys = text.lines().filter_map(|line| {
+            let (key, _) = line.strip_prefix('#')?.trim_start().split_once(" = ")?;
+            let is_key = |key: &str| {
+                key.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+            };
+            is_key(key).then_some(key)
+        });
+        let keys: BTreeSet<&str> = keys.collect();
+        let (simulated, others) = (SIMULATED.map(|it| it.0), NOT_SIMULATED.map(|it| it.0));
+        let known: BTreeSet<&str> = simulated.into_iter().chain(others).collect();
+        assert_eq!(keys, known);
+        let default = serde_json::to_value(Scenario::default()).expect("plain data");
+        let mut fields = BTreeSet::new();
+        words(&default, &mut fields);
+        for (key, field) in SIMULATED {
+            assert!(fields.contains(field), "{key}: a scenario has no {field}");
+        }
+    }
+
     #[test]
     fn a_server_has_between_one_and_ten_sockets_of_each_kind() {
         for name in ["listeners", "udp_sockets"] {

@@ -32,13 +32,21 @@
 //! one more client, which must be served soon over TCP and UDP: liveness. At the end the server shuts down, and must
 //! have no connection left and all permits free.
 //!
+//! The server is the one that ships, with each of its settings: several workers that share listeners, UDP sockets and
+//! limits, PROXY headers, address rules, limits and rates. Its workers take turns on one thread, so what needs threads
+//! is tested elsewhere (`server/src/sync.rs`). Real sockets and their batches, signals, descriptors and the clock of the
+//! system do not take part either.
+//!
 //! The network is [turmoil](https://docs.rs/turmoil)'s. Its streams deliver each write whole and at once, so the
 //! sockets here cut, glue, delay and fail what passes through, and have a window; datagrams are lost, duplicated and
 //! corrupted. The scenario sets the server's wall clock.
 //!
 //! The transcript of each client must be that of the naive model in [`chime_protocol::model`]; where it ends early, the
-//! scenario must explain why. The server must keep its limits, every datagram is accounted for, and many runs together
-//! must reach every [`CoverageGoal`](chime::CoverageGoal).
+//! scenario must explain why. A second naive model replays the server's end of each connection, and says in which
+//! millisecond it writes and closes, and why; others follow its limits and the waits of the client library. They are
+//! [`Oracle`](chime::Oracle)s. A test switches off each of them, and each [`Excuse`](chime::Excuse) and
+//! [`Reason`](chime::Reason), and demands that a canary notices. Many runs together must reach every
+//! [`CoverageGoal`](chime::CoverageGoal).
 //!
 //! The simulator is independent of chime: [`protocol`] shows how to simulate another protocol.
 //!
@@ -82,6 +90,7 @@
 //! | fuzzing | bytes, parsed as a [`Script`] or a [`Scenario`](scenario::Scenario) | the same, in [`targets`] | `fuzz/targets` |
 //! | seeds | inputs found by people and fuzzers, on stable Rust | the same | `protocol/tests/seeds.rs` |
 //! | simulation | a [`Scenario`](scenario::Scenario) | [`check()`] | here |
+//! | interleavings | threads, in each order of their steps | limits and counts | `server/src/sync.rs` |
 //! | examples | real processes on loopback, and streams in memory | expected results | `tests` of server and client |
 //! | threats | hostile clients, servers and networks | figures and limits | `server/tests/threats` |
 //! | planted bugs | a bug in a copy of the tree | all of these engines | `fuzz/planted-bugs` |

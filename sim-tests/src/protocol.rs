@@ -19,6 +19,7 @@
 //! 4. **Write the oracles.** [`Protocol::check`] gets the scenario and the [`Index`] of the trace: each connection with
 //!    its reads and writes, each datagram, each client, each fault. Compare with a naive model. Begin with safety (what
 //!    a client reads is a prefix of what the model sends), then demand that the scenario explains every early end.
+//!    Report the conversations that a reason excuses from the check: a swarm shows their share.
 //! 5. **Name the coverage goals.** A swarm of 1,000 seeds or more fails if no seed reaches one of them.
 //! 6. **Let it fail.** Plant a bug, as the example does, and see that a swarm finds it.
 //!
