@@ -20,7 +20,7 @@
 //!    its reads and writes, each datagram, each client, each fault. Compare with a naive model. Begin with safety (what
 //!    a client reads is a prefix of what the model sends), then demand that the scenario explains every early end.
 //!    Report the conversations that a reason excuses from the check: a swarm shows their share.
-//! 5. **Name the coverage goals.** A swarm of 1,000 seeds or more fails if no seed reaches one of them.
+//! 5. **Name the coverage goals.** A swarm of 20,000 seeds or more fails if no seed reaches one of them.
 //! 6. **Let it fail.** Plant a bug, as the example does, and see that a swarm finds it.
 //!
 //! `fn main() -> ExitCode { command::main::<MyProtocol>("my-sim") }` is the whole program: `my-sim swarm --seeds 1000`

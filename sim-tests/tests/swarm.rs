@@ -12,8 +12,11 @@ use proptest::prelude::*;
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
+/// Coverage goals that need more seeds.
+const RARE: [&str; 3] = ["CrowdAtStop", "ReadsWaitingAtStop", "SlowReadersAtStop"];
+
 #[test]
-fn a_thousand_seeds_pass_and_reach_every_coverage_goal() {
+fn a_thousand_seeds_pass_and_reach_every_coverage_goal_that_is_not_rare() {
     let swarm = Command::new(env!("CARGO_BIN_EXE_sim"))
         .args(["swarm", "--seeds", "1000"])
         .current_dir(WORKSPACE)
@@ -21,7 +24,12 @@ fn a_thousand_seeds_pass_and_reach_every_coverage_goal() {
         .expect("sim runs");
     let text = String::from_utf8_lossy(&swarm.stdout);
     assert!(swarm.status.success(), "{text}");
-    // Today 3.2 %. An oracle that excuses more proves less.
+    let missed = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("0 "));
+    let missed: Vec<_> = missed.filter(|goal| !RARE.contains(goal)).collect();
+    assert!(missed.is_empty(), "{missed:?} not reached\n{text}");
+    // Today 3 %. An oracle that excuses more proves less.
     let (_, rest) = text.split_once(" conversations, ").expect("the share");
     let (percent, _) = rest.split_once(" % of them excused").expect("the share");
     assert!(percent.parse::<f64>().expect("a number") < 6.0, "{text}");

@@ -91,6 +91,14 @@ pub enum CoverageGoal {
     SendFailed,
     /// A request got no reply: over the rate limit of its network.
     DatagramLimited,
+    /// An accept failed during a graceful shutdown because no descriptor was free.
+    AcceptFailedAtStop,
+    /// An accept failed during a graceful shutdown because the connection was aborted.
+    AcceptAbortedAtStop,
+    /// A deadline passed while the process was frozen, and what had arrived meanwhile was read.
+    FrozenBeyondDeadline,
+    /// A graceful shutdown of one worker began while 2,000 connections were busy.
+    CrowdAtStop,
     /// A client was served with a PROXY header of version 1.
     ProxiedByV1,
     /// A client was served with a PROXY header of version 2.

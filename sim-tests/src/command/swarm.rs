@@ -19,7 +19,7 @@ use crate::{Protocol, Report, check, run};
 const FAILURES_MAX: u64 = 10;
 
 /// The number of seeds that must reach every coverage goal.
-const ENOUGH: u64 = 1_000;
+const ENOUGH: u64 = 20_000;
 
 /// Runs `count` seeds from `start` on; returns whether all passed and reached the coverage goals.
 pub(super) fn run_all<P: Protocol>(

@@ -16,6 +16,9 @@ use strum::VariantNames;
 use super::{Client, Fault, FaultKind, Network, Scenario};
 use crate::Protocol;
 
+/// The number of clients of a crowd.
+const CROWD: usize = 2_000;
+
 /// How many bytes a seed expands to.
 const SEED_BYTES: usize = 16_384;
 
@@ -70,7 +73,11 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             // no other fault.
             network.window_bytes = network.window_bytes.min(1_000);
             let first = clients[0].clone();
-            clients = list(2..=7, |bytes| {
+            // Sometimes a crowd.
+            let is_small = serde_json::to_string(&first.behaviour).is_ok_and(|it| it.len() < 300);
+            let is_crowd = bytes.int_in_range(1..=200)? == 200 && is_small;
+            let count = if is_crowd { CROWD..=CROWD } else { 2..=7 };
+            clients = list(count, |bytes| {
                 Ok(Client {
                     host: bytes.int_in_range(0..=host_max)?,
                     ..first.clone()
@@ -186,7 +193,7 @@ mod tests {
         for bytes in [&[][..], &[0; 100], &[255; 100_000], &random, &random[..99]] {
             let scenario = Scenario::<Chime>::arbitrary(&mut Unstructured::new(bytes));
             let scenario = scenario.expect("generation succeeds");
-            assert!((1..=7).contains(&scenario.clients.len()), "{scenario}");
+            assert!((1..=CROWD).contains(&scenario.clients.len()), "{scenario}");
             assert!(scenario.faults.len() <= 20, "{scenario}");
             assert!(scenario.host_count() <= 2, "{scenario}");
             assert!(scenario.heal_ms <= 700, "{scenario}");

@@ -1,9 +1,9 @@
 //! Thousands of concurrent clients.
 
-use chime_sim_tests::chime::{Act, Behaviour, Scenario};
-use chime_sim_tests::scenario::{Client, Text};
+use chime_sim_tests::chime::{Act, Behaviour, CoverageGoal, Scenario};
+use chime_sim_tests::scenario::{Client, FaultKind, Text};
 
-use crate::{act, ask, passes, replies, replies_by_client, with, write};
+use crate::{act, ask, fault, passes, replies, replies_by_client, with, write};
 
 const HOSTS: usize = 20;
 const CLIENTS: usize = 5_000;
@@ -43,6 +43,14 @@ fn five_thousand_concurrent_clients_get_the_same_replies_as_one_client() {
         let alone = passes(&scenario([client].into_iter()), &[]);
         assert_eq!(replies(&alone, 0), concurrent[&client], "client {client}");
     }
+}
+
+#[test]
+fn two_thousand_busy_connections_of_one_worker_are_drained() {
+    let mut scenario = scenario(0..2_000);
+    scenario.heal_ms = 100;
+    scenario.faults = vec![fault(20, 60, FaultKind::Stop)];
+    passes(&scenario, &[CoverageGoal::CrowdAtStop]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::Run;
 use crate::Failure;
 use crate::chime::clients::RECOVERY_COMMAND;
 use crate::chime::{Behaviour, Timeout};
-use crate::trace::{Attempt, Connection, Datagram, Moment, Peer};
+use crate::trace::{Attempt, Connection, Datagram, End, EventKind, Moment, Peer};
 
 pub(super) use coverage::note;
 
@@ -31,6 +31,7 @@ const CONNECT_TIMED_OUT: &str = "timed out";
 
 /// Checks every attempt of the client library.
 pub(super) fn check(run: &Run<'_>) -> Result<(), Failure> {
+    let events = events_by_client(run);
     for (client, of_client) in run.index.clients.iter().enumerate() {
         let Some(timeout_ms) = timeout_ms(run, client) else {
             continue;
@@ -42,6 +43,7 @@ pub(super) fn check(run: &Run<'_>) -> Result<(), Failure> {
                 client,
                 attempt,
                 timeout_ms,
+                events: &events[client],
             };
             if attempt.is_by_datagram {
                 usage.check_datagrams(request_count)?;
@@ -84,12 +86,34 @@ fn timed_out(after_ms: u32, mid_line: bool) -> String {
     Error::TimedOut { after, mid_line }.to_string()
 }
 
+/// The events of each client, and of its ends of connections.
+fn events_by_client(run: &Run<'_>) -> Vec<Vec<usize>> {
+    let mut by_client = vec![Vec::new(); run.index.clients.len()];
+    for (event, happened) in run.index.trace.events.iter().enumerate() {
+        let client = match &happened.kind {
+            EventKind::Client { client, .. } => Some(*client),
+            EventKind::Stream {
+                connection,
+                end: End::Client,
+                ..
+            } => run.whole.connections[connection].client,
+            _ => None,
+        };
+        if let Some(client) = client {
+            by_client[client].push(event);
+        }
+    }
+    by_client
+}
+
 /// An attempt of the client library.
 struct Usage<'a> {
     run: &'a Run<'a>,
     client: usize,
     attempt: &'a Attempt<'a>,
     timeout_ms: u32,
+    /// The events of the client.
+    events: &'a [usize],
 }
 
 impl Usage<'_> {

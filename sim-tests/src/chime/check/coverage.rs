@@ -9,7 +9,7 @@ use super::replay::Outcome;
 use super::{Reason, Run, admission, clients, datagrams};
 use crate::chime::{Behaviour, CoverageGoal as Goal, Ending, Reading};
 use crate::scenario::FaultKind;
-use crate::trace::{Client, EventKind, Piece, ServerEvent};
+use crate::trace::{Client, Connection, EventKind, Life, Piece, ServerEvent};
 
 /// The goals that a run reaches.
 pub(super) fn goals(run: &Run<'_>, cases: &[Case<'_>]) -> BTreeSet<Goal> {
@@ -37,6 +37,12 @@ pub(super) fn goals(run: &Run<'_>, cases: &[Case<'_>]) -> BTreeSet<Goal> {
             see(Goal::ReceiveFailed, *event == ServerEvent::CannotReceive);
         }
     }
+    for (number, life) in run.index.lives.iter().enumerate() {
+        note_stop(run, number, life, &mut see);
+    }
+    for connection in run.index.connections.values() {
+        see(Goal::FrozenBeyondDeadline, is_saved(run, connection));
+    }
     admission::note(run, &mut see);
     datagrams::note(run, &mut see);
     goals.extend(&run.answers.goals);
@@ -53,6 +59,49 @@ fn note_conversation(case: &Case<'_>, transcript: &Transcript, see: &mut impl Fn
     note_bytes(case, transcript, is_served, see);
     note_end(case, transcript, reason, is_served, see);
     note_time(case, transcript, see);
+}
+
+/// The number of connections of a crowd.
+const CROWD: usize = 2_000;
+
+fn note_stop(run: &Run<'_>, number: usize, life: &Life<'_>, see: &mut impl FnMut(Goal, bool)) {
+    let (Some(stopping), Some(end)) = (life.stopping, life.end) else {
+        return;
+    };
+    let events = &run.index.trace.events[stopping.event..end.event];
+    for event in events {
+        if let EventKind::Server(event) = &event.kind {
+            see(
+                Goal::AcceptFailedAtStop,
+                *event == ServerEvent::CannotAccept,
+            );
+            see(
+                Goal::AcceptAbortedAtStop,
+                *event == ServerEvent::AcceptAborted,
+            );
+        }
+    }
+    let connections = run.index.connections.values();
+    let busy = connections.filter(|connection| {
+        let side = &connection.server_side;
+        let last = side.read.last().into_iter().chain(side.wrote.last());
+        let is_active = last.map(|piece| piece.at).max() > Some(stopping);
+        connection.life == number && connection.accepted < stopping && is_active
+    });
+    let has_crowd = run.scenario.server.workers == 1 && busy.count() >= CROWD;
+    see(Goal::CrowdAtStop, has_crowd);
+}
+
+/// Whether the server read at the end of a freeze although the idle timeout had passed.
+fn is_saved(run: &Run<'_>, connection: &Connection<'_>) -> bool {
+    let side = &connection.server_side;
+    let moves = side.read.iter().chain(&side.wrote).map(|piece| piece.at);
+    side.read.iter().any(|piece| {
+        let before = moves.clone().filter(|at| at.at_ms < piece.at.at_ms);
+        let last = before.max().unwrap_or(connection.accepted);
+        let deadline_ms = last.at_ms + run.scenario.server.idle_timeout_ms;
+        deadline_ms < piece.at.at_ms && run.index.awake_ms(deadline_ms) == piece.at.at_ms
+    })
 }
 
 fn note_attempts(client: &Client<'_>, see: &mut impl FnMut(Goal, bool)) {

@@ -27,8 +27,12 @@ pub(super) fn check(usage: &Usage<'_>, reply_count: usize) -> Result<(), Failure
     };
     let dropped = connection.client_side.dropped;
     let end = usage.attempt.end.max(dropped.unwrap_or_default());
-    let events = &usage.run.index.trace.events[..=end.event];
-    for (event, happened) in events.iter().enumerate().skip(connected.event) {
+    let begin = usage
+        .events
+        .partition_point(|event| *event < connected.event);
+    let events = usage.events[begin..].iter().copied();
+    for event in events.take_while(|event| *event <= end.event) {
+        let happened = &usage.run.index.trace.events[event];
         let at = Moment {
             event,
             at_ms: happened.at_ms,
