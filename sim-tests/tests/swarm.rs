@@ -26,7 +26,7 @@ fn a_thousand_seeds_pass_and_reach_every_coverage_goal_that_is_not_rare() {
     assert!(swarm.status.success(), "{text}");
     let missed = text
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("0 "));
+        .filter_map(|line| line.strip_prefix("        0 "));
     let missed: Vec<_> = missed.filter(|goal| !RARE.contains(goal)).collect();
     assert!(missed.is_empty(), "{missed:?} not reached\n{text}");
     // Today 3 %. An oracle that excuses more proves less.
