@@ -29,7 +29,7 @@ use chime_protocol::model::naive::{self, Conversation};
 use strum::VariantArray;
 
 use super::{Behaviour, CoverageGoal, Listener, Scenario};
-use crate::trace::{Index, Trace};
+use crate::trace::{EventKind, Index, Moment, ServerEvent, Trace};
 use crate::{Failure, Report, check_with};
 use admission::Admissions;
 use answers::Answers;
@@ -237,6 +237,17 @@ impl<'a> Run<'a> {
             .clients
             .get(client)
             .map(|client| &client.behaviour)
+    }
+
+    /// When an event of the server happened.
+    fn server_events(&self, wanted: ServerEvent) -> impl Iterator<Item = Moment> {
+        let wanted = EventKind::Server(wanted);
+        let events = self.whole.trace.events.iter().enumerate();
+        let events = events.filter(move |(_, happened)| happened.kind == wanted);
+        events.map(|(event, happened)| Moment {
+            event,
+            at_ms: happened.at_ms,
+        })
     }
 
     /// When a timer of the server that is started or due now has elapsed.

@@ -33,6 +33,10 @@ pub(super) const CONVERSATIONS: &str = "conversations";
 /// The name of the counter of ended conversations.
 pub(super) const CONVERSATIONS_ENDED: &str = "conversations-ended";
 
+/// Another address of the server, and the broadcast address of its network.
+pub(super) const SECONDARY: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 201);
+pub(super) const BROADCAST: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 255);
+
 /// The maximum number of datagrams that the server receives at a time.
 pub(super) const BATCH_MAX: usize = 16;
 
@@ -189,8 +193,8 @@ pub(super) fn destination(socket: u16, address: DestinationAddress) -> SocketAdd
     let primary = server_address(socket);
     let ip = match address {
         DestinationAddress::Primary => return primary,
-        DestinationAddress::Secondary => Ipv4Addr::new(192, 168, 0, 201),
-        DestinationAddress::Broadcast => Ipv4Addr::new(192, 168, 0, 255),
+        DestinationAddress::Secondary => SECONDARY,
+        DestinationAddress::Broadcast => BROADCAST,
         DestinationAddress::Multicast => Ipv4Addr::new(224, 0, 0, 1),
     };
     (ip, primary.port()).into()

@@ -7,6 +7,7 @@ use chime_protocol::model::naive;
 
 use crate::Failure;
 use crate::chime::addresses::datagram_unit;
+use crate::chime::server::BROADCAST;
 use crate::chime::{CoverageGoal as Goal, Scenario, Server};
 use crate::trace::{DatagramEvent, EventKind, Index, Peer, ServerEvent};
 
@@ -29,7 +30,7 @@ pub(super) fn is_service(from: SocketAddr) -> bool {
 }
 
 pub(super) fn is_unicast(to: IpAddr) -> bool {
-    !to.is_multicast() && !to.to_string().ends_with(".255")
+    !to.is_multicast() && to != BROADCAST
 }
 
 /// A rate limit, as a token bucket: it holds the replies of one second.

@@ -69,10 +69,13 @@ fn check_reads(
         let is_left = to.shut.is_some_and(|shut| {
             arrived_ms < shut.at_ms && read_at.is_none_or(|read_at| shut < read_at)
         });
-        if is_left && end.is_some() && !run.replays[&number].is_closed {
+        if let Some(end) = end
+            && is_left
+            && !run.replays[&number].is_closed
+        {
             let message = format!(
-                "connection {number}: byte {} arrived at {arrived_ms} ms, and was not read before the server half-closed",
-                end.unwrap_or(0)
+                "connection {number}: byte {end} arrived at {arrived_ms} ms, and was not read before the server \
+                 half-closed"
             );
             return Err(Failure::new(message, run.index.trace.events.len() - 1));
         }

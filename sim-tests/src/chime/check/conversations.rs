@@ -253,9 +253,7 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
 /// A failed accept excuses the connections in the backlog until the pause after it has ended, and a connection that
 /// waits for a permit those behind it.
 pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
-    let cannot_accept = EventKind::Server(ServerEvent::CannotAccept);
-    let events = run.index.trace.events.iter();
-    let failed = events.filter(|event| event.kind == cannot_accept);
+    let failed = run.server_events(ServerEvent::CannotAccept);
     let failed = failed.map(|event| (Excuse::ConnectPause, run.accept_pause(event.at_ms)));
     let waits = run.admissions.waits().map(|it| (Excuse::ConnectPermit, it));
     let pauses = failed.chain(waits);

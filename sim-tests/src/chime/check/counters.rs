@@ -12,7 +12,7 @@ use super::replay::{Outcome, Replay};
 use super::{Run, parts};
 use crate::Failure;
 use crate::chime::server::{CONVERSATIONS_ENDED, PERMITS, name};
-use crate::trace::{EventKind, Life, Piece, ServerEvent, Side};
+use crate::trace::{Life, Piece, ServerEvent, Side};
 
 /// Checks the counters of each server that has shut down gracefully.
 pub(super) fn check(run: &Run<'_>) -> Result<(), Failure> {
@@ -35,9 +35,8 @@ fn check_life(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), Failu
         })
         .partition(|accepted| accepted.is_refused);
     let datagrams = &run.answers.counts[number];
-    let events = &run.index.trace.events[life.started.event..end.event];
-    let failed_accept = EventKind::Server(ServerEvent::CannotAccept);
-    let failed_accepts = events.iter().filter(|event| event.kind == failed_accept);
+    let failed_accepts = run.server_events(ServerEvent::CannotAccept);
+    let failed_accepts = failed_accepts.filter(|at| (life.started..end).contains(at));
 
     let mut expected = Expected::default();
     expected.connections(&served, &refused);

@@ -45,8 +45,8 @@ pub(super) fn goals(run: &Run<'_>, cases: &[Case<'_>]) -> BTreeSet<Goal> {
     }
     admission::note(run, &mut see);
     datagrams::note(run, &mut see);
+    clients::note(run, &mut see);
     goals.extend(&run.answers.goals);
-    clients::note(run, &mut goals);
     goals
 }
 
@@ -95,12 +95,15 @@ fn note_stop(run: &Run<'_>, number: usize, life: &Life<'_>, see: &mut impl FnMut
 /// Whether the server read at the end of a freeze although the idle timeout had passed.
 fn is_saved(run: &Run<'_>, connection: &Connection<'_>) -> bool {
     let side = &connection.server_side;
-    let moves = side.read.iter().chain(&side.wrote).map(|piece| piece.at);
-    side.read.iter().any(|piece| {
-        let before = moves.clone().filter(|at| at.at_ms < piece.at.at_ms);
-        let last = before.max().unwrap_or(connection.accepted);
-        let deadline_ms = last.at_ms + run.scenario.server.idle_timeout_ms;
-        deadline_ms < piece.at.at_ms && run.index.awake_ms(deadline_ms) == piece.at.at_ms
+    let freezes = run.index.faults.iter();
+    let freezes = freezes.filter(|span| *span.kind == FaultKind::Freeze);
+    freezes.filter_map(|span| span.end).any(|end| {
+        let moves = side.read.iter().chain(&side.wrote).map(|piece| piece.at);
+        let last = moves.filter(|at| at.at_ms < end.at_ms).max();
+        let last_ms = last.unwrap_or(connection.accepted).at_ms;
+        let deadline_ms = last_ms + run.scenario.server.idle_timeout_ms;
+        let has_passed = deadline_ms < end.at_ms && run.index.awake_ms(deadline_ms) == end.at_ms;
+        has_passed && side.read.iter().any(|piece| piece.at.at_ms == end.at_ms)
     })
 }
 

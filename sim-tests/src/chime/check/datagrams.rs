@@ -9,7 +9,7 @@ use super::excuses::Excuse;
 use super::{Run, SLACK_MS};
 use crate::Failure;
 use crate::chime::CoverageGoal as Goal;
-use crate::chime::server::BATCH_MAX;
+use crate::chime::server::{BATCH_MAX, SECONDARY};
 use crate::trace::{Attempt, Datagram, DatagramEvent, Event, EventKind, Moment, Peer, ServerEvent};
 
 fn to_server<'a>(run: &'a Run<'_>) -> impl Iterator<Item = &'a Datagram<'a>> {
@@ -49,10 +49,8 @@ pub(super) fn check_received(run: &Run<'_>) -> Result<(), Failure> {
 /// Checks that each datagram that no fault explains as lost is received: by the server, or by the client library, if it
 /// still waits for a reply.
 pub(super) fn check_arrivals(run: &Run<'_>) -> Result<(), Failure> {
-    let cannot_receive = EventKind::Server(ServerEvent::CannotReceive);
-    let events = run.index.trace.events.iter();
-    let failed = events.filter(|event| event.kind == cannot_receive);
-    let pauses: Vec<_> = failed.map(|event| run.receive_pause(event.at_ms)).collect();
+    let failed = run.server_events(ServerEvent::CannotReceive);
+    let pauses: Vec<_> = failed.map(|at| run.receive_pause(at.at_ms)).collect();
     let datagrams = run.index.datagrams.values();
     for datagram in datagrams.filter(|datagram| datagram.received.is_none()) {
         let sent_ms = datagram.sent.at_ms;
@@ -182,7 +180,7 @@ pub(super) fn note(run: &Run<'_>, see: &mut impl FnMut(Goal, bool)) {
         see(Goal::HugeDatagram, length > DATAGRAM_MAX);
         see(Goal::SpoofedServer, is_spoofed && is_request);
         let server = &run.scenario.server;
-        let is_secondary = datagram.to.ip().to_string().ends_with(".201");
+        let is_secondary = datagram.to.ip() == SECONDARY;
         see(
             Goal::SecondaryAnswered,
             is_secondary && is_request && !is_ignored(server, datagram.from, datagram.to),

@@ -2,7 +2,7 @@
 
 use super::{QUIET_MS, Run, SLACK_MS};
 use crate::Failure;
-use crate::trace::{EventKind, Life, Moment, ServerEvent};
+use crate::trace::{Life, Moment, ServerEvent};
 
 /// Checks that a graceful shutdown ends with the last connection, and within the drain timeout.
 pub(super) fn check_drain(run: &Run<'_>) -> Result<(), Failure> {
@@ -24,13 +24,10 @@ fn check_drain_of(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), F
     let waits = run.admissions.waits().map(|(_, end_ms)| end_ms);
     let waited_ms = waits.filter(|end_ms| *end_ms <= end.at_ms).max();
     let since_ms = waited_ms.unwrap_or(0).max(stopping.at_ms);
-    let events = &run.whole.trace.events[stopping.event..end.event];
-    let failed_accept = EventKind::Server(ServerEvent::CannotAccept);
-    let failures = events
-        .iter()
-        .filter(|event| event.kind == failed_accept)
-        .count();
-    let drained_ms = (0..=failures).fold(since_ms, |at_ms, _| run.elapsed_ms(at_ms, QUIET_MS));
+    let failures = run.server_events(ServerEvent::CannotAccept);
+    let failures = failures.filter(|at| (stopping..end).contains(at));
+    let drained_ms =
+        (0..=failures.count()).fold(since_ms, |at_ms, _| run.elapsed_ms(at_ms, QUIET_MS));
     let due_ms = last_drop_ms.max(drained_ms).min(cut_ms);
     let connections = run.whole.connections.values();
     let late = connections

@@ -1,7 +1,5 @@
 //! The coverage goals of the client library, of clients that take their time, and of clients at a graceful shutdown.
 
-use std::collections::BTreeSet;
-
 use super::{SENDS_MS, has_timed_out};
 use crate::chime::check::replay::{LINGER_MS, Outcome};
 use crate::chime::check::{Run, SLACK_MS};
@@ -9,14 +7,9 @@ use crate::chime::{Behaviour, CoverageGoal as Goal, Reading};
 use crate::trace::{Attempt, Connection, Moment, Piece, Side};
 
 /// Adds the goals that clients reach.
-pub(in crate::chime::check) fn note(run: &Run<'_>, coverage: &mut BTreeSet<Goal>) {
-    let mut see = |goal, is_seen| {
-        if is_seen {
-            coverage.insert(goal);
-        }
-    };
+pub(in crate::chime::check) fn note(run: &Run<'_>, see: &mut impl FnMut(Goal, bool)) {
     for (client, attempt) in run.index.attempts() {
-        note_attempt(run, client, attempt, &mut see);
+        note_attempt(run, client, attempt, see);
     }
     let line_timeout_ms = run.scenario.server.line_timeout_ms;
     for (number, connection) in &run.index.connections {
