@@ -36,7 +36,7 @@ struct Arguments {
 enum Command {
     /// Runs many seeds, and shrinks and draws those that fail
     ///
-    /// With 1,000 seeds or more it also fails if no seed reached one of the coverage goals.
+    /// With 20,000 seeds or more it also fails if no seed reached one of the coverage goals.
     Swarm {
         /// The number of seeds
         #[arg(long, value_name = "COUNT")]

@@ -168,7 +168,7 @@ fn a_swarm_reports_its_rate_faults_and_coverage_goals() {
         1 + CoverageGoal::VARIANTS.len(),
         "{text}"
     );
-    // Goals are missed, which only fails a swarm of 1,000 seeds or more.
+    // Goals are missed, which only fails a swarm of 20,000 seeds or more.
     let missed = goals.lines().filter(|row| row.starts_with("        0 "));
     let expected = format!("0 failed, {} coverage goals not reached", missed.count());
     assert_eq!(total, expected);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use chime_client::{Connection, Error, ask_datagram};
 use chime_protocol::{Command, Framing, Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, duplex, split};
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
 use super::server::destination;
@@ -28,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A little more than the server waits for the client to close, after its own half-close.
 const LINGER: Duration = Duration::from_millis(1_200);
+
+/// Longer than anything from the server can be under way.
+const UNDER_WAY: Duration = Duration::from_millis(700);
 
 /// The number of connections that a client tries.
 const ATTEMPTS: usize = 4;
@@ -243,6 +247,7 @@ impl Task<'_> {
                 return;
             }
         };
+        let server_left = stream.other_end_dropped();
         let (mut reader, mut writer) = split(stream);
         let has_sent = Cell::new(false);
         let act = async {
@@ -268,9 +273,20 @@ impl Task<'_> {
                 had_sent = has_sent.get();
             }
         };
+        let all_has_arrived = async {
+            server_left.await;
+            sleep(UNDER_WAY).await;
+        };
         match ending {
             Ending::Await => {
-                tokio::join!(biased; read, act);
+                let is_done = tokio::select! {
+                    biased;
+                    _ = async { tokio::join!(biased; read, act) } => true,
+                    () = all_has_arrived => false,
+                };
+                if !is_done && reading != Reading::Never {
+                    read_rest(&mut reader).await;
+                }
             }
             Ending::Leave | Ending::Forget => tokio::select! {
                 biased;
@@ -373,6 +389,12 @@ async fn read(reader: &mut ReadHalf<Stream>, reading: &Reading) -> bool {
         .read(&mut buffer[..length])
         .await
         .is_ok_and(|length| length > 0)
+}
+
+/// Reads what has arrived.
+async fn read_rest(reader: &mut ReadHalf<Stream>) {
+    let read_all = async { while read(reader, &Reading::Eager).await {} };
+    let _: Result<(), Elapsed> = timeout(Duration::ZERO, read_all).await;
 }
 
 /// Sends digits as a stream; returns the reply.

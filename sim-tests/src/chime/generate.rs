@@ -106,6 +106,7 @@ fn target(server: &Server, bytes: &mut Unstructured<'_>) -> Result<Target> {
             V1, V1TooLong, V1Torn, V1Unknown, V1WrongAddress, V2, V2Local, V2Longest, V2TooLong,
             V2Unspecified, V2WrongVersion, WrongSignature,
         };
+        let cuts = one_in(3, 1..=40, 0..=0)(bytes)?;
         target.header = Some(Header {
             form: *bytes.choose(&[
                 V1,
@@ -126,8 +127,9 @@ fn target(server: &Server, bytes: &mut Unstructured<'_>) -> Result<Target> {
                 WrongSignature,
             ])?,
             client: address(bytes)?,
-            cuts: one_in(3, 1..=40, 0..=0)(bytes)?,
-            pause_ms: one_in(4, 20..=400, 0..=20)(bytes)?,
+            cuts,
+            // The server waits 3 seconds for all of it.
+            pause_ms: one_in(4, 20..=400, 0..=20)(bytes)?.min(3_600 / (cuts as u32 + 1)),
             is_joined: bytes.arbitrary()?,
         });
     }
@@ -182,24 +184,31 @@ pub(super) fn behaviour(server: &Server, bytes: &mut Unstructured<'_>) -> Result
             commands: list(1..=3, time_command)(bytes)?,
             pause_ms: pause(bytes)?,
             // The library sends its request again after 1 and 3 seconds.
-            timeout_ms: match bytes.arbitrary()? {
-                true => timeout(bytes)?,
-                false => Timeout(one_in(4, 3_001..=4_000, 1_001..=1_300)(bytes)?),
+            timeout_ms: match bytes.int_in_range(1..=3)? {
+                1..=2 => timeout(bytes)?,
+                _ => Timeout(one_in(12, 3_001..=4_000, 1_001..=1_300)(bytes)?),
             },
         }),
-        _ => Ok(Behaviour::WriteDatagrams {
-            to: destination(server, bytes)?,
-            datagrams: datagrams(bytes)?,
-            source: match bytes.int_in_range(0..=5)? {
-                0..=1 => Source::Sender,
-                2 => Source::Server,
-                3 => Source::Nobody,
-                4 => Source::Service,
-                _ => Source::Elsewhere(address(bytes)?),
-            },
-            pause_ms: pause(bytes)?,
-        }),
+        _ => write_datagrams(server, bytes),
     }
+}
+
+fn write_datagrams(server: &Server, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
+    let datagrams = datagrams(bytes)?;
+    // Many in a second.
+    let pause_max_ms = 1_000 / datagrams.len() as u32;
+    Ok(Behaviour::WriteDatagrams {
+        to: destination(server, bytes)?,
+        datagrams,
+        source: match bytes.int_in_range(0..=5)? {
+            0..=1 => Source::Sender,
+            2 => Source::Server,
+            3 => Source::Nobody,
+            4 => Source::Service,
+            _ => Source::Elsewhere(address(bytes)?),
+        },
+        pause_ms: pause(bytes)?.min(pause_max_ms),
+    })
 }
 
 fn write(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result<Behaviour> {
@@ -259,8 +268,8 @@ fn patient(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result
             // Some read more, and seldom.
             reading = match bytes.int_in_range(1..=3)? {
                 3 => Reading::Slow {
-                    bytes: bytes.int_in_range(100..=1_000)?,
-                    pause_ms: bytes.int_in_range(200..=900)?,
+                    bytes: bytes.int_in_range(500..=1_000)?,
+                    pause_ms: bytes.int_in_range(200..=600)?,
                 },
                 _ => Reading::Slow {
                     bytes: bytes.int_in_range(10..=60)?,
@@ -304,7 +313,7 @@ fn patient(to: Target, framing: Framing, bytes: &mut Unstructured<'_>) -> Result
 /// A timeout of the client library. Half of them are so short that they strike, if the latency is high.
 fn timeout(bytes: &mut Unstructured<'_>) -> Result<Timeout> {
     match bytes.arbitrary()? {
-        true => bytes.int_in_range(400..=1_500).map(Timeout),
+        true => bytes.int_in_range(400..=900).map(Timeout),
         false => bytes.int_in_range(5..=400).map(Timeout),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -175,6 +176,21 @@ impl Stream {
             end: self.end,
             event,
         });
+    }
+
+    /// Returns a future that waits until the other end has been dropped.
+    ///
+    /// It has to be in the task that writes to this end.
+    pub fn other_end_dropped(&self) -> impl Future<Output = ()> + 'static {
+        let (connection, end) = (Rc::clone(&self.connection), self.end);
+        poll_fn(move |cx| {
+            let flow = connection.outgoing(end);
+            if flow.is_closed.get() {
+                return Poll::Ready(());
+            }
+            flow.writer.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
     }
 
     /// Fails or is pending, as any operation may.
