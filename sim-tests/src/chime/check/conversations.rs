@@ -8,6 +8,9 @@ use crate::Failure;
 use crate::chime::Behaviour;
 use crate::trace::{Attempt, Client, Connection, EventKind, Piece, ServerEvent, StreamEvent};
 
+/// The error of a connect that the server's host refuses.
+const REFUSED: &str = "connection refused";
+
 /// The conversations of the clients that were connected.
 pub(super) fn cases<'a>(run: &'a Run<'a>) -> Vec<Case<'a>> {
     let connections = run.index.connections.iter();
@@ -281,8 +284,10 @@ pub(super) fn check_connects(run: &Run<'_>) -> Result<(), Failure> {
         let due_ms = handled_ms.unwrap_or(due_ms).min(due_ms);
         let end_ms = attempt.end.at_ms;
         let has_timed_out = clients::has_timed_out(run, number, attempt);
-        // The answer takes as long as the connect.
-        let was_due = due_ms + run.latency_max_ms() + SLACK_MS < end_ms
+        let is_refused = attempt.failed.is_some_and(|(_, error)| error == REFUSED);
+        // A connect that has reached the backlog is not refused later on. An answer takes as long as the connect.
+        let was_due = is_refused
+            || due_ms + run.latency_max_ms() + SLACK_MS < end_ms
             || due_ms == arrived_ms && !run.excuses(Excuse::ConnectTimedOut, has_timed_out);
         let connection = attempt
             .connection
