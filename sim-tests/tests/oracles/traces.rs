@@ -8,6 +8,9 @@ use chime_sim_tests::trace::{
     ClientEvent, DatagramEvent, End, EventKind, ServerEvent, StreamEvent, Trace,
 };
 
+/// The error of a connect that the server's host refuses.
+pub(crate) const REFUSED: &str = "connection refused";
+
 /// Returns the index of the first event of this kind.
 pub(crate) fn find(trace: &Trace, is_it: impl Fn(&EventKind) -> bool) -> usize {
     let index = trace.events.iter().position(|event| is_it(&event.kind));

@@ -1,6 +1,6 @@
 //! Canaries of what a client reads, and of connects.
 
-use chime_sim_tests::chime::{Act, Reading, Server};
+use chime_sim_tests::chime::{Act, Reading, Scenario, Server};
 use chime_sim_tests::scenario::{FaultKind, Text};
 use chime_sim_tests::trace::{ClientEvent, End, Event, EventKind, ServerEvent, StreamEvent};
 
@@ -57,6 +57,15 @@ pub(super) const CANARIES: &[Canary] = &[
         scenario: without_faults,
         change: |_, trace| fail_connect(trace),
         message: "a client cannot connect, and no fault explains it: refused",
+    },
+    Canary {
+        name: "a connection in the backlog that is refused during the pause after a failed accept",
+        scenario: || Scenario {
+            clients: ask("help").clients,
+            ..failed_accepts()
+        },
+        change: |_, trace| replace_error(trace, "timed out", REFUSED),
+        message: "a client cannot connect, and no fault explains it: connection refused",
     },
     Canary {
         name: "a late recovery",
