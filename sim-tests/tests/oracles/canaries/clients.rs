@@ -158,6 +158,19 @@ pub(super) const CANARIES: &[Canary] = &[
         message: "the library of client 0: took an early EOF for the end",
     },
     Canary {
+        name: "a part of a request, without a wait to write the rest",
+        scenario: || with_fault(FaultKind::Partition { host: 0 }, ask("help")),
+        change: |_, trace| {
+            let index = find_stream(trace, End::Client, &wrote("help\n"));
+            let part = StreamEvent::Wrote {
+                bytes: "help".into(),
+                is_short: true,
+            };
+            set_stream(trace, index, part);
+        },
+        message: "the library of client 0: did not write the rest of its request at 106 ms",
+    },
+    Canary {
         name: "a half-close of a pipe that is a millisecond late",
         scenario: pipe,
         change: |_, trace| {
