@@ -256,6 +256,13 @@ pub(crate) fn stopped() -> Scenario {
     with_fault(FaultKind::Stop, idle())
 }
 
+/// A client that is not a trusted proxy, and connects before the backlog is drained.
+pub(crate) fn untrusted_at_stop() -> Scenario {
+    let mut scenario = with_fault(FaultKind::Stop, idle_at(57));
+    scenario.server = behind_proxies("10.0.0.0/8");
+    scenario
+}
+
 /// A client that sends one request before a fault and one during it.
 pub(crate) fn faulty(kind: FaultKind) -> Scenario {
     let acts = vec![

@@ -191,6 +191,15 @@ pub(super) const CANARIES: &[Canary] = &[
         message: "and waited for 129 operations of connection",
     },
     Canary {
+        name: "an accept that is a millisecond after the drain of the backlog",
+        scenario: untrusted_at_stop,
+        change: |_, trace| {
+            let index = find_accepted(trace, 0);
+            shift(trace, index, 2);
+        },
+        message: "a connection was accepted at 61 ms, although the backlog was drained at 60 ms",
+    },
+    Canary {
         name: "a drain beyond its timeout",
         scenario: without_faults,
         change: |_, trace| {
