@@ -256,6 +256,13 @@ pub(crate) fn stopped() -> Scenario {
     with_fault(FaultKind::Stop, idle())
 }
 
+/// A client that connects once the backlog is drained, while a slow reader delays the end of the shutdown.
+pub(crate) fn refused_connect() -> Scenario {
+    let mut scenario = cut();
+    scenario.clients.extend(idle_at(60).clients);
+    scenario
+}
+
 /// A client that is not a trusted proxy, and connects before the backlog is drained.
 pub(crate) fn untrusted_at_stop() -> Scenario {
     let mut scenario = with_fault(FaultKind::Stop, idle_at(57));

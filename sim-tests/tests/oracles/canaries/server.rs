@@ -1,7 +1,7 @@
 //! Canaries of the server's end of connections: its replies, reads, timeouts and its shutdown.
 
 use chime_sim_tests::scenario::{FaultKind, Text};
-use chime_sim_tests::trace::{End, Event, EventKind, ServerEvent, StreamEvent};
+use chime_sim_tests::trace::{ClientEvent, End, Event, EventKind, ServerEvent, StreamEvent};
 
 use super::Canary;
 use crate::scenarios::*;
@@ -198,6 +198,14 @@ pub(super) const CANARIES: &[Canary] = &[
             shift(trace, index, 2);
         },
         message: "a connection was accepted at 61 ms, although the backlog was drained at 60 ms",
+    },
+    Canary {
+        name: "a refusal that is late after the drain of the backlog",
+        scenario: refused_connect,
+        change: |_, trace| {
+            move_client(trace, 1, &ClientEvent::Failed(REFUSED.into()), 4);
+        },
+        message: "a connect at 61 ms was not refused, although the backlog was drained at 60 ms",
     },
     Canary {
         name: "a drain beyond its timeout",
