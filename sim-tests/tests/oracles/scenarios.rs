@@ -263,6 +263,19 @@ pub(crate) fn refused_connect() -> Scenario {
     scenario
 }
 
+/// A client that sends a request when the server half-closes: at the end of a freeze, during which it shut down.
+pub(crate) fn discarded_request() -> Scenario {
+    let acts = vec![Act::Pause(96), Act::Write(Text::from("15\n"))];
+    let writer = writer(acts, Reading::Eager, Server::default());
+    let mut scenario = with_fault(FaultKind::Stop, writer);
+    scenario.faults.push(Fault {
+        at_ms: 55,
+        for_ms: 45,
+        kind: FaultKind::Freeze,
+    });
+    scenario
+}
+
 /// A client that is not a trusted proxy, and connects before the backlog is drained.
 pub(crate) fn untrusted_at_stop() -> Scenario {
     let mut scenario = with_fault(FaultKind::Stop, idle_at(57));

@@ -208,6 +208,17 @@ pub(super) const CANARIES: &[Canary] = &[
         message: "a connect at 61 ms was not refused, although the backlog was drained at 60 ms",
     },
     Canary {
+        name: "a request that is discarded although it arrived a millisecond before the half-close",
+        scenario: discarded_request,
+        change: |_, trace| {
+            let written = find_stream(trace, End::Client, &wrote("15\n"));
+            trace.events[written].at_ms -= 2;
+            let read = find_stream(trace, End::Server, &StreamEvent::Read("15\n".into()));
+            trace.events[read].at_ms -= 1;
+        },
+        message: "byte 3 arrived at 99 ms, and was not read before the server half-closed",
+    },
+    Canary {
         name: "a drain beyond its timeout",
         scenario: without_faults,
         change: |_, trace| {
