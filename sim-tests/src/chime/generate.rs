@@ -40,7 +40,7 @@ pub(super) fn udp_sockets(bytes: &mut Unstructured<'_>) -> Result<Vec<UdpSocket>
 }
 
 /// Networks of clients and their neighbours, in each way to write them.
-const NETWORKS: [&str; 13] = [
+const NETWORKS: [&str; 14] = [
     "192.168.0.2/32",
     "192.168.0.2/31",
     "192.168.0.0/24",
@@ -53,6 +53,7 @@ const NETWORKS: [&str; 13] = [
     "2001:db8::/64",
     "2001:db8::/32",
     "0.0.0.0/0",
+    "::ffff:0.0.0.0/96",
     "::/0",
 ];
 
@@ -70,6 +71,7 @@ pub(super) fn proxies(bytes: &mut Unstructured<'_>) -> Result<Vec<IpNet>> {
         "192.168.0.0/24",
         "::ffff:192.168.0.0/120",
         "0.0.0.0/0",
+        "::ffff:0.0.0.0/96",
         "192.168.0.2/32",
         "::ffff:192.168.0.3/128",
         "::/0",
@@ -104,7 +106,7 @@ fn target(server: &Server, bytes: &mut Unstructured<'_>) -> Result<Target> {
     if server.listener(&target).1.is_proxied() && bytes.int_in_range(0..=15)? < 15 {
         use Form::{
             V1, V1TooLong, V1Torn, V1Unknown, V1WrongAddress, V2, V2Local, V2Longest, V2TooLong,
-            V2Unspecified, V2WrongVersion, WrongSignature,
+            V2Unix, V2Unspecified, V2WrongVersion, WrongSignature,
         };
         let cuts = one_in(3, 1..=40, 0..=0)(bytes)?;
         target.header = Some(Header {
@@ -119,6 +121,7 @@ fn target(server: &Server, bytes: &mut Unstructured<'_>) -> Result<Target> {
                 V1Unknown,
                 V2Local,
                 V2Unspecified,
+                V2Unix,
                 V1Torn,
                 V1WrongAddress,
                 V1TooLong,

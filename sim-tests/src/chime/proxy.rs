@@ -72,6 +72,8 @@ pub enum Form {
     V2WrongVersion,
     /// Version 2 without addresses.
     V2Unspecified,
+    /// Version 2 with addresses of Unix domain sockets.
+    V2Unix,
     /// Version 2 with a length that is too long.
     V2TooLong,
     /// Not a header: the last byte of the signature of version 2 is wrong.
@@ -110,6 +112,7 @@ impl Header {
             Form::V2Local => self.v2(0x20, 0, 0),
             Form::V2WrongVersion => self.v2(0x10, 0, 0),
             Form::V2Unspecified => [V2_SIGNATURE, &[0x21, 0, 0, 0]].concat(),
+            Form::V2Unix => [V2_SIGNATURE, &[0x21, 0x31, 0, 216], &[b'/'; 216]].concat(),
             Form::V2TooLong => self.v2(0x21, V2_REST_MAX, 1),
             Form::WrongSignature => [&V2_SIGNATURE[..11], b"\r"].concat(),
         }
@@ -163,7 +166,7 @@ impl Header {
             Form::V1 | Form::V2 | Form::V2Longest => {
                 (whole, Conclusion::Valid(whole, Some(self.client)))
             }
-            Form::V1Unknown | Form::V2Local | Form::V2Unspecified => {
+            Form::V1Unknown | Form::V2Local | Form::V2Unspecified | Form::V2Unix => {
                 (whole, Conclusion::Valid(whole, None))
             }
             Form::V1WrongAddress | Form::V2WrongVersion | Form::WrongSignature => {

@@ -68,7 +68,7 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             kind.is_some_and(|kind| is_on[kind]) && is_here
         });
         if bytes.int_in_range(1..=4)? == 4 {
-            // All clients do the same at the same time, and the server is stopped meanwhile: when they connect or send
+            // All clients do the same at the same time, and the server stops or crashes meanwhile: when they connect or send
             // their first bytes, or later. Replies are unread then, if the window is narrow. Half of these scenarios have
             // no other fault.
             network.window_bytes = network.window_bytes.min(1_000);
@@ -90,7 +90,10 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             faults.push(Fault {
                 at_ms: first.start_ms + one_in(2, 20..=300, 0..=soon_ms)(bytes)?,
                 for_ms: bytes.int_in_range(1..=1_000)?,
-                kind: FaultKind::Stop,
+                kind: match bytes.int_in_range(1..=6)? {
+                    6 => FaultKind::Crash,
+                    _ => FaultKind::Stop,
+                },
             });
         }
         Ok(Scenario {

@@ -63,13 +63,45 @@ pub(super) struct Admissions {
     gauges_failure: Option<Failure>,
 }
 
+/// The number of ways to resolve what a trace leaves open, until one agrees with it.
+const TRIES_MAX: usize = 1_000;
+
 impl Admissions {
     /// Follows the servers.
+    ///
+    /// Where permits of both kinds become free in one millisecond, the trace leaves open which of them a silent
+    /// connection gets. The first way is taken that agrees with all that follows.
     pub(super) fn new(scenario: &Scenario, index: &Index<'_>) -> Admissions {
+        let mut choices = Vec::new();
+        let (first, mut wrong) = Admissions::with(scenario, index, &mut choices);
+        for _ in 0..TRIES_MAX {
+            // The last choice before the contradiction that has an alternative.
+            choices.truncate(wrong.unwrap_or(0));
+            while choices.pop_if(|takes_refusal| !*takes_refusal).is_some() {}
+            let Some(last) = choices.last_mut() else {
+                return first;
+            };
+            *last = false;
+            let (admissions, next) = Admissions::with(scenario, index, &mut choices);
+            if next.is_none() {
+                return admissions;
+            }
+            wrong = next;
+        }
+        first
+    }
+
+    /// Follows the servers with these choices, and adds those that are missing. Returns also how many of them were made
+    /// before the first contradiction.
+    fn with(
+        scenario: &Scenario,
+        index: &Index<'_>,
+        choices: &mut Vec<bool>,
+    ) -> (Admissions, Option<usize>) {
         let mut admissions = BTreeMap::new();
         let mut gauges_failure = None;
         let mut waits = Vec::new();
-        let mut model = Model::new(scenario, index);
+        let mut model = Model::new(scenario, index, Choices::of(choices));
         for (event, happened) in index.trace.events.iter().enumerate() {
             let at = Moment {
                 event,
@@ -79,11 +111,14 @@ impl Admissions {
                 EventKind::Server(ServerEvent::Started) => {
                     admissions.append(&mut model.admissions);
                     waits.append(&mut model.waits);
-                    model = Model::new(scenario, index);
+                    model = Model::new(scenario, index, model.choices);
                 }
                 EventKind::Server(ServerEvent::Gauges(gauges)) => {
                     model.admit_permitted(None, at);
-                    gauges_failure = gauges_failure.or(model.check(gauges, event).err());
+                    if let Err(failure) = model.check(gauges, event) {
+                        model.choices.contradict();
+                        gauges_failure.get_or_insert(failure);
+                    }
                 }
                 EventKind::Stream {
                     connection: number,
@@ -103,11 +138,13 @@ impl Admissions {
         }
         admissions.append(&mut model.admissions);
         waits.append(&mut model.waits);
-        Admissions {
+        let contradicted = model.choices.contradicted;
+        let admissions = Admissions {
             by_connection: admissions,
             waits,
             gauges_failure,
-        }
+        };
+        (admissions, contradicted)
     }
 
     /// The outcome of a conversation.
@@ -154,6 +191,12 @@ impl Admissions {
         }
         index
     }
+}
+
+/// Whether the first reply is that to a client that is served, if there is one.
+fn is_served(connection: &Connection<'_>) -> Option<bool> {
+    let first = connection.server_side.wrote.first();
+    first.map(|first| first.bytes.starts_with(b"W"))
 }
 
 /// The PROXY header that the client of a connection sends.
@@ -232,6 +275,37 @@ pub(super) fn note(run: &Run<'_>, see: &mut impl FnMut(Goal, bool)) {
     }
 }
 
+/// What the trace leaves open.
+struct Choices<'a> {
+    /// Whether a connection takes a permit to be refused, before one to be served follows in the same millisecond.
+    choices: &'a mut Vec<bool>,
+    made: usize,
+    /// How many were made before the trace contradicted them.
+    contradicted: Option<usize>,
+}
+
+impl<'a> Choices<'a> {
+    fn of(choices: &'a mut Vec<bool>) -> Choices<'a> {
+        Choices {
+            choices,
+            made: 0,
+            contradicted: None,
+        }
+    }
+
+    fn takes_refusal(&mut self) -> bool {
+        if self.made == self.choices.len() {
+            self.choices.push(true);
+        }
+        self.made += 1;
+        self.choices[self.made - 1]
+    }
+
+    fn contradict(&mut self) {
+        self.contradicted.get_or_insert(self.made);
+    }
+}
+
 /// A server: what it holds, and what it has decided.
 struct Model<'a> {
     scenario: &'a Scenario,
@@ -249,6 +323,7 @@ struct Model<'a> {
     addresses: BTreeMap<u128, u32>,
     /// The addresses that were refused.
     refused: BTreeSet<u128>,
+    choices: Choices<'a>,
 }
 
 /// What the server holds for a connection.
@@ -263,7 +338,7 @@ struct Held {
 }
 
 impl<'a> Model<'a> {
-    fn new(scenario: &'a Scenario, index: &'a Index<'a>) -> Model<'a> {
+    fn new(scenario: &'a Scenario, index: &'a Index<'a>, choices: Choices<'a>) -> Model<'a> {
         Model {
             scenario,
             index,
@@ -276,6 +351,7 @@ impl<'a> Model<'a> {
             held: BTreeMap::new(),
             addresses: BTreeMap::new(),
             refused: BTreeSet::new(),
+            choices,
         }
     }
 
@@ -307,17 +383,16 @@ impl<'a> Model<'a> {
     fn give_permits(&mut self, at: Moment) {
         while let Some(number) = self.waiting.front() {
             let connection = &self.index.connections[number];
-            let replies = connection.server_side.wrote.first();
-            let is_served = replies.is_some_and(|first| first.bytes.starts_with(b"W"));
             let has_permit = self.permits > 0;
             if has_permit {
                 self.permits -= 1;
             } else if self.refusal_permits > 0
-                && (at.event == connection.accepted.event || !is_served)
+                // After a wait a permit to be served may follow before the server looks.
+                && (at.event == connection.accepted.event
+                    || is_served(connection) != Some(true) && self.choices.takes_refusal())
             {
                 self.refusal_permits -= 1;
             } else {
-                // A permit to be served may follow before the server looks.
                 return;
             }
             let number = self.waiting.pop_front().expect("it is not empty");
@@ -398,6 +473,10 @@ impl<'a> Model<'a> {
             is_again = self.refused.contains(&address);
             Outcome::Served
         };
+        let is_served = is_served(&self.index.connections[&number]);
+        if is_served.is_some_and(|is_served| is_served != (outcome == Outcome::Served)) {
+            self.choices.contradict();
+        }
         self.decide(number, outcome, Some(at));
         let admission = self.admissions.get_mut(&number).expect("it is decided");
         admission.header_bytes = header_bytes;
