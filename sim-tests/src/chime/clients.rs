@@ -394,7 +394,7 @@ async fn read(reader: &mut ReadHalf<Stream>, reading: &Reading) -> bool {
 /// Reads what has arrived.
 async fn read_rest(reader: &mut ReadHalf<Stream>) {
     let read_all = async { while read(reader, &Reading::Eager).await {} };
-    let _: Result<(), Elapsed> = timeout(Duration::ZERO, read_all).await;
+    let _: Result<(), Elapsed> = timeout(millis(1), read_all).await;
 }
 
 /// Sends digits as a stream; returns the reply.

@@ -64,20 +64,20 @@ pub(super) struct Admissions {
 }
 
 /// The number of ways to resolve what a trace leaves open, until one agrees with it.
-const TRIES_MAX: usize = 1_000;
+const TRIES_MAX: usize = 100;
 
 impl Admissions {
     /// Follows the servers.
     ///
-    /// Where permits of both kinds become free in one millisecond, the trace leaves open which of them a silent
-    /// connection gets. The first way is taken that agrees with all that follows.
+    /// Where permits become free in the millisecond in which a connection needs one, the trace leaves open which of them
+    /// it gets. The first way is taken that agrees with all that follows.
     pub(super) fn new(scenario: &Scenario, index: &Index<'_>) -> Admissions {
         let mut choices = Vec::new();
         let (first, mut wrong) = Admissions::with(scenario, index, &mut choices);
         for _ in 0..TRIES_MAX {
             // The last choice before the contradiction that has an alternative.
             choices.truncate(wrong.unwrap_or(0));
-            while choices.pop_if(|takes_refusal| !*takes_refusal).is_some() {}
+            while choices.pop_if(|is_first| !*is_first).is_some() {}
             let Some(last) = choices.last_mut() else {
                 return first;
             };
@@ -277,7 +277,7 @@ pub(super) fn note(run: &Run<'_>, see: &mut impl FnMut(Goal, bool)) {
 
 /// What the trace leaves open.
 struct Choices<'a> {
-    /// Whether a connection takes a permit to be refused, before one to be served follows in the same millisecond.
+    /// Whether the first of two ways is taken.
     choices: &'a mut Vec<bool>,
     made: usize,
     /// How many were made before the trace contradicted them.
@@ -293,7 +293,7 @@ impl<'a> Choices<'a> {
         }
     }
 
-    fn takes_refusal(&mut self) -> bool {
+    fn is_first(&mut self) -> bool {
         if self.made == self.choices.len() {
             self.choices.push(true);
         }
@@ -323,6 +323,9 @@ struct Model<'a> {
     addresses: BTreeMap<u128, u32>,
     /// The addresses that were refused.
     refused: BTreeSet<u128>,
+    /// The last connection that was refused with a permit to be served, if it gets the next one to be refused that is
+    /// free in its millisecond.
+    late: Option<(usize, u32)>,
     choices: Choices<'a>,
 }
 
@@ -351,6 +354,7 @@ impl<'a> Model<'a> {
             held: BTreeMap::new(),
             addresses: BTreeMap::new(),
             refused: BTreeSet::new(),
+            late: None,
             choices,
         }
     }
@@ -389,7 +393,7 @@ impl<'a> Model<'a> {
             } else if self.refusal_permits > 0
                 // After a wait a permit to be served may follow before the server looks.
                 && (at.event == connection.accepted.event
-                    || is_served(connection) != Some(true) && self.choices.takes_refusal())
+                    || is_served(connection) != Some(true) && self.choices.is_first())
             {
                 self.refusal_permits -= 1;
             } else {
@@ -464,6 +468,9 @@ impl<'a> Model<'a> {
                 held.has_permit = false;
                 self.permits += 1;
                 self.refusal_permits -= 1;
+            } else if !self.is_accept(at.event + 1) && self.choices.is_first() {
+                // The worker has yielded before it looks.
+                self.late = Some((number, at.at_ms));
             }
             self.refused.insert(address);
             Outcome::AddressFull
@@ -484,6 +491,19 @@ impl<'a> Model<'a> {
         self.give_permits(at);
     }
 
+    /// Whether this event is an accept.
+    fn is_accept(&self, event: usize) -> bool {
+        let event = self.index.trace.events.get(event);
+        let kind = event.map(|event| &event.kind);
+        matches!(
+            kind,
+            Some(EventKind::Stream {
+                event: StreamEvent::Accepted { .. },
+                ..
+            })
+        )
+    }
+
     /// Gives back what the connection holds.
     fn drop(&mut self, number: usize, at: Moment) {
         if let Some(place) = self.waiting.iter().position(|waiting| *waiting == number) {
@@ -498,6 +518,14 @@ impl<'a> Model<'a> {
         match held.has_permit {
             true => self.permits += 1,
             false => self.refusal_permits += 1,
+        }
+        if let Some((late, at_ms)) = self.late.take_if(|_| !held.has_permit)
+            && at_ms == at.at_ms
+            && let Some(other) = self.held.get_mut(&late)
+        {
+            other.has_permit = false;
+            self.permits += 1;
+            self.refusal_permits -= 1;
         }
         if let Some(address) = held.address {
             let count = self.addresses.entry(address).or_default();

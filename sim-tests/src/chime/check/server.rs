@@ -21,7 +21,11 @@ fn check_drain_of(run: &Run<'_>, number: usize, life: &Life<'_>) -> Result<(), F
     let drain_ms = run.scenario.server.drain_timeout_ms.max(QUIET_MS);
     let cut_ms = run.elapsed_ms(stopping.at_ms, drain_ms);
     // The backlog and the datagrams that have arrived are drained, too. A failed accept is retried after a pause.
-    let waits = run.admissions.waits().map(|(_, end_ms)| end_ms);
+    let waits = run
+        .admissions
+        .waits()
+        .filter(|(begin_ms, end_ms)| begin_ms < end_ms)
+        .map(|(_, end_ms)| end_ms);
     let waited_ms = waits.filter(|end_ms| *end_ms <= end.at_ms).max();
     let since_ms = waited_ms.unwrap_or(0).max(stopping.at_ms);
     let failures = run.server_events(ServerEvent::CannotAccept);
