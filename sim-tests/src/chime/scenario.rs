@@ -42,7 +42,7 @@ pub struct Server {
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub connections_max: usize,
     /// The maximum number of concurrent connections that are being refused. Further ones wait.
-    #[arbitrary(with = one_in(4, 1..=2, 1_024..=1_024))]
+    #[arbitrary(with = one_in(8, 1..=2, 1_024..=1_024))]
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub refusals_max: usize,
     /// The maximum number of concurrent connections of an address.

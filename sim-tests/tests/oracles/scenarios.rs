@@ -256,10 +256,10 @@ pub(crate) fn stopped() -> Scenario {
     with_fault(FaultKind::Stop, idle())
 }
 
-/// A client that connects once the backlog is drained, while a slow reader delays the end of the shutdown.
-pub(crate) fn refused_connect() -> Scenario {
+/// A slow reader that is cut, and a client that connects during the shutdown. The backlog is drained at 60 ms.
+pub(crate) fn connect_at_stop(start_ms: u32) -> Scenario {
     let mut scenario = cut();
-    scenario.clients.extend(idle_at(60).clients);
+    scenario.clients.extend(idle_at(start_ms).clients);
     scenario
 }
 
@@ -273,13 +273,6 @@ pub(crate) fn discarded_request() -> Scenario {
         for_ms: 45,
         kind: FaultKind::Freeze,
     });
-    scenario
-}
-
-/// A client that is not a trusted proxy, and connects before the backlog is drained.
-pub(crate) fn untrusted_at_stop() -> Scenario {
-    let mut scenario = with_fault(FaultKind::Stop, idle_at(57));
-    scenario.server = behind_proxies("10.0.0.0/8");
     scenario
 }
 

@@ -192,16 +192,16 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "an accept that is a millisecond after the drain of the backlog",
-        scenario: untrusted_at_stop,
+        scenario: || connect_at_stop(57),
         change: |_, trace| {
-            let index = find_accepted(trace, 0);
+            let index = find_accepted(trace, 1);
             shift(trace, index, 2);
         },
         message: "a connection was accepted at 61 ms, although the backlog was drained at 60 ms",
     },
     Canary {
         name: "a refusal that is late after the drain of the backlog",
-        scenario: refused_connect,
+        scenario: || connect_at_stop(60),
         change: |_, trace| {
             move_client(trace, 1, &ClientEvent::Failed(REFUSED.into()), 4);
         },
