@@ -58,6 +58,9 @@ pub trait Protocol: Clone + fmt::Debug + PartialEq + Eq + Send + Sync + 'static 
         bytes: &mut Unstructured<'_>,
     ) -> arbitrary::Result<Self::Behaviour>;
 
+    /// Adapts the settings of a server to thousands of clients. Change only what the check cannot judge then.
+    fn expect_crowd(_: &mut Self::Server) {}
+
     /// Runs the server until [`ServerHost::shutdown`] is cancelled, and returns its counters.
     async fn serve(
         server: Self::Server,

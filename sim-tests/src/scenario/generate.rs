@@ -40,7 +40,7 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             .window_bytes
             .max(4 * network.latency_max_ms() as usize);
         let is_on: [bool; FaultKind::VARIANTS.len()] = bytes.arbitrary()?;
-        let server = P::Server::arbitrary(bytes)?;
+        let mut server = P::Server::arbitrary(bytes)?;
         let heal_ms = bytes.int_in_range(100..=700)?;
         // Each host costs time in each millisecond.
         let host_max = bytes.int_in_range(0..=1)?;
@@ -76,6 +76,9 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             // Sometimes a crowd.
             let is_small = serde_json::to_string(&first.behaviour).is_ok_and(|it| it.len() < 300);
             let is_crowd = bytes.int_in_range(1..=200)? == 200 && is_small;
+            if is_crowd {
+                P::expect_crowd(&mut server);
+            }
             let count = if is_crowd { CROWD..=CROWD } else { 2..=7 };
             clients = list(count, |bytes| {
                 Ok(Client {

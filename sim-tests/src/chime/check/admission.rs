@@ -323,9 +323,8 @@ struct Model<'a> {
     addresses: BTreeMap<u128, u32>,
     /// The addresses that were refused.
     refused: BTreeSet<u128>,
-    /// The last connection that was refused with a permit to be served, if it gets the next one to be refused that is
-    /// free in its millisecond.
-    late: Option<(usize, u32)>,
+    /// The last connection that was accepted, if the worker yields before it looks at its address.
+    late: Option<usize>,
     choices: Choices<'a>,
 }
 
@@ -372,6 +371,7 @@ impl<'a> Model<'a> {
     }
 
     fn accept(&mut self, number: usize, at: Moment) {
+        self.admit_late();
         let connection = &self.index.connections[&number];
         let listener = &self.scenario.server.listeners[usize::from(connection.listener)];
         match listener.is_proxied() && !listener.trusts(connection.from.ip()) {
@@ -412,15 +412,33 @@ impl<'a> Model<'a> {
             match listener.is_proxied() {
                 true => {}
                 false if at == connection.accepted => {
-                    self.admit(number, connection.from.ip(), at, 0);
+                    let count = self.addresses.get(&connection_unit(connection.from.ip()));
+                    let max = self.scenario.server.address_connections_max;
+                    let rest = max - count.copied().unwrap_or(0);
+                    self.late = Some(number);
+                    let is_open = rest <= 1 && !self.is_accept(at.event + 1);
+                    if !is_open || self.choices.is_first() != (rest == 0) {
+                        self.admit_late();
+                    }
                 }
                 false => self.permitted.push(number),
             }
         }
     }
 
+    /// Lets the server look at the address of the last connection that it has accepted.
+    fn admit_late(&mut self) {
+        if let Some(number) = self.late.take() {
+            let connection = &self.index.connections[&number];
+            self.admit(number, connection.from.ip(), connection.accepted, 0);
+        }
+    }
+
     /// Lets the server look at the address of this connection, or of all, that got a permit after a wait.
     fn admit_permitted(&mut self, wanted: Option<usize>, at: Moment) {
+        if wanted.is_none_or(|wanted| self.late == Some(wanted)) {
+            self.admit_late();
+        }
         let is_wanted = |number: &mut usize| wanted.is_none_or(|wanted| wanted == *number);
         let permitted: Vec<_> = self.permitted.extract_if(.., is_wanted).collect();
         for number in permitted {
@@ -468,9 +486,6 @@ impl<'a> Model<'a> {
                 held.has_permit = false;
                 self.permits += 1;
                 self.refusal_permits -= 1;
-            } else if !self.is_accept(at.event + 1) && self.choices.is_first() {
-                // The worker has yielded before it looks.
-                self.late = Some((number, at.at_ms));
             }
             self.refused.insert(address);
             Outcome::AddressFull
@@ -518,14 +533,6 @@ impl<'a> Model<'a> {
         match held.has_permit {
             true => self.permits += 1,
             false => self.refusal_permits += 1,
-        }
-        if let Some((late, at_ms)) = self.late.take_if(|_| !held.has_permit)
-            && at_ms == at.at_ms
-            && let Some(other) = self.held.get_mut(&late)
-        {
-            other.has_permit = false;
-            self.permits += 1;
-            self.refusal_permits -= 1;
         }
         if let Some(address) = held.address {
             let count = self.addresses.entry(address).or_default();
