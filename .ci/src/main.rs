@@ -3,6 +3,7 @@
 mod book;
 mod ci;
 mod fuzz;
+mod reach;
 mod readme;
 mod threats;
 
@@ -28,6 +29,8 @@ enum Task {
         #[arg(default_value_t = 60)]
         seconds: u32,
     },
+    /// Compare the lines of server and client that simulations do not run with sim-tests/unreached.toml
+    Reach,
     /// Run the commands of the README
     Readme {
         /// Run only the commands that contain one of these texts
@@ -55,6 +58,7 @@ fn run(task: Task) -> Result<()> {
         Task::Book => book::open(&shell),
         Task::Ci => ci::run(&shell),
         Task::FuzzAll { seconds } => fuzz::run(&shell, seconds),
+        Task::Reach => reach::run(&shell),
         Task::Readme { filters } => readme::run(&shell, &filters),
         Task::Threats => threats::run(&shell),
     }

@@ -77,6 +77,8 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             let is_small = serde_json::to_string(&first.behaviour).is_ok_and(|it| it.len() < 300);
             let is_crowd = bytes.int_in_range(1..=200)? == 200 && is_small;
             if is_crowd {
+                // With failures it is not accepted before the stop.
+                network.accept_error_percent = 0;
                 P::expect_crowd(&mut server);
             }
             let count = if is_crowd { CROWD..=CROWD } else { 2..=7 };
@@ -90,8 +92,13 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
                 faults.clear();
             }
             let soon_ms = 4 * network.latency_max_ms() + 4;
+            // Most of a crowd is connected and busy soon after a round trip.
+            let stop_ms = match is_crowd {
+                true => bytes.int_in_range(soon_ms / 2..=2 * soon_ms)?,
+                false => one_in(2, 20..=300, 0..=soon_ms)(bytes)?,
+            };
             faults.push(Fault {
-                at_ms: first.start_ms + one_in(2, 20..=300, 0..=soon_ms)(bytes)?,
+                at_ms: first.start_ms + stop_ms,
                 for_ms: bytes.int_in_range(1..=1_000)?,
                 kind: match bytes.int_in_range(1..=6)? {
                     6 => FaultKind::Crash,
