@@ -55,14 +55,18 @@ impl Protocol for Chime {
         generate::behaviour(server, bytes)
     }
 
-    /// Serves all. Among thousands of accepts in a millisecond the trace does not tell when each worker looks at an
-    /// address.
-    fn expect_crowd(server: &mut Server) {
+    /// The server serves all: among thousands of accepts in a millisecond the trace does not tell when each worker looks
+    /// at an address. A crowd of datagrams is of no use, since a server that stops answers a limited number of them.
+    fn prepare_for_crowd(server: &mut Server, behaviour: &Behaviour) -> bool {
+        if let Behaviour::AskDatagrams { .. } | Behaviour::WriteDatagrams { .. } = behaviour {
+            return false;
+        }
         let default = Server::default();
         server.connections_max = default.connections_max;
         server.address_connections_max = default.address_connections_max;
         server.allowed.clear();
         server.denied.clear();
+        true
     }
 
     async fn serve(server: Server, host: ServerHost) -> io::Result<BTreeMap<String, u64>> {

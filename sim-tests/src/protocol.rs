@@ -58,8 +58,10 @@ pub trait Protocol: Clone + fmt::Debug + PartialEq + Eq + Send + Sync + 'static 
         bytes: &mut Unstructured<'_>,
     ) -> arbitrary::Result<Self::Behaviour>;
 
-    /// Adapts the settings of a server to thousands of clients. Change only what the check cannot judge then.
-    fn expect_crowd(_: &mut Self::Server) {}
+    /// Adapts the settings of a server to thousands of clients that do the same. Returns whether such clients are of use.
+    fn prepare_for_crowd(_: &mut Self::Server, _: &Self::Behaviour) -> bool {
+        true
+    }
 
     /// Runs the server until [`ServerHost::shutdown`] is cancelled, and returns its counters.
     async fn serve(

@@ -75,11 +75,12 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             let first = clients[0].clone();
             // Sometimes a crowd.
             let is_small = serde_json::to_string(&first.behaviour).is_ok_and(|it| it.len() < 300);
-            let is_crowd = bytes.int_in_range(1..=200)? == 200 && is_small;
+            let is_crowd = bytes.int_in_range(1..=200)? == 200
+                && is_small
+                && P::prepare_for_crowd(&mut server, &first.behaviour);
             if is_crowd {
                 // With failures it is not accepted before the stop.
                 network.accept_error_percent = 0;
-                P::expect_crowd(&mut server);
             }
             let count = if is_crowd { CROWD..=CROWD } else { 2..=7 };
             clients = list(count, |bytes| {
