@@ -82,7 +82,11 @@ impl<'a> Case<'a> {
             return Ok(None);
         }
         let [client, server] = [&self.connection.client_side, &self.connection.server_side];
-        let lost_ms = first_lost_ms(server, client);
+        // A client that asks reads only while it waits for a reply, and may find EOF later.
+        let lost_ms = match self.behaviour {
+            Some(Behaviour::Ask { .. }) => first_lost_byte_ms(server, client),
+            _ => first_lost_ms(server, client),
+        };
         let without = self.run.checker.without;
         let is_by_link = self.is_by_link();
         let explanation = Reason::VARIANTS.iter().find_map(|&reason| {
@@ -234,8 +238,8 @@ impl<'a> Case<'a> {
     }
 }
 
-/// When one end sent the first byte, or EOF, that the other has not read.
-fn first_lost_ms(from: &Side<'_>, to: &Side<'_>) -> Option<u32> {
+/// When one end sent the first byte that the other has not read.
+fn first_lost_byte_ms(from: &Side<'_>, to: &Side<'_>) -> Option<u32> {
     let mut read: usize = to.read.iter().map(|piece| piece.bytes.len()).sum();
     let lost = from
         .wrote
@@ -247,8 +251,13 @@ fn first_lost_ms(from: &Side<'_>, to: &Side<'_>) -> Option<u32> {
             }
             None => true,
         });
+    lost.map(|piece| piece.at.at_ms)
+}
+
+/// When one end sent the first byte, or EOF, that the other has not read.
+fn first_lost_ms(from: &Side<'_>, to: &Side<'_>) -> Option<u32> {
     let end = from.closed().filter(|_| to.read_end.is_none());
-    lost.map(|piece| piece.at).or(end).map(|at| at.at_ms)
+    first_lost_byte_ms(from, to).or(end.map(|at| at.at_ms))
 }
 
 /// Whether a fault of a link strikes what is sent to this end.
