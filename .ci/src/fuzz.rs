@@ -3,6 +3,8 @@
 use anyhow::{Result, ensure};
 use xshell::{Shell, cmd};
 
+use crate::has_tool;
+
 /// The target that checks against a wrong model, which the fuzzer must catch.
 const CANARY: &str = "canary";
 const CANARY_SECONDS: u32 = 60;
@@ -10,13 +12,7 @@ const CANARY_SECONDS: u32 = 60;
 const CANARY_REPORT: &str = "wrong output";
 
 pub(crate) fn run(shell: &Shell, seconds: u32) -> Result<()> {
-    if cmd!(shell, "cargo fuzz --version")
-        .quiet()
-        .ignore_stdout()
-        .ignore_stderr()
-        .run()
-        .is_err()
-    {
+    if !has_tool(shell, "fuzz") {
         cmd!(shell, "cargo install --locked cargo-fuzz").run()?;
     }
     cmd!(shell, "cargo fuzz build --sanitizer none").run()?;

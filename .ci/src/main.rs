@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
 /// The tasks of the repository
 #[derive(Debug, Parser)]
@@ -67,4 +67,14 @@ fn run(task: Task) -> Result<()> {
 /// Returns the folder of build output.
 fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
+}
+
+/// Returns whether this subcommand of cargo is installed.
+fn has_tool(shell: &Shell, subcommand: &str) -> bool {
+    cmd!(shell, "cargo {subcommand} --version")
+        .quiet()
+        .ignore_stdout()
+        .ignore_stderr()
+        .run()
+        .is_ok()
 }

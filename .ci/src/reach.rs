@@ -9,19 +9,13 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
-use crate::target_dir;
+use crate::{has_tool, target_dir};
 
 const LIST: &str = "sim-tests/unreached.toml";
 const SEEDS: &str = "2000";
 
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    let has_tool = cmd!(shell, "cargo llvm-cov --version")
-        .quiet()
-        .ignore_stdout()
-        .ignore_stderr()
-        .run()
-        .is_ok();
-    if !has_tool {
+    if !has_tool(shell, "llvm-cov") {
         cmd!(shell, "rustup component add llvm-tools").run()?;
         cmd!(shell, "cargo install --locked cargo-llvm-cov").run()?;
     }
