@@ -73,14 +73,16 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             // no other fault.
             network.window_bytes = network.window_bytes.min(1_000);
             let first = clients[0].clone();
-            // Sometimes a crowd.
+            // Sometimes a crowd. All of it is accepted in one millisecond, and its first bytes arrive in another.
             let is_small = serde_json::to_string(&first.behaviour).is_ok_and(|it| it.len() < 300);
-            let is_crowd = bytes.int_in_range(1..=200)? == 200
+            let is_crowd = bytes.int_in_range(1..=100)? == 100
                 && is_small
                 && P::prepare_for_crowd(&mut server, &first.behaviour);
             if is_crowd {
-                // With failures it is not accepted before the stop.
                 network.accept_error_percent = 0;
+                network.stream_error_percent = 0;
+                network.latency_min_ms = network.latency_min_ms.max(2);
+                network.latency_max_ms = network.latency_min_ms;
             }
             let count = if is_crowd { CROWD..=CROWD } else { 2..=7 };
             clients = list(count, |bytes| {
@@ -89,14 +91,14 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
                     ..first.clone()
                 })
             })(bytes)?;
-            if bytes.arbitrary()? {
+            if bytes.arbitrary()? || is_crowd {
                 faults.clear();
             }
-            let soon_ms = 4 * network.latency_max_ms() + 4;
-            // Most of a crowd is connected and busy soon after a round trip.
+            let latency_ms = network.latency_max_ms();
             let stop_ms = match is_crowd {
-                true => bytes.int_in_range(soon_ms / 2..=2 * soon_ms)?,
-                false => one_in(2, 20..=300, 0..=soon_ms)(bytes)?,
+                // After the accept, which takes a latency and a millisecond, and before the first bytes arrive.
+                true => bytes.int_in_range(latency_ms + 2..=2 * latency_ms + 1)?,
+                false => one_in(2, 20..=300, 0..=4 * latency_ms + 4)(bytes)?,
             };
             faults.push(Fault {
                 at_ms: first.start_ms + stop_ms,
