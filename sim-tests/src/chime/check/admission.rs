@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
+use chime_server::Counter;
 use ipnet::IpNet;
 
 use super::{QUIET_MS, Run};
 use crate::Failure;
 use crate::chime::addresses::connection_unit;
 use crate::chime::proxy::{Conclusion, Header, conclude};
-use crate::chime::server::{CONVERSATIONS, PERMITS, REFUSAL_PERMITS};
+use crate::chime::server::{CONVERSATIONS, PERMITS, REFUSAL_PERMITS, name};
 use crate::chime::{CoverageGoal as Goal, Form, Scenario};
 use crate::trace::{
     Connection, End, EventKind, Gauges, Index, Moment, Piece, ServerEvent, StreamEvent,
@@ -118,6 +119,11 @@ impl Admissions {
                     if let Err(failure) = model.check(gauges, event) {
                         model.choices.contradict();
                         gauges_failure.get_or_insert(failure);
+                    }
+                }
+                EventKind::Server(ServerEvent::Stopped { counters }) => {
+                    if !model.agrees_with(counters) {
+                        model.choices.contradict();
                     }
                 }
                 EventKind::Stream {
@@ -547,6 +553,20 @@ impl<'a> Model<'a> {
             admission.permitted = Some(held.permitted);
         }
         self.give_permits(at);
+    }
+
+    /// Whether the server counts what the model has decided: of a connection to which nothing was written, nothing else
+    /// tells whether it was served.
+    fn agrees_with(&self, counters: &BTreeMap<String, u64>) -> bool {
+        let outcomes = [
+            (Counter::ConnectionServed, Outcome::Served),
+            (Counter::AddressRefused, Outcome::AddressFull),
+        ];
+        outcomes.into_iter().all(|(counter, outcome)| {
+            let admissions = self.admissions.values();
+            let count = admissions.filter(|it| it.outcome == outcome).count();
+            counters[&name(counter)] == count as u64
+        })
     }
 
     /// Compares with what the server holds.
