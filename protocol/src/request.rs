@@ -312,13 +312,44 @@ impl Body {
     }
 }
 
-/// A prefix of a command in one register: a 1 bit, then the low five bits of each byte, which do not depend on
-/// letter case.
+/// A prefix of the name of a command: a node of the tree of all names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Word(u64);
+struct Word(u8);
 
 impl Word {
-    const EMPTY: Word = Word(1);
+    const EMPTY: Word = Word(0);
+
+    /// The number of prefixes, if no two names began alike.
+    const COUNT_MAX: usize = {
+        let (mut count, mut index) = (1, 0);
+        while index < Command::ALL.len() {
+            count += Command::ALL[index].name().len();
+            index += 1;
+        }
+        count
+    };
+
+    /// The words that are one byte longer than each word, at the low five bits of that byte, which do not depend
+    /// on letter case. The empty word stands for none.
+    const LONGER: [[Word; 32]; Word::COUNT_MAX] = {
+        let mut longer = [[Word::EMPTY; 32]; Word::COUNT_MAX];
+        let (mut count, mut index) = (1, 0);
+        while index < Command::ALL.len() {
+            let mut name = Command::ALL[index].name().as_bytes();
+            let mut word = Word::EMPTY;
+            while let [byte, rest @ ..] = name {
+                let next = &mut longer[word.0 as usize][(*byte % 32) as usize];
+                if next.0 == Word::EMPTY.0 {
+                    *next = Word(count);
+                    count += 1;
+                }
+                word = *next;
+                name = rest;
+            }
+            index += 1;
+        }
+        longer
+    };
 
     /// The names of [`Command::ALL`].
     const NAMES: [Word; Command::ALL.len()] = {
@@ -328,7 +359,7 @@ impl Word {
             let mut name = Command::ALL[index].name().as_bytes();
             while let [byte, rest @ ..] = name {
                 let longer = names[index].with(*byte);
-                names[index] = longer.expect("names have at most 12 letters and spaces");
+                names[index] = longer.expect("names consist of letters and spaces");
                 name = rest;
             }
             index += 1;
@@ -336,13 +367,14 @@ impl Word {
         names
     };
 
-    /// Returns the word with one more byte, if that can be part of a command.
+    /// Returns the word with one more byte, if that is a prefix of a name.
     const fn with(self, byte: u8) -> Option<Word> {
-        match self.0.checked_mul(32) {
-            Some(bits) if byte.is_ascii_alphabetic() || byte == b' ' => {
-                Some(Word(bits + (byte % 32) as u64))
-            }
-            _ => None,
+        if !byte.is_ascii_alphabetic() && byte != b' ' {
+            return None;
+        }
+        match Word::LONGER[self.0 as usize][(byte % 32) as usize] {
+            Word::EMPTY => None,
+            longer => Some(longer),
         }
     }
 

@@ -146,7 +146,7 @@ pub enum Status {
 ///
 /// Every byte string is a legal input, so no call can fail. The state has a fixed size. See
 /// [the run loop](crate#running-a-session).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     requests: RequestDecoder,
     /// The reply that is not completely written, and how many of its bytes are.
