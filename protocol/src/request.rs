@@ -7,6 +7,9 @@ use chrono::{Datelike, NaiveDateTime};
 use crate::digits;
 use crate::reply::Reply;
 
+#[cfg(test)]
+mod sums;
+
 /// A command with a name. A string of digits is [`Request::Digits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -135,7 +138,7 @@ impl Request {
         matches!(self, Request::Command(Command::Quit | Command::Exit))
     }
 
-    /// Returns whether some service may reply to this request with `reply`.
+    /// Returns whether `reply` may be the reply to this request. Either error may, unless the request is `quit` or `exit`.
     pub fn is_answered_by(self, reply: Reply) -> bool {
         let is_error = matches!(reply, Reply::CommandError | Reply::DigitError);
         match self {

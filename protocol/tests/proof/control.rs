@@ -1,0 +1,193 @@
+//! Lemma 2, the heart: from every state, with every byte and at the end of the input, the decoder returns the
+//! request that the model reads.
+
+use std::collections::HashMap;
+
+use chime_protocol::model::naive::{self, Conversation};
+use chime_protocol::{Command, Framing, Request, RequestDecoder, Service};
+use chrono::NaiveDateTime;
+
+use crate::{STATES, bytes_of_a_line, model_reply, now};
+
+/// What the model does with each of the [`continuations`] of a line: equal for all lines of a class.
+type Class = Vec<Outcome>;
+
+/// The reply of the model to a request, and whether the server closes. `None` if there is no request.
+type Outcome = Option<(Option<String>, bool)>;
+
+/// Returns the continuations that tell classes of lines apart: nothing, a digit, a blank, a CR, and every end of a
+/// name.
+///
+/// *Argued:* no other continuation tells more. The model removes blanks and a CR, and compares what is left with
+/// the names; or it is all digits. So if a line and its continuation are a valid request, then the continuation
+/// is the end of a name or digits, then perhaps blanks and a CR. One digit does for all of them, because only the
+/// sum differs. Blanks and a CR behind a name or a digit change nothing, so they count only if they come first.
+fn continuations() -> Vec<Vec<u8>> {
+    let mut continuations: Vec<Vec<u8>> = ["", "0", " ", "\r"].map(Vec::from).into();
+    for name in Command::ALL.map(Command::name) {
+        for start in 0..name.len() {
+            continuations.push(name[start..].into());
+        }
+    }
+    continuations.sort();
+    continuations.dedup();
+    continuations
+}
+
+/// Returns what the model does with a line, ended by LF or by the end of the input.
+fn model_outcome(line: &[u8], end: &[u8]) -> Outcome {
+    let mut model = Conversation::new(answer_with_name, Service::Both, Framing::Line);
+    model.sent.clear();
+    model.read(line, now());
+    model.read(end, now());
+    let closes = model.is_closed;
+    model.end(now());
+    let closes = closes || model.sent.ends_with(b")\n");
+    let reply = String::from_utf8(model.sent).expect("replies are ASCII");
+    (model.requests > 0).then(|| (Some(reply), closes))
+}
+
+/// The model, which also says which command it was that ends the conversation: the replies are the same.
+fn answer_with_name(
+    service: Service,
+    command: &[u8],
+    now: NaiveDateTime,
+) -> (Option<String>, bool) {
+    let (reply, closes) = naive::answer(service, command, now);
+    let name = String::from_utf8_lossy(command).to_ascii_lowercase();
+    match closes {
+        true => (reply.map(|reply| format!("{reply} ({name})")), true),
+        false => (reply, false),
+    }
+}
+
+/// Returns the same for a request of the decoder.
+fn outcome(request: Option<Request>) -> Outcome {
+    let (reply, closes) = model_reply(Service::Both, request?, now());
+    let reply = reply.expect("this service always replies");
+    let reply = match request {
+        Some(Request::Command(command)) if closes => format!("{reply} ({})", command.name()),
+        _ => reply,
+    };
+    Some((Some(reply + "\n"), closes))
+}
+
+fn class(continuations: &[Vec<u8>], line: &[u8]) -> Class {
+    let longer = |continuation: &Vec<u8>| [line, continuation].concat();
+    let outcomes = continuations.iter().map(longer);
+    outcomes.map(|line| model_outcome(&line, b"")).collect()
+}
+
+/// Adds `digit` to the sum in an outcome, if it is a sum.
+fn plus(outcome: &Outcome, digit: u8) -> Outcome {
+    let (reply, closes) = outcome.clone()?;
+    let sum = reply
+        .as_ref()
+        .and_then(|reply| reply.trim_end().parse().ok());
+    let sum = sum.map(|sum: u64| format!("{}\n", sum + u64::from(digit - b'0')));
+    Some((sum.or(reply), closes))
+}
+
+/// A state of the decoder and the class of lines that lead to it, with one of these lines.
+struct Pair {
+    decoder: RequestDecoder,
+    class: usize,
+    line: Vec<u8>,
+}
+
+/// The decoder and the model agree for lines of any length. *Enumerated:* all pairs of a state and a class, each
+/// with all 256 bytes and the end of the input. *Argued:* that [`continuations`] is enough to find the classes. A
+/// check on top: lines of one class are in one class again after any one byte.
+#[test]
+fn decoder_and_model_agree_in_every_state() {
+    let continuations = continuations();
+    let mut classes: HashMap<Class, usize> = HashMap::new();
+    let mut class_of = |line: &[u8]| {
+        let count = classes.len();
+        *classes.entry(class(&continuations, line)).or_insert(count)
+    };
+    // For each class, the classes of its lines with one more byte.
+    let mut longer_classes: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut pairs = vec![Pair {
+        decoder: RequestDecoder::new(),
+        class: class_of(b""),
+        line: Vec::new(),
+    }];
+    let mut done = 0;
+    while done < pairs.len() {
+        let line = pairs[done].line.clone();
+        check_end(&pairs[done].decoder, &line);
+        check_digits(&continuations, &pairs[done].decoder, &line);
+        let mut longer = Vec::new();
+        for byte in bytes_of_a_line() {
+            let mut decoder = pairs[done].decoder.clone();
+            assert_eq!(decoder.next(&mut &[byte][..]), None, "only LF ends a line");
+            let line = [&line[..], &[byte]].concat();
+            let class = class_of(&line);
+            longer.push(class);
+            let is_known = |pair: &Pair| pair.class == class && pair.decoder == decoder;
+            if !pairs.iter().any(is_known) {
+                pairs.push(Pair {
+                    decoder,
+                    class,
+                    line,
+                });
+            }
+        }
+        let known = longer_classes
+            .entry(pairs[done].class)
+            .or_insert_with(|| longer.clone());
+        assert!(
+            *known == longer,
+            "the class of {} is two",
+            line.escape_ascii()
+        );
+        done += 1;
+        assert!(pairs.len() < 1_000, "the pairs are not few");
+    }
+    // Each state meets one class: the decoder knows all that the model knows. Some states are one class.
+    assert_eq!(pairs.len(), STATES.len());
+    assert_eq!(classes.len(), CLASSES);
+}
+
+/// The number of classes: the states that a smallest decoder has.
+pub(crate) const CLASSES: usize = 43;
+
+/// LF and the end of the input give the request of the model, and then the decoder is as new.
+fn check_end(decoder: &RequestDecoder, line: &[u8]) {
+    let mut after = decoder.clone();
+    let request = after.next(&mut &b"\n"[..]);
+    assert_eq!(
+        outcome(request),
+        model_outcome(line, b"\n"),
+        "{}",
+        line.escape_ascii()
+    );
+    assert!(request.is_some() && after == RequestDecoder::new());
+    let mut after = decoder.clone();
+    let request = after.finish();
+    assert_eq!(
+        outcome(request),
+        model_outcome(line, b""),
+        "{}",
+        line.escape_ascii()
+    );
+    assert!(after == RequestDecoder::new());
+}
+
+/// The digits from 1 on do what 0 does, but for the sum: in the model here, in the decoder by lemma 3.
+fn check_digits(continuations: &[Vec<u8>], decoder: &RequestDecoder, line: &[u8]) {
+    let zero = class(continuations, &[line, b"0"].concat());
+    for digit in b'1'..=b'9' {
+        let line = [line, &[digit]].concat();
+        let expected: Class = zero.iter().map(|outcome| plus(outcome, digit)).collect();
+        assert!(
+            class(continuations, &line) == expected,
+            "{}",
+            line.escape_ascii()
+        );
+        let mut decoder = decoder.clone();
+        assert_eq!(decoder.next(&mut &[digit][..]), None);
+        check_end(&decoder, &line);
+    }
+}
