@@ -71,6 +71,12 @@
 //!        └─► Closed ◄──────────────────────── reply written
 //! ```
 //!
+//! The states of a line, in the smallest automaton that decodes it. A test computes it from the decoder and draws
+//! it. The same test suite proves that it decodes input of any length as the naive model does:
+//! `cargo test -p chime-protocol --test proof`.
+//!
+#![doc = include_str!("automaton.svg")]
+//!
 //! # Rules
 //!
 //! Each rule has a name, which the tests refer to.

@@ -49,6 +49,7 @@
 
 mod control;
 mod datagrams;
+mod drawing;
 mod fast_paths;
 mod output;
 mod replies;
