@@ -57,7 +57,7 @@ pub fn script_text() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// One of the three services.
-pub fn service() -> impl Strategy<Value = Service> {
+fn service() -> impl Strategy<Value = Service> {
     select(vec![Service::Both, Service::DateTime, Service::DigitSum])
 }
 
@@ -98,18 +98,13 @@ fn cut(mut bytes: &[u8], pieces: Vec<Piece>) -> Vec<Step> {
     steps
 }
 
-/// Returns the steps that read `bytes`, split into pieces of the lengths `cuts`.
-pub fn reads(bytes: &[u8], cuts: &[usize]) -> Vec<Step> {
-    cut(bytes, cuts.iter().map(|length| (None, *length)).collect())
-}
-
 /// The bytes of a client: lines, some of them without a line end.
-pub fn conversation() -> impl Strategy<Value = Vec<u8>> {
+fn conversation() -> impl Strategy<Value = Vec<u8>> {
     vec(line(), 0..10).prop_map(|lines| lines.concat())
 }
 
 /// A line with its line end, or sometimes without, so that it is joined to the next.
-pub fn line() -> impl Strategy<Value = Vec<u8>> {
+fn line() -> impl Strategy<Value = Vec<u8>> {
     let blanks = || prop_oneof![6 => Just(String::new()), 1 => "[ \t]{1,3}"];
     let ends = [
         "\n", "\n", "\n", "\n", "\r\n", "\r\n", "\r\n", "\r\r\n", "\r \n", "\r", "",
@@ -159,7 +154,7 @@ fn named(predicate: impl Fn(&Command) -> bool) -> impl Strategy<Value = Vec<u8>>
 }
 
 /// Strings of digits, some with leading zeros, some longer than the blocks that are summed at once.
-pub fn digits() -> impl Strategy<Value = String> {
+fn digits() -> impl Strategy<Value = String> {
     prop_oneof![4 => "[0-9]{1,12}", 2 => "0{0,20}[0-9]{1,20}", 1 => "[0-9]{1,200}", 1 => "9{1,99}"]
 }
 
@@ -289,7 +284,7 @@ pub fn instant() -> impl Strategy<Value = NaiveDateTime> {
 }
 
 /// Any instant in a range of years.
-pub fn instant_of(years: Range<i32>) -> impl Strategy<Value = NaiveDateTime> {
+fn instant_of(years: Range<i32>) -> impl Strategy<Value = NaiveDateTime> {
     let date = (
         years,
         prop_oneof![3 => 1..=366_u32, 1 => select(vec![1, 59, 60, 365, 366])],

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use chime_protocol::model::naive::{self, Conversation};
+use chime_protocol::model::naive::{self, Answer, Conversation};
 use chime_protocol::{Command, Framing, Request, RequestDecoder, Service};
 use chrono::NaiveDateTime;
 
@@ -35,8 +35,8 @@ fn continuations() -> Vec<Vec<u8>> {
 }
 
 /// Returns what the model does with a line, ended by LF or by the end of the input.
-fn model_outcome(line: &[u8], end: &[u8]) -> Outcome {
-    let mut model = Conversation::new(answer_with_name, Service::Both, Framing::Line);
+fn model_outcome(answer: Answer, line: &[u8], end: &[u8]) -> Outcome {
+    let mut model = Conversation::new(answer, Service::Both, Framing::Line);
     model.sent.clear();
     model.read(line, now());
     model.read(end, now());
@@ -72,10 +72,12 @@ fn outcome(request: Option<Request>) -> Outcome {
     Some((Some(reply + "\n"), closes))
 }
 
-fn class(continuations: &[Vec<u8>], line: &[u8]) -> Class {
+fn class(answer: Answer, continuations: &[Vec<u8>], line: &[u8]) -> Class {
     let longer = |continuation: &Vec<u8>| [line, continuation].concat();
     let outcomes = continuations.iter().map(longer);
-    outcomes.map(|line| model_outcome(&line, b"")).collect()
+    outcomes
+        .map(|line| model_outcome(answer, &line, b""))
+        .collect()
 }
 
 /// Adds `digit` to the sum in an outcome, if it is a sum.
@@ -100,11 +102,32 @@ struct Pair {
 /// check on top: lines of one class are in one class again after any one byte.
 #[test]
 fn decoder_and_model_agree_in_every_state() {
+    check_every_state(answer_with_name);
+}
+
+/// A canary: a model that reads two spaces in `send time` as one.
+#[test]
+#[should_panic(expected = "send  time")]
+fn a_wrong_model_is_caught() {
+    fn joins_spaces(
+        service: Service,
+        command: &[u8],
+        now: NaiveDateTime,
+    ) -> (Option<String>, bool) {
+        let command = String::from_utf8_lossy(command).replace("  ", " ");
+        answer_with_name(service, command.as_bytes(), now)
+    }
+    check_every_state(joins_spaces);
+}
+
+fn check_every_state(answer: Answer) {
     let continuations = continuations();
     let mut classes: HashMap<Class, usize> = HashMap::new();
     let mut class_of = |line: &[u8]| {
         let count = classes.len();
-        *classes.entry(class(&continuations, line)).or_insert(count)
+        *classes
+            .entry(class(answer, &continuations, line))
+            .or_insert(count)
     };
     // For each class, the classes of its lines with one more byte.
     let mut longer_classes: HashMap<usize, Vec<usize>> = HashMap::new();
@@ -116,8 +139,8 @@ fn decoder_and_model_agree_in_every_state() {
     let mut done = 0;
     while done < pairs.len() {
         let line = pairs[done].line.clone();
-        check_end(&pairs[done].decoder, &line);
-        check_digits(&continuations, &pairs[done].decoder, &line);
+        check_end(answer, &pairs[done].decoder, &line);
+        check_digits(answer, &continuations, &pairs[done].decoder, &line);
         let mut longer = Vec::new();
         for byte in bytes_of_a_line() {
             let mut decoder = pairs[done].decoder.clone();
@@ -154,12 +177,12 @@ fn decoder_and_model_agree_in_every_state() {
 pub(crate) const CLASSES: usize = 43;
 
 /// LF and the end of the input give the request of the model, and then the decoder is as new.
-fn check_end(decoder: &RequestDecoder, line: &[u8]) {
+fn check_end(answer: Answer, decoder: &RequestDecoder, line: &[u8]) {
     let mut after = decoder.clone();
     let request = after.next(&mut &b"\n"[..]);
     assert_eq!(
         outcome(request),
-        model_outcome(line, b"\n"),
+        model_outcome(answer, line, b"\n"),
         "{}",
         line.escape_ascii()
     );
@@ -168,7 +191,7 @@ fn check_end(decoder: &RequestDecoder, line: &[u8]) {
     let request = after.finish();
     assert_eq!(
         outcome(request),
-        model_outcome(line, b""),
+        model_outcome(answer, line, b""),
         "{}",
         line.escape_ascii()
     );
@@ -176,18 +199,18 @@ fn check_end(decoder: &RequestDecoder, line: &[u8]) {
 }
 
 /// The digits from 1 on do what 0 does, but for the sum: in the model here, in the decoder by lemma 3.
-fn check_digits(continuations: &[Vec<u8>], decoder: &RequestDecoder, line: &[u8]) {
-    let zero = class(continuations, &[line, b"0"].concat());
+fn check_digits(answer: Answer, continuations: &[Vec<u8>], decoder: &RequestDecoder, line: &[u8]) {
+    let zero = class(answer, continuations, &[line, b"0"].concat());
     for digit in b'1'..=b'9' {
         let line = [line, &[digit]].concat();
         let expected: Class = zero.iter().map(|outcome| plus(outcome, digit)).collect();
         assert!(
-            class(continuations, &line) == expected,
+            class(answer, continuations, &line) == expected,
             "{}",
             line.escape_ascii()
         );
         let mut decoder = decoder.clone();
         assert_eq!(decoder.next(&mut &[digit][..]), None);
-        check_end(&decoder, &line);
+        check_end(answer, &decoder, &line);
     }
 }

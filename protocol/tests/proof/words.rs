@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use chime_protocol::{Command, Request, RequestDecoder};
+use chime_protocol::{Command, Request, RequestDecoder, Service};
 
-use crate::{STATES, bytes_of_a_line};
+use crate::{STATES, bytes_of_a_line, model_reply, now};
 
 /// The decoder has one state per prefix of a name, and a few for blanks and digits. *Enumerated:* all states, by
 /// trying every byte from every state until no new state appears.
@@ -96,4 +96,17 @@ fn of_line_is_the_decoder() {
     }
     assert_eq!(Request::of_line(""), Request::Invalid);
     assert_eq!(Request::of_line("\nday"), Request::Invalid);
+}
+
+/// Model and decoder know the same names: `help` lists them. *Enumerated:* all commands. That the model knows no
+/// other is *argued*: read `naive::answer`.
+#[test]
+fn help_lists_every_command() {
+    let (help, _) = model_reply(Service::Both, Request::Command(Command::Help), now());
+    let help = help.expect("this service has help");
+    let (_, names) = help.split_once(": ").expect("names follow");
+    let names = names
+        .split(", ")
+        .filter(|name| !name.starts_with("a string"));
+    assert!(names.eq(Command::ALL.map(Command::name)));
 }
