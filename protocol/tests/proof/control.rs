@@ -107,7 +107,7 @@ fn decoder_and_model_agree_in_every_state() {
 
 /// A canary: a model that reads two spaces in `send time` as one.
 #[test]
-#[should_panic(expected = "send  time")]
+#[should_panic(expected = "SEND  TIME")]
 fn a_wrong_model_is_caught() {
     fn joins_spaces(
         service: Service,
