@@ -44,7 +44,7 @@ fn model_outcome(answer: Answer, line: &[u8], end: &[u8]) -> Outcome {
     model.end(now());
     let closes = closes || model.sent.ends_with(b")\n");
     let reply = String::from_utf8(model.sent).expect("replies are ASCII");
-    (model.requests > 0).then(|| (Some(reply), closes))
+    (model.requests > 0).then_some((Some(reply), closes))
 }
 
 /// The model, which also says which command it was that ends the conversation: the replies are the same.

@@ -165,14 +165,14 @@ fn svg(nodes: &[Node]) -> String {
                     circles,
                     r##"<text x="{x}" y="{y}" class="small">↻ {label}</text>"##
                 )
-                .unwrap();
+                .expect("a string has room");
             } else if is_parent {
                 let bend = to_x - COLUMN / 2;
                 writeln!(
                     lines,
                     r##"<path d="M{x} {y} C{bend} {y} {bend} {to_y} {to_x} {to_y}"/>"##
                 )
-                .unwrap();
+                .expect("a string has room");
                 writeln!(
                     circles,
                     r##"<circle cx="{to_x}" cy="{to_y}" r="{RADIUS}" class="{}"/>"##,
@@ -182,19 +182,19 @@ fn svg(nodes: &[Node]) -> String {
                         "valid"
                     }
                 )
-                .unwrap();
+                .expect("a string has room");
                 writeln!(
                     circles,
                     r##"<text x="{to_x}" y="{}">{label}</text>"##,
                     to_y + 4
                 )
-                .unwrap();
+                .expect("a string has room");
             } else {
                 writeln!(
                     lines,
                     r##"<path d="M{x} {y} L{to_x} {to_y}" class="again"/>"##
                 )
-                .unwrap();
+                .expect("a string has room");
             }
         }
         let name = match nodes[*node].request {
@@ -207,7 +207,7 @@ fn svg(nodes: &[Node]) -> String {
             circles,
             r##"<text x="{x}" y="{y}" class="name">{name}</text>"##
         )
-        .unwrap();
+        .expect("a string has room");
     }
     let (x, y) = places[&0];
     let below = height - 16;
