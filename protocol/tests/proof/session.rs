@@ -8,6 +8,9 @@ use chime_protocol::{
 
 use crate::{STATES, bytes_of_a_line, later, model_reply, now};
 
+/// More requests than 16 bits count.
+const COUNT: usize = 70_000;
+
 /// A buffer into which any reply fits.
 type Output = [u8; 2 * Reply::TEXT_MAX];
 
@@ -253,5 +256,30 @@ fn a_client_accepts_the_replies_to_its_request() {
                 "{request:?}: {text}"
             );
         }
+    }
+}
+
+/// Requests are counted by kind, also with many in one call. *Enumerated:* 70,000 of each kind in one call, more than
+/// 16 bits hold. *Argued:* the counts have 64 bits, and nothing else adds to them.
+#[test]
+fn every_request_is_counted() {
+    let requests = Command::ALL.map(Request::Command).into_iter();
+    for request in requests.chain([Request::Digits(7), Request::Invalid]) {
+        if request.is_quit() {
+            continue;
+        }
+        let line = match request {
+            Request::Command(command) => format!("{}\n", command.name()),
+            Request::Digits(sum) => format!("{sum}\n"),
+            Request::Invalid => "\n".to_string(),
+        };
+        let mut session = welcomed(Service::Both, Framing::Line);
+        let mut output = vec![0; COUNT * (Reply::TEXT_MAX + 1)];
+        let input = line.repeat(COUNT);
+        let progress = session.advance(input.as_bytes(), &mut output, now());
+        assert_eq!(progress.requests, counts(&vec![request; COUNT]));
+        let mut sum = progress.requests;
+        sum += progress.requests;
+        assert_eq!(sum.total(), 2 * COUNT as u64);
     }
 }
