@@ -71,9 +71,9 @@
 //!        └─► Closed ◄──────────────────────── reply written
 //! ```
 //!
-//! The states of a line, in the smallest automaton that decodes it. A test computes it from the decoder and draws
-//! it. The same test suite proves that it decodes input of any length as the naive model does:
-//! `cargo test -p chime-protocol --test proof`.
+//! The states of a line, in the smallest automaton that decodes it. A test computes them from the decoder, and draws
+//! them. `cargo test -p chime-protocol --lib --test proof` proves that a session sends what the naive model sends, for
+//! input of any length, however it is split.
 //!
 #![doc = include_str!("automaton.svg")]
 //!

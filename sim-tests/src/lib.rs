@@ -86,7 +86,7 @@
 //! | engine | input | check | where |
 //! | --- | --- | --- | --- |
 //! | transcripts | one for each rule of the specification | the bytes themselves | `protocol/tests/transcripts` |
-//! | exhaustion | small input spaces, completely | [`check_session`] | `protocol/tests/exhaustive.rs` |
+//! | proof | every state and every byte, so input of any length | the naive model | `protocol/tests/proof` |
 //! | properties | a [`Script`] or bytes, from [`strategies`] | the `check_` functions of [`model`] | `tests/properties` of protocol, `tests/in_memory` of the server |
 //! | fuzzing | bytes, parsed as a [`Script`] or a [`Scenario`](scenario::Scenario) | the same, in [`targets`] | `fuzz/targets` |
 //! | seeds | inputs found by people and fuzzers, on stable Rust | the same | `protocol/tests/seeds.rs` |
