@@ -103,7 +103,6 @@
 //! [`model`]: chime_protocol::model
 //! [`strategies`]: chime_protocol::model::strategies
 //! [`targets`]: chime_protocol::model::targets
-//! [`check_session`]: chime_protocol::model::check_session
 //! [`Script`]: chime_protocol::model::Script
 
 mod check;
