@@ -21,7 +21,12 @@ pub(crate) fn raise_limit() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     // If the system refuses, the soft limit stays.
     let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    Ok(if raised.is_ok() { hard } else { soft })
+    Ok(saturate(if raised.is_ok() { hard } else { soft }))
+}
+
+/// Converts a limit, which has another type on each system.
+fn saturate(limit: impl TryInto<u64>) -> u64 {
+    limit.try_into().unwrap_or(u64::MAX)
 }
 
 /// Returns the maximum of concurrent connections, at most `wanted`, and the maximum of connections that are

@@ -168,5 +168,6 @@ fn log_summary(snapshot: &CounterSnapshot) {
 }
 
 /// Tokio aligns tasks and registrations to 128 bytes, which wastes memory with glibc's allocator.
+#[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
