@@ -2,7 +2,7 @@
 #![no_main]
 
 use chime_protocol::Service;
-use chime_protocol::model::{Script, check_session_against, naive};
+use chime_model::{Script, check_session_against, naive};
 use chrono::NaiveDateTime;
 
 fn rejects_leading_zeros(

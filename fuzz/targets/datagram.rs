@@ -1,4 +1,4 @@
 //! One datagram.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| chime_protocol::model::targets::datagram(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| chime_model::targets::datagram(input));

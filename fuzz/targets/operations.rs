@@ -1,7 +1,7 @@
 //! A session driven by a script: reads, output buffer sizes, times.
 #![no_main]
 
-use chime_protocol::model::Script;
-use chime_protocol::model::targets::operations;
+use chime_model::Script;
+use chime_model::targets::operations;
 
 libfuzzer_sys::fuzz_target!(|script: Script| operations(&script));

@@ -1,4 +1,4 @@
 //! A session with the bytes of a client, split into reads.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| chime_protocol::model::targets::session(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| chime_model::targets::session(input));

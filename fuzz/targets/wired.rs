@@ -1,7 +1,7 @@
 //! A client against a server.
 #![no_main]
 
-use chime_protocol::model::Script;
-use chime_protocol::model::targets::wired;
+use chime_model::Script;
+use chime_model::targets::wired;
 
 libfuzzer_sys::fuzz_target!(|script: Script| wired(&script));

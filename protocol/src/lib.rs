@@ -204,13 +204,11 @@
 //! [CA-1996-01]: https://insights.sei.cmu.edu/library/udp-port-denial-of-service-attack/
 #![no_std]
 
-#[cfg(feature = "model")]
+#[cfg(test)]
 extern crate std;
 
 mod datagram;
 mod digits;
-#[cfg(feature = "model")]
-pub mod model;
 mod reply;
 mod reply_decoder;
 mod request;

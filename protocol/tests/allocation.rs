@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use allocation_counter::measure;
-use chime_protocol::model::Script;
+use chime_model::Script;
 use chime_protocol::{
     DATAGRAM_MAX, Framing, ReplyDecoder, RequestDecoder, Service, Session, Status, answer_datagram,
 };

@@ -4,9 +4,9 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
+use chime_model::targets::TARGETS;
+use chime_model::{Script, check_session_against, naive};
 use chime_protocol::Service;
-use chime_protocol::model::targets::TARGETS;
-use chime_protocol::model::{Script, check_session_against, naive};
 use chrono::NaiveDateTime;
 
 /// Returns the seeds of a target, with their paths.

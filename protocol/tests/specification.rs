@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use chime_model::strategies::FIXED_REPLIES;
 use chime_protocol::Command;
-use chime_protocol::model::strategies::FIXED_REPLIES;
 
 const SPECIFICATION: &str = include_str!("../src/lib.rs");
 

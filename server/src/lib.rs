@@ -59,8 +59,6 @@ mod conversation;
 mod counters;
 #[cfg(target_os = "linux")]
 mod datagram_socket;
-#[cfg(feature = "model")]
-pub mod model;
 mod options;
 #[cfg(any(test, not(target_os = "linux")))]
 mod plain_datagram_socket;

@@ -41,7 +41,7 @@
 //! sockets here cut, glue, delay and fail what passes through, and have a window; datagrams are lost, duplicated and
 //! corrupted. The scenario sets the server's wall clock.
 //!
-//! The transcript of each client must be that of the naive model in [`chime_protocol::model`]; where it ends early, the
+//! The transcript of each client must be that of the naive model in [`chime_model`]; where it ends early, the
 //! scenario must explain why. A second naive model replays the server's end of each connection, and says in which
 //! millisecond it writes and closes, and why; others follow its limits and the waits of the client library. They are
 //! [`Oracle`](chime::Oracle)s. A test switches off each of them, and each [`Excuse`](chime::Excuse) and
@@ -80,7 +80,7 @@
 //! # How the tests fit together
 //!
 //! Every engine generates input, and calls a check that compares the code under test with one naive model:
-//! [`naive`](chime_protocol::model::naive). The checks are library functions, so that the engines cannot drift apart.
+//! [`naive`](chime_model::naive). The checks are library functions, so that the engines cannot drift apart.
 //! Each engine has a canary: a wrong model, or a wrong trace, that it must catch.
 //!
 //! | engine | input | check | where |
@@ -100,10 +100,10 @@
 //! `sim-tests/tests/regressions`. Timing never decides a test: time is virtual in memory and here; elsewhere a test
 //! waits for a condition.
 //!
-//! [`model`]: chime_protocol::model
-//! [`strategies`]: chime_protocol::model::strategies
-//! [`targets`]: chime_protocol::model::targets
-//! [`Script`]: chime_protocol::model::Script
+//! [`model`]: chime_model
+//! [`strategies`]: chime_model::strategies
+//! [`targets`]: chime_model::targets
+//! [`Script`]: chime_model::Script
 
 mod check;
 pub mod chime;

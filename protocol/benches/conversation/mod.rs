@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use chime_protocol::model::Script;
+use chime_model::Script;
 use chime_protocol::{DATAGRAM_MAX, Framing, Service, Session, Status, answer_datagram};
 use chrono::NaiveDateTime;
 

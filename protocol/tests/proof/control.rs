@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chime_protocol::model::naive::{self, Answer, Conversation};
+use chime_model::naive::{self, Answer, Conversation};
 use chime_protocol::{Command, Framing, Request, RequestDecoder, Service};
 use chrono::NaiveDateTime;
 

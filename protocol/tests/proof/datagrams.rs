@@ -3,7 +3,7 @@
 //! [`check_datagram`] compares with the model. It also checks that a reply is at most 32 bytes, at most three times
 //! as long as its request, and no request itself.
 
-use chime_protocol::model::check_datagram;
+use chime_model::check_datagram;
 use chime_protocol::{Command, DATAGRAM_MAX, answer_datagram};
 use chrono::{Days, NaiveDateTime, NaiveTime};
 

@@ -64,7 +64,7 @@ mod words;
 
 use std::sync::LazyLock;
 
-use chime_protocol::model::naive;
+use chime_model::naive;
 use chime_protocol::{Request, RequestDecoder, Service};
 use chrono::{NaiveDate, NaiveDateTime};
 

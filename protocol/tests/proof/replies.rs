@@ -4,8 +4,8 @@
 //! on the number of these bytes, and on where the next LF is: read the 20 lines of `ReplyDecoder::next`. What is
 //! in the bytes counts only for `Reply::parse`, once the line is complete. So splitting and parsing are two lemmas.
 
-use chime_protocol::model::check_replies;
-use chime_protocol::model::naive::parse_reply;
+use chime_model::check_replies;
+use chime_model::naive::parse_reply;
 use chime_protocol::{Reply, ReplyDecoder};
 use chrono::{NaiveDate, NaiveTime};
 

@@ -1,6 +1,6 @@
 //! Lemma 7: a session sends the reply of its service to each request of its decoder, and closes when it must.
 
-use chime_protocol::model::naive;
+use chime_model::naive;
 use chime_protocol::{
     Command, Framing, Progress, Reply, Request, RequestCounts, RequestDecoder, Service, Session,
     Status,

@@ -2,11 +2,9 @@
 
 use std::panic::RefUnwindSafe;
 
-use chime_protocol::model::naive::{self, Conversation};
-use chime_protocol::model::strategies::{
-    cuts, datagram, instant, line_script, script, server_bytes,
-};
-use chime_protocol::model::{
+use chime_model::naive::{self, Conversation};
+use chime_model::strategies::{cuts, datagram, instant, line_script, script, server_bytes};
+use chime_model::{
     check_client_against_server_with, check_datagram_against, check_interleaved_against,
     check_refused_against, check_replies_against, check_session_against,
 };

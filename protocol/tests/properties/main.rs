@@ -5,10 +5,10 @@
 mod canaries;
 
 use arbitrary::{Arbitrary, Unstructured};
-use chime_protocol::model::strategies::{
+use chime_model::strategies::{
     cuts, datagram, instant, line_script, reply, script, script_text, server_bytes,
 };
-use chime_protocol::model::{
+use chime_model::{
     Script, Step, check_client_against_server, check_datagram, check_interleaved, check_refused,
     check_replies, check_session,
 };

@@ -11,7 +11,7 @@ mod streams;
 use std::num::NonZero;
 use std::time::Duration;
 
-use chime_protocol::model::Script;
+use chime_model::Script;
 use chime_server::Options;
 use tokio::task::LocalSet;
 use tokio::time::timeout;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chime_protocol::model::Script;
+use chime_model::Script;
 use chime_server::{
     Counter, CounterSnapshot, Counters, Datagram, Datagrams, Listener, ListenerConfig, Options,
     serve,

@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use chime_model::naive;
 use chime_protocol::Service;
-use chime_protocol::model::naive;
-use chime_server::model::{StreamPoll, StreamScript, check_converse, check_converse_against};
+use chime_server_model::{StreamPoll, StreamScript, check_converse, check_converse_against};
 use chrono::NaiveDateTime;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -24,8 +24,8 @@ mod server;
 
 use std::collections::BTreeMap;
 
+use chime_model::naive::{self, Conversation};
 use chime_protocol::Framing;
-use chime_protocol::model::naive::{self, Conversation};
 use strum::VariantArray;
 
 use super::{Behaviour, CoverageGoal, Listener, Scenario};

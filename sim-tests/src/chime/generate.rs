@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use arbitrary::{Result, Unstructured};
-use chime_protocol::model::strategies::NEAR_MISSES;
+use chime_model::strategies::NEAR_MISSES;
 use chime_protocol::{Command, Framing, Reply, Service};
 
 use ipnet::IpNet;

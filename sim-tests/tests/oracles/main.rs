@@ -5,8 +5,8 @@ mod excuses;
 mod scenarios;
 mod traces;
 
+use chime_model::naive;
 use chime_protocol::Service;
-use chime_protocol::model::naive;
 use chime_sim_tests::chime::{Checker, Excuse, Oracle, Part, Reason, Scenario};
 use chime_sim_tests::scenario::shrink;
 use chime_sim_tests::trace::Trace;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use chime_protocol::model::naive;
+use chime_model::naive;
 
 use crate::Failure;
 use crate::chime::addresses::datagram_unit;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chime_protocol::model::naive::{self, Conversation};
+use chime_model::naive::{self, Conversation};
 use chime_protocol::{Command, Framing, Service};
 use chime_server::Counter;
 use chrono::NaiveDateTime;

@@ -1,7 +1,7 @@
 //! Compares the reply to each datagram with the model. A loss needs a reason.
 
+use chime_model::naive;
 use chime_protocol::DATAGRAM_MAX;
-use chime_protocol::model::naive;
 use chrono::NaiveDateTime;
 
 use super::answers::{is_ignored, is_service, is_unicast};

@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
+use chime_model::naive::Conversation;
 use chime_protocol::Framing;
-use chime_protocol::model::naive::Conversation;
 use strum::VariantArray;
 
 use super::{Oracle, Part, QUIET_MS, Run, parts};

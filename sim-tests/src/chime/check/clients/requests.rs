@@ -1,6 +1,6 @@
 //! Follows the requests of the client library on a connection: when a reply is due, and since when it waits.
 
-use chime_protocol::model::naive::{self, Conversation};
+use chime_model::naive::{self, Conversation};
 use chime_protocol::{Framing, Reply, Request, Service};
 use chrono::NaiveDateTime;
 

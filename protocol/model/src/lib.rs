@@ -8,7 +8,7 @@
 //! can show that it catches a wrong model.
 //!
 //! ```
-//! use chime_protocol::model::{Script, check_session};
+//! use chime_model::{Script, check_session};
 //!
 //! let script = Script::parse(br"
 //! ## A command in two reads, through buffers of 7 bytes, one second before midnight.

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::script::{Script, Step};
-use crate::{Command, Framing, Reply, Request, Service};
+use chime_protocol::{Command, Framing, Reply, Request, Service};
 
 /// Any script, three in four with framing `line`.
 pub fn script() -> impl Strategy<Value = Script> {

@@ -7,11 +7,11 @@ use chrono::NaiveDateTime;
 use super::naive::{self, Answer, Conversation};
 use super::script::{Escaped, Script};
 use super::session_under_test::SessionUnderTest;
-use crate::{DATAGRAM_MAX, Framing, Session, answer_datagram};
+use chime_protocol::{DATAGRAM_MAX, Framing, Session, answer_datagram};
 
 /// Checks that a session run through `script` sends the same bytes as the model, and returns them.
 ///
-/// The two are compared after every step, so replies must not be delayed. The [`Progress`](crate::Progress) of
+/// The two are compared after every step, so replies must not be delayed. The [`Progress`](chime_protocol::Progress) of
 /// every call is checked against its contract.
 pub fn check_session(script: &Script) -> Vec<u8> {
     check_session_against(naive::answer, script)

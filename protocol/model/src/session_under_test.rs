@@ -8,7 +8,7 @@ use chrono::NaiveDateTime;
 
 use super::naive::{Answer, Conversation};
 use super::script::{Escaped, Script, Step};
-use crate::{Framing, Progress, RequestCounts, Session, Status};
+use chime_protocol::{Framing, Progress, RequestCounts, Session, Status};
 
 /// One run of a script. After every step, it asserts that the session has sent the same bytes as the model.
 pub(super) struct SessionUnderTest<'a> {

@@ -7,7 +7,7 @@ use std::{fmt, write, writeln};
 use arbitrary::{Arbitrary, Unstructured};
 use chrono::{NaiveDate, NaiveDateTime};
 
-use crate::{Framing, Service};
+use chime_protocol::{Framing, Service};
 
 /// The maximum size of the output buffers of a script, in bytes.
 pub const OUTPUT_SIZE_MAX: usize = 65_536;

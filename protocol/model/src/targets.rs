@@ -8,7 +8,7 @@ use super::{
     Script, Step, check_client_against_server, check_datagram, check_refused, check_replies,
     check_session,
 };
-use crate::{Framing, Service};
+use chime_protocol::{Framing, Service};
 
 /// The name of a target, which is also that of its folder of seeds, and its function.
 pub type Target = (&'static str, fn(&[u8]));

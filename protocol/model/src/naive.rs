@@ -10,7 +10,7 @@ use std::vec::Vec;
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime, Weekday};
 
-use crate::{Framing, Reply, Service};
+use chime_protocol::{Framing, Reply, Service};
 
 const WELCOME: &str = "Welcome to the server";
 const FULL: &str = "The server is full, please try again later";

@@ -8,7 +8,7 @@ use std::vec::Vec;
 use super::naive::{self, Line};
 use super::script::{Escaped, Script, Step};
 use super::session_under_test::SessionUnderTest;
-use crate::{Command, Framing, Reply, ReplyDecoder, Request, RequestDecoder, Service};
+use chime_protocol::{Command, Framing, Reply, ReplyDecoder, Request, RequestDecoder, Service};
 
 /// Checks that a [`ReplyDecoder`] and the model decode arbitrary server bytes alike.
 ///
@@ -182,7 +182,7 @@ fn check_line(
     model: naive::ParseReply,
     bytes: &[u8],
     line: &Line,
-    got: Option<Result<Reply, crate::UnknownReply>>,
+    got: Option<Result<Reply, chime_protocol::UnknownReply>>,
 ) {
     let (text, expected) = match line {
         Line::Whole(text) => (text, model(text)),

@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use arbitrary::{Arbitrary, Unstructured};
-use chime_protocol::model::{Script, Step, naive};
+use chime_model::{Script, Step, naive};
 use chime_protocol::{Framing, Session};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Counter, Counters, Options, WorkerContext, converse};
+use chime_server::{Counter, Counters, Options, WorkerContext, converse};
 
 /// A conversation over a scripted stream: what the client sends, and how the stream reacts to each poll.
 ///
