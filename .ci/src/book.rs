@@ -3,13 +3,10 @@
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-/// The test kits are documented as well.
-const FEATURES: &str = "chime-protocol/model,chime-server/model";
-
 /// Builds the documentation. A warning, such as a broken link, is an error.
 pub(crate) fn build(shell: &Shell) -> Result<()> {
     let _flags = shell.push_env("RUSTDOCFLAGS", "-D warnings");
-    cmd!(shell, "cargo doc --no-deps --features {FEATURES}").run()?;
+    cmd!(shell, "cargo doc --no-deps").run()?;
     Ok(())
 }
 
@@ -17,10 +14,6 @@ pub(crate) fn build(shell: &Shell) -> Result<()> {
 pub(crate) fn open(shell: &Shell) -> Result<()> {
     build(shell)?;
     let _flags = shell.push_env("RUSTDOCFLAGS", "-D warnings");
-    cmd!(
-        shell,
-        "cargo doc --no-deps --open -p chime-protocol --features model"
-    )
-    .run()?;
+    cmd!(shell, "cargo doc --no-deps --open -p chime-protocol").run()?;
     Ok(())
 }

@@ -1,11 +1,12 @@
-//! `cargo ci`: every check that a change must pass.
+//! `cargo ci`: every check that a change must pass. What takes longer is in the scheduled workflow.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 use xshell::{Shell, cmd};
 
-use crate::{book, fuzz, readme, target_dir};
+use crate::{book, fuzz, install_tool, readme, target_dir};
 
 /// Seeds that must have the same trace in debug and release builds.
 const SEEDS: u32 = 100;
@@ -14,28 +15,67 @@ const SEEDS: u32 = 100;
 const FUZZ_SECONDS: u32 = 3;
 
 /// Filters for the commands of the README that are quick and not part of another step.
-const README_FILTERS: [&str; 5] = [
+const README_FILTERS: [&str; 6] = [
     "cargo run",
     "cargo install",
     "head",
     "chime-client",
     "cargo sim",
+    "cargo llvm-cov",
+];
+
+/// Commands of the README that begin so are parts of the step "tests".
+const TESTS: &str = "cargo test";
+
+/// The workflow that runs the other commands of the README.
+const SCHEDULED: &str = ".github/workflows/scheduled.yml";
+
+/// The configuration of mutation testing.
+const MUTANTS: &str = ".cargo/mutants.toml";
+
+/// The branch that a change is compared with.
+const MAIN: &str = "origin/main";
+
+/// The packages that can be published, each after those that it depends on.
+const PUBLISHED: [&str; 3] = ["chime-protocol", "chime-client", "chime-server"];
+
+/// Other platforms, and the number of published packages that build for them.
+const PLATFORMS: [(&str, usize); 4] = [
+    ("aarch64-apple-darwin", 3),
+    ("x86_64-unknown-freebsd", 3),
+    ("x86_64-pc-windows-gnu", 2),
+    ("thumbv7m-none-eabi", 1),
+];
+
+/// Planted bugs that together every engine finds.
+const PLANTED_BUGS: [&str; 4] = [
+    "two-crs-before-lf-accepted",
+    "no-half-close",
+    "address-limit-checked-and-counted-under-two-locks",
+    "client-accepts-full-notice-as-welcome",
 ];
 
 pub(crate) fn run(shell: &Shell) -> Result<()> {
+    // One folder for all steps, also for those in a copy of the tree, so that dependencies are built once.
+    let _target_dir = shell.push_env("CARGO_TARGET_DIR", shell.current_dir().join(target_dir()));
     let mut steps = Steps::default();
+    steps.run("gates", || check_gates(shell))?;
     steps.run("tests", || Ok(cmd!(shell, "cargo test").run()?))?;
     steps.run("format", || format(shell))?;
     steps.run("clippy", || {
         Ok(cmd!(shell, "cargo clippy --all-targets -- -D warnings").run()?)
     })?;
     steps.run("documentation", || book::build(shell))?;
-    steps.run("planted bugs apply", || apply_planted_bugs(shell))?;
+    steps.run("platforms", || check_platforms(shell))?;
+    steps.run("oldest Rust", || check_oldest_rust(shell))?;
+    steps.run("packages", || package(shell))?;
     steps.run("determinism", || compare_traces(shell))?;
     steps.run("README commands", || {
         readme::run(shell, &README_FILTERS.map(String::from))
     })?;
     steps.run("fuzzing", || fuzz::run(shell, FUZZ_SECONDS))?;
+    steps.run("mutants", || find_mutants_of_change(shell))?;
+    steps.run("planted bugs", || find_planted_bugs(shell))?;
     steps.summarize();
     Ok(())
 }
@@ -72,7 +112,126 @@ fn format(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
-/// Checks that each planted bug still applies. Running them all takes long: `fuzz/planted-bugs/run`.
+/// Checks that each command of the README, and so each claim, is run here or by the scheduled workflow.
+fn check_gates(shell: &Shell) -> Result<()> {
+    let workflow = shell.read_file(SCHEDULED)?;
+    let scheduled: Vec<_> = workflow
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- README: "))
+        .collect();
+    let commands = readme::commands(shell)?;
+    for filter in README_FILTERS.iter().chain(&scheduled) {
+        let is_used = commands.iter().any(|command| command.contains(filter));
+        ensure!(is_used, "no command of the README contains '{filter}'");
+    }
+    for command in commands {
+        let is_here = command.starts_with(TESTS)
+            || README_FILTERS.iter().any(|filter| command.contains(filter));
+        ensure!(
+            is_here || scheduled.iter().any(|filter| command.contains(filter)),
+            "{SCHEDULED} does not run this command of the README: {command}"
+        );
+    }
+    Ok(())
+}
+
+/// Checks the packages on other platforms than this one.
+fn check_platforms(shell: &Shell) -> Result<()> {
+    for (target, count) in PLATFORMS {
+        cmd!(shell, "rustup target add {target}").quiet().run()?;
+        let packages = PUBLISHED[..count].iter().flat_map(|name| ["-p", name]);
+        cmd!(shell, "cargo check --target {target} {packages...}").run()?;
+    }
+    Ok(())
+}
+
+/// Checks the packages with the oldest Rust that they claim to support.
+fn check_oldest_rust(shell: &Shell) -> Result<()> {
+    let manifest = shell.read_file("Cargo.toml")?;
+    let version = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "))
+        .context("Cargo.toml has no rust-version")?
+        .trim_matches('"');
+    cmd!(
+        shell,
+        "rustup toolchain install --profile minimal {version}"
+    )
+    .run()?;
+    let packages = PUBLISHED.iter().flat_map(|name| ["-p", name]);
+    cmd!(shell, "cargo +{version} check {packages...}").run()?;
+    Ok(())
+}
+
+/// Packs the crates that can be published, and builds what was packed.
+fn package(shell: &Shell) -> Result<()> {
+    let packages = PUBLISHED.iter().flat_map(|name| ["-p", name]);
+    // Uncommitted changes are packed, too.
+    cmd!(shell, "cargo package --allow-dirty {packages...}").run()?;
+    Ok(())
+}
+
+/// Checks that each exclusion from mutation testing still excludes something.
+fn check_exclusions(shell: &Shell) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Config {
+        exclude_re: Vec<String>,
+    }
+    let config: Config = toml::from_str(&shell.read_file(MUTANTS)?)?;
+    let mutants = cmd!(shell, "cargo mutants --no-config --list").read()?;
+    for pattern in config.exclude_re {
+        cmd!(shell, "grep -qE {pattern}")
+            .stdin(&mutants)
+            .run()
+            .with_context(|| format!("{MUTANTS}: no mutant matches '{pattern}'"))?;
+    }
+    Ok(())
+}
+
+/// Runs the mutants of the lines that differ from the main branch.
+fn find_mutants_of_change(shell: &Shell) -> Result<()> {
+    install_tool(shell, "mutants")?;
+    check_exclusions(shell)?;
+    let base = cmd!(shell, "git merge-base HEAD {MAIN}")
+        .ignore_stderr()
+        .quiet()
+        .read();
+    let Ok(base) = base else {
+        println!("skipped: there is no {MAIN}");
+        return Ok(());
+    };
+    let diff = cmd!(shell, "git diff {base}").read()?;
+    if diff.is_empty() {
+        println!("skipped: nothing differs from {MAIN}");
+        return Ok(());
+    }
+    let file = target_dir().join("change.diff");
+    shell.write_file(&file, diff)?;
+    // The proof alone catches them. Those of the server and the client take minutes each.
+    cmd!(
+        shell,
+        "cargo mutants --in-diff {file} -p chime-protocol --test-tool cargo --cargo-arg=--lib --cargo-arg=--test --cargo-arg=proof"
+    )
+    .run()?;
+    Ok(())
+}
+
+/// Checks that each engine finds one of a few planted bugs. To run them all takes long: `fuzz/planted-bugs/run`.
+fn find_planted_bugs(shell: &Shell) -> Result<()> {
+    apply_planted_bugs(shell)?;
+    let table = cmd!(shell, "fuzz/planted-bugs/run {PLANTED_BUGS...}").read()?;
+    println!("{table}");
+    for bug in PLANTED_BUGS {
+        let row = table
+            .lines()
+            .find(|line| line.contains(&format!("| {bug} |")));
+        let row = row.with_context(|| format!("{bug} has no row"))?;
+        ensure!(!row.contains('–'), "an engine does not find {bug}");
+    }
+    Ok(())
+}
+
+/// Checks that each planted bug still applies.
 fn apply_planted_bugs(shell: &Shell) -> Result<()> {
     let mut patches = shell.read_dir("fuzz/planted-bugs")?;
     patches.retain(|file| {

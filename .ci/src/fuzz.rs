@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use xshell::{Shell, cmd};
 
-use crate::has_tool;
+use crate::install_tool;
 
 /// The target that checks against a wrong model, which the fuzzer must catch.
 const CANARY: &str = "canary";
@@ -12,9 +12,7 @@ const CANARY_SECONDS: u32 = 60;
 const CANARY_REPORT: &str = "wrong output";
 
 pub(crate) fn run(shell: &Shell, seconds: u32) -> Result<()> {
-    if !has_tool(shell, "fuzz") {
-        cmd!(shell, "cargo install --locked cargo-fuzz").run()?;
-    }
+    install_tool(shell, "fuzz")?;
     cmd!(shell, "cargo fuzz build --sanitizer none").run()?;
     let targets = cmd!(shell, "cargo fuzz list").read()?;
     let targets: Vec<_> = targets.lines().filter(|target| *target != CANARY).collect();

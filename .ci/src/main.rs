@@ -36,6 +36,8 @@ enum Task {
         /// Run only the commands that contain one of these texts
         filters: Vec<String>,
     },
+    /// Install the tools that the other tasks and the commands of the README need
+    Tools,
     /// Run the test of each threat and write the table server/tests/threats/README.md
     Threats,
 }
@@ -60,6 +62,7 @@ fn run(task: Task) -> Result<()> {
         Task::FuzzAll { seconds } => fuzz::run(&shell, seconds),
         Task::Reach => reach::run(&shell),
         Task::Readme { filters } => readme::run(&shell, &filters),
+        Task::Tools => install_tools(&shell),
         Task::Threats => threats::run(&shell),
     }
 }
@@ -69,12 +72,24 @@ fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
 }
 
-/// Returns whether this subcommand of cargo is installed.
-fn has_tool(shell: &Shell, subcommand: &str) -> bool {
-    cmd!(shell, "cargo {subcommand} --version")
-        .quiet()
-        .ignore_stdout()
-        .ignore_stderr()
-        .run()
-        .is_ok()
+fn install_tools(shell: &Shell) -> Result<()> {
+    cmd!(shell, "rustup component add llvm-tools").run()?;
+    cmd!(
+        shell,
+        "rustup toolchain install nightly --profile minimal --component miri --component rust-src"
+    )
+    .run()?;
+    for subcommand in ["fuzz", "llvm-cov", "mutants", "nextest"] {
+        install_tool(shell, subcommand)?;
+    }
+    Ok(())
+}
+
+/// Installs the package `cargo-SUBCOMMAND`, if there is no such subcommand of cargo.
+fn install_tool(shell: &Shell, subcommand: &str) -> Result<()> {
+    let version = cmd!(shell, "cargo {subcommand} --version").quiet();
+    if version.ignore_stdout().ignore_stderr().run().is_err() {
+        cmd!(shell, "cargo install --locked cargo-{subcommand}").run()?;
+    }
+    Ok(())
 }

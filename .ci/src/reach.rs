@@ -9,16 +9,14 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
-use crate::{has_tool, target_dir};
+use crate::{install_tool, target_dir};
 
 const LIST: &str = "sim-tests/unreached.toml";
 const SEEDS: &str = "2000";
 
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    if !has_tool(shell, "llvm-cov") {
-        cmd!(shell, "rustup component add llvm-tools").run()?;
-        cmd!(shell, "cargo install --locked cargo-llvm-cov").run()?;
-    }
+    cmd!(shell, "rustup component add llvm-tools").run()?;
+    install_tool(shell, "llvm-cov")?;
     cmd!(shell, "cargo llvm-cov clean --profraw-only").run()?;
     let report = target_dir().join("reach.info");
     cmd!(

@@ -8,20 +8,29 @@ const ROWS: usize = 8;
 
 /// Returns the number of ASCII digits that `text` starts with, and their sum.
 pub(crate) fn sum_leading(text: &[u8]) -> (usize, u64) {
-    let (all_rows, _) = text.as_chunks();
-    let mut rows = all_rows;
+    let (rows, _) = text.as_chunks();
     let mut sum = 0;
+    let mut count = 0;
     // Most lines end in the first row, where reading a block of rows would be wasted.
-    if let Some(row_sum) = take_rows::<1>(&mut rows) {
-        sum += row_sum;
-        while let Some(block_sum) = take_rows::<ROWS>(&mut rows) {
+    if let Some(first) = rows.first_chunk::<1>().and_then(sum_of_digits) {
+        sum += first;
+        count += 1;
+        for block in rows[1..].as_chunks::<ROWS>().0 {
+            let Some(block_sum) = sum_of_digits(block) else {
+                break;
+            };
             sum += block_sum;
+            count += ROWS;
         }
-        while let Some(row_sum) = take_rows::<1>(&mut rows) {
+        for row in rows[count..].as_chunks::<1>().0 {
+            let Some(row_sum) = sum_of_digits(row) else {
+                break;
+            };
             sum += row_sum;
+            count += 1;
         }
     }
-    let mut length = (all_rows.len() - rows.len()) * ROW;
+    let mut length = count * ROW;
     for byte in &text[length..] {
         if !byte.is_ascii_digit() {
             break;
@@ -32,13 +41,11 @@ pub(crate) fn sum_leading(text: &[u8]) -> (usize, u64) {
     (length, sum)
 }
 
-/// Takes `COUNT` rows off the front and returns the sum of their digits. Returns `None` and takes nothing if
-/// there are fewer rows or a byte is not a digit.
-fn take_rows<const COUNT: usize>(rows: &mut &[[u8; ROW]]) -> Option<u64> {
-    let (block, rest) = rows.split_first_chunk::<COUNT>()?;
+/// Returns the sum of the digits in these rows, or `None` if a byte is not a digit.
+fn sum_of_digits<const COUNT: usize>(rows: &[[u8; ROW]; COUNT]) -> Option<u64> {
     let mut all_digits = true;
     let mut sum = 0;
-    for row in block {
+    for row in rows {
         let values = row.map(|byte| byte.wrapping_sub(b'0'));
         all_digits &= values.iter().fold(true, |all, value| all & (*value <= 9));
         sum += u64::from(
@@ -47,8 +54,5 @@ fn take_rows<const COUNT: usize>(rows: &mut &[[u8; ROW]]) -> Option<u64> {
                 .fold(0_u8, |sum, value| sum.wrapping_add(*value)),
         );
     }
-    all_digits.then(|| {
-        *rows = rest;
-        sum
-    })
+    all_digits.then_some(sum)
 }

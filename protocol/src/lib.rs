@@ -14,8 +14,8 @@
 //! | client | [`ReplyDecoder`] for the bytes received, [`RequestDecoder`] for the bytes sent | [`Reply::parse`] |
 //!
 //! The crates `chime-server` and `chime-client` add the sockets and the clock. `chime-sim-tests` runs both in a
-//! deterministic simulation. The feature `model` adds the test oracle: a naive model of the protocol, and
-//! differential checks against it.
+//! deterministic simulation. `chime-model` is the test oracle: a naive model of the protocol, and differential
+//! checks against it.
 //!
 //! This page has [an example and the grammar](#a-conversation), [the rules](#rules), and
 //! [a run loop](#running-a-session).

@@ -1,4 +1,4 @@
-//! Differential checks of this crate against a naive model, the test oracle.
+//! Differential checks of [`chime_protocol`] against a naive model, the test oracle.
 //!
 //! Property tests, fuzzers, the replay of seeds and simulations share these checks. An engine generates a
 //! [`Script`] or bytes and calls a `check_` function. The function panics if the state machine and the model

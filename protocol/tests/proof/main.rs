@@ -45,7 +45,7 @@
 //!
 //! # What is not proved
 //!
-//! - That the naive model says what the specification says. It is short: read `src/model/naive.rs`.
+//! - That the naive model says what the specification says. It is short: read `protocol/model/src/naive.rs`.
 //! - The sockets, the clocks and the tasks of the server and the client: `chime-sim-tests` tests those.
 //! - The calendar of chrono, the standard library, the compiler and the processor.
 //! - That the code has no other input. That is Rust's part: the crate has no `unsafe`, no I/O and no globals.
