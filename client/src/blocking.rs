@@ -31,6 +31,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chime_protocol::{Command, Reply};
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime, Weekday};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::runtime::{Builder, Runtime};
@@ -60,6 +61,26 @@ impl Connection {
     /// Sends one request and waits for its reply, as [`crate::Connection::ask`] does.
     pub fn ask(&mut self, line: &str) -> Result<Option<Reply>, Error> {
         self.runtime.block_on(self.connection.ask(line))
+    }
+
+    /// Returns the weekday on the server, as [`crate::Connection::day`] does.
+    pub fn day(&mut self) -> Result<Weekday, Error> {
+        self.runtime.block_on(self.connection.day())
+    }
+
+    /// Returns the date on the server, as [`crate::Connection::date`] does.
+    pub fn date(&mut self) -> Result<NaiveDate, Error> {
+        self.runtime.block_on(self.connection.date())
+    }
+
+    /// Returns the time of day on the server, as [`crate::Connection::time`] does.
+    pub fn time(&mut self) -> Result<NaiveTime, Error> {
+        self.runtime.block_on(self.connection.time())
+    }
+
+    /// Returns the date and the time of day on the server, as [`crate::Connection::now`] does.
+    pub fn now(&mut self) -> Result<NaiveDateTime, Error> {
+        self.runtime.block_on(self.connection.now())
     }
 
     /// Sums the digits read from `input`, as [`crate::Connection::sum`] does.

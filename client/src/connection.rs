@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use chime_protocol::{Reply, Request};
+use chime_protocol::{Command, Reply, Request};
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime, Weekday};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time;
@@ -79,6 +80,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Some(reply) if request.is_answered_by(reply) => Ok(Some(reply)),
             Some(reply) => Err(Error::Unexpected(reply)),
             None if request.is_quit() => Ok(None),
+            None => Err(Error::Closed),
+        }
+    }
+
+    /// Returns the weekday on the server.
+    ///
+    /// This and the other methods for one command return [`Error::ErrorReply`] if the server does not offer it.
+    pub async fn day(&mut self) -> Result<Weekday, Error> {
+        match self.ask_command(Command::Day).await? {
+            Reply::Weekday(day) => Ok(day),
+            reply => Err(Error::Unexpected(reply)),
+        }
+    }
+
+    /// Returns the date on the server, of a year from 1970 to 2069: the reply has two of its digits.
+    pub async fn date(&mut self) -> Result<NaiveDate, Error> {
+        match self.ask_command(Command::Date).await? {
+            Reply::Date(date) => Ok(date),
+            reply => Err(Error::Unexpected(reply)),
+        }
+    }
+
+    /// Returns the time of day on the server, in whole seconds.
+    pub async fn time(&mut self) -> Result<NaiveTime, Error> {
+        match self.ask_command(Command::Time).await? {
+            Reply::Time(time) => Ok(time),
+            reply => Err(Error::Unexpected(reply)),
+        }
+    }
+
+    /// Returns the date and the time of day on the server, in microseconds.
+    pub async fn now(&mut self) -> Result<NaiveDateTime, Error> {
+        match self.ask_command(Command::SendTime).await? {
+            Reply::DateTime(now) => Ok(now),
+            reply => Err(Error::Unexpected(reply)),
+        }
+    }
+
+    /// Sends a command that does not end the conversation, and returns its reply, if that is no error.
+    async fn ask_command(&mut self, command: Command) -> Result<Reply, Error> {
+        match self.ask(command.name()).await? {
+            Some(reply) if command.is_answered_by(reply) => Ok(reply),
+            Some(reply) => Err(Error::ErrorReply(reply)),
             None => Err(Error::Closed),
         }
     }

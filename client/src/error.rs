@@ -29,7 +29,7 @@ pub enum Error {
     Unexpected(Reply),
     /// The stream or the datagram socket failed.
     Io(io::Error),
-    /// The server replied with this error to a sum.
+    /// The server replied with this error to a sum, or to a command with a method of its own.
     ErrorReply(Reply),
     /// Reading the input of a [`Pipe`](crate::Pipe) or of a sum failed.
     Input(io::Error),
@@ -81,7 +81,8 @@ impl fmt::Display for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            Error::Io(error) | Error::Input(error) => Some(error),
+            // The message has the error itself.
+            Error::Io(error) | Error::Input(error) => error.source(),
             _ => None,
         }
     }

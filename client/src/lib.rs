@@ -32,7 +32,8 @@
 //!
 //! # Shape
 //!
-//! - [`Connection`] sends one request at a time and returns its reply. [`Connection::sum`] sums the digits of a
+//! - [`Connection`] sends one request at a time and returns its reply. [`Connection::day`], `date`, `time` and `now` return
+//!   values of chrono. [`Connection::sum`] sums the digits of a
 //!   reader.
 //! - [`Pipe`], returned by [`Connection::pipe`], pipelines the requests of a reader, in constant memory.
 //! - [`ask_udp`] sends one request over UDP, with retries.

@@ -21,7 +21,7 @@ const DIGIT_ERROR: &str = "Please enter a valid String of Digits or type 'quit' 
 /// assert_eq!(Reply::parse(b"15"), Some(Reply::Sum(15)));
 /// assert_eq!(Reply::Sum(15).to_string(), "15");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// The welcome, sent as soon as a client is connected.
     Welcome,

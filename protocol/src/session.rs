@@ -11,7 +11,7 @@ use crate::reply::{LINE_MAX, Reply};
 use crate::request::{Command, Request, RequestDecoder};
 
 /// Which commands a server offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Service {
     /// All commands.
     #[default]
@@ -23,7 +23,7 @@ pub enum Service {
 }
 
 /// Where one command ends and the next begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Framing {
     /// A line is a command; replies end with LF.
     #[default]
@@ -132,7 +132,7 @@ impl AddAssign for RequestCounts {
 }
 
 /// What the caller of a [`Session`] does after it has sent the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// All input is read and every reply is written: wait for more input.
     NeedInput,

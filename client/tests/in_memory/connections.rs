@@ -2,9 +2,11 @@
 
 use std::error::Error as _;
 use std::io;
+use std::iter;
 
 use chime_client::{Connection, Error};
 use chime_protocol::{Command, Framing, Reply, Service};
+use chrono::Timelike;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream, DuplexStream, duplex};
 use tokio::time::Instant;
 
@@ -50,6 +52,35 @@ async fn every_request_gets_its_reply_however_the_bytes_are_split() {
         }
         assert!(matches!(connection.ask("day").await, Err(Error::Closed)));
     }
+}
+
+#[tokio::test]
+async fn commands_with_a_method_return_values() {
+    let (near, far) = duplex(4096);
+    tokio::spawn(serve(far, Service::Both, Framing::Line));
+    let mut connection = Connection::greet(near, TIMEOUT).await.unwrap();
+    assert_eq!(connection.day().await.unwrap(), chrono::Weekday::Sat);
+    assert_eq!(connection.date().await.unwrap(), now().date());
+    let seconds = now().with_nanosecond(0).unwrap();
+    assert_eq!(connection.time().await.unwrap(), seconds.time());
+    assert_eq!(connection.now().await.unwrap(), now());
+}
+
+#[tokio::test]
+async fn a_command_that_is_not_offered_is_an_error_of_its_method() {
+    let (near, far) = duplex(4096);
+    tokio::spawn(serve(far, Service::DigitSum, Framing::Line));
+    let mut connection = Connection::greet(near, TIMEOUT).await.unwrap();
+    let results = [
+        connection.day().await.map(drop),
+        connection.date().await.map(drop),
+        connection.time().await.map(drop),
+        connection.now().await.map(drop),
+    ];
+    for result in results {
+        assert!(matches!(result, Err(Error::ErrorReply(Reply::DigitError))));
+    }
+    assert_eq!(connection.sum(&b"15"[..]).await.unwrap(), 6);
 }
 
 #[tokio::test]
@@ -257,6 +288,15 @@ fn every_error_of_a_closed_peer_is_closed() {
     }
     let other = Error::from(io::Error::from(HostUnreachable));
     assert!(matches!(&other, Error::Io(error) if error.kind() == HostUnreachable));
-    assert!(other.source().is_some());
-    assert!(Error::Closed.source().is_none());
+}
+
+/// A message that is printed with those of its sources has each once.
+#[test]
+fn the_message_of_an_error_is_not_that_of_its_source_again() {
+    let cause = io::Error::other(Error::NoDigits);
+    let error = Error::Input(io::Error::other(cause));
+    let sources = iter::successors(error.source(), |error| (*error).source());
+    let messages: Vec<String> = sources.map(|error| error.to_string()).collect();
+    assert_eq!(error.to_string(), "cannot read the input: no digits");
+    assert!(messages.is_empty(), "{messages:?}");
 }

@@ -98,6 +98,12 @@ fn of_line_is_the_decoder() {
     assert_eq!(Request::of_line("\nday"), Request::Invalid);
 }
 
+/// Each command is in [`Command::ALL`] at the index of its discriminant, at which it is counted. *Enumerated:* all.
+#[test]
+fn commands_are_in_order() {
+    assert!((0..Command::ALL.len()).eq(Command::ALL.map(|command| command as usize)));
+}
+
 /// Model and decoder know the same names: `help` lists them. *Enumerated:* all commands. That the model knows no
 /// other is *argued*: read `naive::answer`.
 #[test]
