@@ -219,8 +219,8 @@ impl RequestDecoder {
         (line != RequestDecoder::new()).then(|| line.body.request())
     }
 
-    /// Takes a run of bytes that extends the body of the line, and returns its length. The fast path of long
-    /// lines: digits add to the sum, and an invalid line stays invalid.
+    /// Takes a run of bytes that extends the body of the line, and returns its length: letters of a word, digits of a
+    /// sum, or anything of an invalid line.
     fn take_run(&mut self, input: &[u8]) -> usize {
         match (&mut self.body, self.tail) {
             (Body::Digits(sum), Tail::Nothing) => {
@@ -291,7 +291,7 @@ impl Body {
                 return Body::Digits(u64::from(byte - b'0'));
             }
             (Body::Nothing, _) => Some(Word::EMPTY),
-            (Body::Word(word), Tail::Nothing) => Some(word),
+            // Without a tail, a longer word is a run.
             (Body::Word(word), Tail::Space) => word.with(b' '),
             _ => None,
         };
@@ -391,24 +391,25 @@ struct PlainLine {
 }
 
 impl PlainLine {
-    /// The number of commands that fit with their LF.
-    const COUNT: usize = {
+    /// The lines of the commands that fit with their LF.
+    const ALL: [PlainLine; PlainLine::count()] = PlainLine::all();
+
+    const fn count() -> usize {
         let (mut count, mut index) = (0, 0);
         while index < Command::ALL.len() {
             count += (Command::ALL[index].name().len() < size_of::<u64>()) as usize;
             index += 1;
         }
         count
-    };
+    }
 
-    /// The lines of the commands that fit.
-    const ALL: [PlainLine; PlainLine::COUNT] = {
+    const fn all() -> [PlainLine; PlainLine::count()] {
         let mut lines = [PlainLine {
             command: Command::ALL[0],
             length: 0,
             bits: 0,
             case: 0,
-        }; PlainLine::COUNT];
+        }; PlainLine::count()];
         let (mut count, mut index) = (0, 0);
         while index < Command::ALL.len() {
             let mut name = Command::ALL[index].name().as_bytes();
@@ -427,7 +428,7 @@ impl PlainLine {
             index += 1;
         }
         lines
-    };
+    }
 
     /// Returns the plain line that `input` begins with.
     fn at_front(input: &[u8]) -> Option<PlainLine> {

@@ -1,9 +1,12 @@
 //! Lemma 7: a session sends the reply of its service to each request of its decoder, and closes when it must.
 
+use std::fmt::Debug;
+use std::str::FromStr;
+
 use chime_model::naive;
 use chime_protocol::{
     Command, Framing, Progress, Reply, Request, RequestCounts, RequestDecoder, Service, Session,
-    Status,
+    Status, UnknownName,
 };
 
 use crate::{STATES, bytes_of_a_line, later, model_reply, now};
@@ -222,6 +225,29 @@ fn the_time_is_that_of_the_completing_call() {
             output[..progress.written],
             *(reply.unwrap() + "\n").as_bytes()
         );
+    }
+}
+
+/// Services and framings have names, and nothing else is one. *Enumerated:* each name, and each other text that differs
+/// from it in one letter.
+#[test]
+fn services_and_framings_are_named() {
+    fn check<T: FromStr<Err = UnknownName> + Copy + PartialEq + Debug>(value: T, name: &str) {
+        assert_eq!(name.parse(), Ok(value));
+        for index in 0..name.len() {
+            let text = [&name[..index], "?", &name[index + 1..]].concat();
+            let error = text.parse::<T>().expect_err("no name has this letter");
+            assert!(
+                error.to_string().contains(name),
+                "the names are listed: {error}"
+            );
+        }
+    }
+    for service in Service::ALL {
+        check(*service, service.name());
+    }
+    for framing in Framing::ALL {
+        check(*framing, framing.name());
     }
 }
 
