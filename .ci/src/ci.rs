@@ -61,6 +61,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     let mut steps = Steps::default();
     steps.run("gates", || check_gates(shell))?;
     steps.run("tests", || Ok(cmd!(shell, "cargo test").run()?))?;
+    steps.run("tests in a hostile environment", || test_elsewhere(shell))?;
     steps.run("format", || format(shell))?;
     steps.run("clippy", || {
         Ok(cmd!(shell, "cargo clippy --all-targets -- -D warnings").run()?)
@@ -132,6 +133,33 @@ fn check_gates(shell: &Shell) -> Result<()> {
             "{SCHEDULED} does not run this command of the README: {command}"
         );
     }
+    Ok(())
+}
+
+/// Runs the tests of the protocol and those with real sockets without IPv6, with few descriptors, with the default ports
+/// in use, and with all variables set that could matter.
+fn test_elsewhere(shell: &Shell) -> Result<()> {
+    let in_namespace = ["--map-root-user", "--net", "bash", "-euc"];
+    if cmd!(shell, "unshare {in_namespace...} true")
+        .ignore_stderr()
+        .quiet()
+        .run()
+        .is_err()
+    {
+        println!("skipped: this system allows no namespaces");
+        return Ok(());
+    }
+    let script = r#"
+        ip link set lo up
+        sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+        ulimit -Sn 256
+        "$CARGO_TARGET_DIR/debug/chime-server" &
+        trap "kill $!" EXIT
+        export CHIME_CONFIG=/none.toml CHIME_LOG=none CHIME_SERVER=none:1 CHIME_TIMEOUT=none NOTIFY_SOCKET=/none
+        export COLUMNS=20 LC_ALL=tr_TR.UTF-8 NO_COLOR=1 TZ=Asia/Kathmandu
+        cargo test --offline --test proof --test transcripts --test in_memory --test loopback --test threats
+    "#;
+    cmd!(shell, "unshare {in_namespace...} {script}").run()?;
     Ok(())
 }
 
