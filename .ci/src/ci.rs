@@ -1,4 +1,4 @@
-//! `cargo ci`: every check that a change must pass. What takes longer is in the scheduled workflow.
+//! `cargo ci`: every check that a change must pass, and `cargo ci --scheduled`: those that take longer.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,12 @@ const SEEDS: u32 = 100;
 const FUZZ_SECONDS: u32 = 3;
 
 /// Filters for the commands of the README that are quick and not part of another step.
-const README_FILTERS: [&str; 6] = [
+const README_FILTERS: [&str; 5] = [
     "cargo run",
     "cargo install",
     "head",
     "chime-client",
     "cargo sim",
-    "cargo llvm-cov",
 ];
 
 /// Commands of the README that begin so are parts of the step "tests".
@@ -32,9 +31,6 @@ const SCHEDULED: &str = ".github/workflows/scheduled.yml";
 
 /// The configuration of mutation testing.
 const MUTANTS: &str = ".cargo/mutants.toml";
-
-/// The branch that a change is compared with.
-const MAIN: &str = "origin/main";
 
 /// The packages that can be published, each after those that it depends on.
 const PUBLISHED: [&str; 3] = ["chime-protocol", "chime-client", "chime-server"];
@@ -56,26 +52,34 @@ const PLANTED_BUGS: [&str; 4] = [
 ];
 
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    // One folder for all steps, also for those in a copy of the tree, so that dependencies are built once.
-    let _target_dir = shell.push_env("CARGO_TARGET_DIR", shell.current_dir().join(target_dir()));
     let mut steps = Steps::default();
     steps.run("gates", || check_gates(shell))?;
     steps.run("tests", || Ok(cmd!(shell, "cargo test").run()?))?;
-    steps.run("tests in a hostile environment", || test_elsewhere(shell))?;
     steps.run("format", || format(shell))?;
     steps.run("clippy", || {
         Ok(cmd!(shell, "cargo clippy --all-targets -- -D warnings").run()?)
     })?;
     steps.run("documentation", || book::build(shell))?;
-    steps.run("platforms", || check_platforms(shell))?;
-    steps.run("oldest Rust", || check_oldest_rust(shell))?;
-    steps.run("packages", || package(shell))?;
+    steps.run("planted bugs apply", || apply_planted_bugs(shell))?;
     steps.run("determinism", || compare_traces(shell))?;
     steps.run("README commands", || {
         readme::run(shell, &README_FILTERS.map(String::from))
     })?;
     steps.run("fuzzing", || fuzz::run(shell, FUZZ_SECONDS))?;
-    steps.run("mutants", || find_mutants_of_change(shell))?;
+    steps.summarize();
+    Ok(())
+}
+
+/// Runs the checks that take too long for every change, except the commands of the README.
+pub(crate) fn run_scheduled(shell: &Shell) -> Result<()> {
+    // One folder for all steps, also for those in a copy of the tree, so that dependencies are built once.
+    let _target_dir = shell.push_env("CARGO_TARGET_DIR", shell.current_dir().join(target_dir()));
+    let mut steps = Steps::default();
+    steps.run("tests in a hostile environment", || test_elsewhere(shell))?;
+    steps.run("platforms", || check_platforms(shell))?;
+    steps.run("oldest Rust", || check_oldest_rust(shell))?;
+    steps.run("packages", || package(shell))?;
+    steps.run("exclusions of mutants", || check_exclusions(shell))?;
     steps.run("planted bugs", || find_planted_bugs(shell))?;
     steps.summarize();
     Ok(())
@@ -149,6 +153,7 @@ fn test_elsewhere(shell: &Shell) -> Result<()> {
         println!("skipped: this system allows no namespaces");
         return Ok(());
     }
+    cmd!(shell, "cargo test --no-run").run()?;
     let script = r#"
         ip link set lo up
         sysctl -qw net.ipv6.conf.all.disable_ipv6=1
@@ -201,6 +206,7 @@ fn package(shell: &Shell) -> Result<()> {
 
 /// Checks that each exclusion from mutation testing still excludes something.
 fn check_exclusions(shell: &Shell) -> Result<()> {
+    install_tool(shell, "mutants")?;
     #[derive(Deserialize)]
     struct Config {
         exclude_re: Vec<String>,
@@ -216,37 +222,8 @@ fn check_exclusions(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
-/// Runs the mutants of the lines that differ from the main branch.
-fn find_mutants_of_change(shell: &Shell) -> Result<()> {
-    install_tool(shell, "mutants")?;
-    check_exclusions(shell)?;
-    let base = cmd!(shell, "git merge-base HEAD {MAIN}")
-        .ignore_stderr()
-        .quiet()
-        .read();
-    let Ok(base) = base else {
-        println!("skipped: there is no {MAIN}");
-        return Ok(());
-    };
-    let diff = cmd!(shell, "git diff {base}").read()?;
-    if diff.is_empty() {
-        println!("skipped: nothing differs from {MAIN}");
-        return Ok(());
-    }
-    let file = target_dir().join("change.diff");
-    shell.write_file(&file, diff)?;
-    // The proof alone catches them. Those of the server and the client take minutes each.
-    cmd!(
-        shell,
-        "cargo mutants --in-diff {file} -p chime-protocol --test-tool cargo --cargo-arg=--lib --cargo-arg=--test --cargo-arg=proof"
-    )
-    .run()?;
-    Ok(())
-}
-
 /// Checks that each engine finds one of a few planted bugs. To run them all takes long: `fuzz/planted-bugs/run`.
 fn find_planted_bugs(shell: &Shell) -> Result<()> {
-    apply_planted_bugs(shell)?;
     let table = cmd!(shell, "fuzz/planted-bugs/run {PLANTED_BUGS...}").read()?;
     println!("{table}");
     for bug in PLANTED_BUGS {

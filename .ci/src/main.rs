@@ -22,7 +22,11 @@ enum Task {
     /// Build the documentation of all crates and open it at the specification
     Book,
     /// Run every check that a change must pass
-    Ci,
+    Ci {
+        /// Run the checks that take longer instead
+        #[arg(long)]
+        scheduled: bool,
+    },
     /// Fuzz each target, and the canary until it fails
     FuzzAll {
         /// Seconds for each target
@@ -58,7 +62,8 @@ fn run(task: Task) -> Result<()> {
     let shell = Shell::new()?;
     match task {
         Task::Book => book::open(&shell),
-        Task::Ci => ci::run(&shell),
+        Task::Ci { scheduled: false } => ci::run(&shell),
+        Task::Ci { scheduled: true } => ci::run_scheduled(&shell),
         Task::FuzzAll { seconds } => fuzz::run(&shell, seconds),
         Task::Reach => reach::run(&shell),
         Task::Readme { filters } => readme::run(&shell, &filters),
