@@ -1,8 +1,8 @@
 //! A canary: a check against a wrong model, which a working fuzzer catches.
 #![no_main]
 
-use chime_protocol::Service;
 use chime_model::{Script, check_session_against, naive};
+use chime_protocol::Service;
 use chrono::NaiveDateTime;
 
 fn rejects_leading_zeros(
