@@ -121,10 +121,10 @@ impl Admissions {
                         gauges_failure.get_or_insert(failure);
                     }
                 }
-                EventKind::Server(ServerEvent::Stopped { counters }) => {
-                    if !model.agrees_with(counters) {
-                        model.choices.contradict();
-                    }
+                EventKind::Server(ServerEvent::Stopped { counters })
+                    if !model.agrees_with(counters) =>
+                {
+                    model.choices.contradict();
                 }
                 EventKind::Stream {
                     connection: number,
