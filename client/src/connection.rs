@@ -90,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub async fn day(&mut self) -> Result<Weekday, Error> {
         match self.ask_command(Command::Day).await? {
             Reply::Weekday(day) => Ok(day),
-            reply => Err(Error::Unexpected(reply)),
+            error => Err(Error::ErrorReply(error)),
         }
     }
 
@@ -98,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub async fn date(&mut self) -> Result<NaiveDate, Error> {
         match self.ask_command(Command::Date).await? {
             Reply::Date(date) => Ok(date),
-            reply => Err(Error::Unexpected(reply)),
+            error => Err(Error::ErrorReply(error)),
         }
     }
 
@@ -106,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub async fn time(&mut self) -> Result<NaiveTime, Error> {
         match self.ask_command(Command::Time).await? {
             Reply::Time(time) => Ok(time),
-            reply => Err(Error::Unexpected(reply)),
+            error => Err(Error::ErrorReply(error)),
         }
     }
 
@@ -114,17 +114,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub async fn now(&mut self) -> Result<NaiveDateTime, Error> {
         match self.ask_command(Command::SendTime).await? {
             Reply::DateTime(now) => Ok(now),
-            reply => Err(Error::Unexpected(reply)),
+            error => Err(Error::ErrorReply(error)),
         }
     }
 
-    /// Sends a command that does not end the conversation, and returns its reply, if that is no error.
+    /// Sends a command that does not end the conversation, and returns its reply or the server's error.
     async fn ask_command(&mut self, command: Command) -> Result<Reply, Error> {
-        match self.ask(command.name()).await? {
-            Some(reply) if command.is_answered_by(reply) => Ok(reply),
-            Some(reply) => Err(Error::ErrorReply(reply)),
-            None => Err(Error::Closed),
-        }
+        self.ask(command.name()).await?.ok_or(Error::Closed)
     }
 
     /// Sends the digits read from `input` as one request, in constant memory, and waits for their sum.
