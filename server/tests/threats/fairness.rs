@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::load::{CLIENTS, connect_all, for_each_load};
+use crate::load::{CLIENTS, connect_all, for_each_load_in_turn};
 use crate::process::{ServerProcess, retry_interrupted};
 use crate::{milliseconds, record, seconds, start};
 
@@ -89,7 +89,7 @@ fn fairness(rounds: &[usize]) -> f64 {
 fn t11_clients_in_a_closed_loop_are_served_evenly() {
     const ROUNDS: usize = 40;
     assert_eq!(REQUESTS.len(), 2 * IN_FLIGHT);
-    for_each_load(&CLIENTS, |clients, workers| {
+    for_each_load_in_turn(&CLIENTS, |clients, workers| {
         let server = start(&["--workers", workers]);
         let start = Instant::now();
         let (rounds, p99) = run(&server, clients, ROUNDS);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -16,34 +17,66 @@ pub(crate) const CLIENTS: [usize; 3] = [50, 500, 2500];
 /// The numbers of workers of a test.
 pub(crate) const WORKERS: [&str; 2] = ["1", "2"];
 
+/// Descriptors for anything else than clients.
+const RESERVED: u64 = 500;
+
 /// Waits until no other load test runs: they would disturb each other's measurements.
 pub(crate) fn lock_load_tests() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a test with each of these numbers of clients and with each number of workers.
-pub(crate) fn for_each_load(clients: &[usize], mut test: impl FnMut(usize, &str)) {
+/// Runs a test with each of these numbers of clients and with each number of workers, all at once if there are enough
+/// descriptors: most of these tests wait for timeouts.
+pub(crate) fn for_each_load(clients: &[usize], test: impl Fn(usize, &str) + Sync) {
     let _lock = lock_load_tests();
-    for clients in clients {
-        if can_open(*clients as u64) {
-            WORKERS
-                .into_iter()
-                .for_each(|workers| test(*clients, workers));
+    let loads = loads(clients);
+    let total: usize = loads.iter().map(|(clients, _)| clients).sum();
+    if total as u64 + RESERVED >= descriptors() {
+        loads
+            .iter()
+            .for_each(|(clients, workers)| test(*clients, workers));
+        return;
+    }
+    thread::scope(|scope| {
+        for (clients, workers) in loads {
+            let test = &test;
+            scope.spawn(move || test(clients, workers));
         }
+    });
+}
+
+/// Like [`for_each_load`], one after the other: for tests that measure how fast the server is.
+pub(crate) fn for_each_load_in_turn(clients: &[usize], mut test: impl FnMut(usize, &str)) {
+    let _lock = lock_load_tests();
+    for (clients, workers) in loads(clients) {
+        test(clients, workers);
     }
 }
 
-/// Raises the soft limit of open files to the hard limit. Returns whether that suffices for a socket for
-/// each of these clients, here and in the server, which inherits the limit.
+fn loads(clients: &[usize]) -> Vec<(usize, &'static str)> {
+    let clients = clients.iter().filter(|clients| can_open(**clients as u64));
+    clients
+        .flat_map(|clients| WORKERS.map(|workers| (*clients, workers)))
+        .collect()
+}
+
+/// Returns whether there are enough descriptors for a socket for each of these clients, here and in the server, which
+/// inherits the limit.
 pub(crate) fn can_open(clients: u64) -> bool {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("raised");
-    let can_open = hard > clients + 500;
+    let limit = descriptors();
+    let can_open = limit > clients + RESERVED;
     if !can_open {
-        println!("SKIPPED: {clients} clients: the hard limit of open files is {hard}");
+        println!("SKIPPED: {clients} clients: the hard limit of open files is {limit}");
     }
     can_open
+}
+
+/// Raises the soft limit of open files to the hard limit, and returns it.
+fn descriptors() -> u64 {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("raised");
+    hard
 }
 
 /// Connects this number of clients, and reads their welcomes.

@@ -138,7 +138,7 @@ fn read_steadily(clients: &mut [TcpStream], read: &mut usize, time: Duration) {
 #[test]
 fn t28_a_steady_slow_reader_is_not_cut() {
     const REQUESTS: usize = 12_000;
-    const TIME: Duration = Duration::from_secs(20);
+    const TIME: Duration = Duration::from_secs(10);
     let _lock = lock_load_tests();
     let run = |workers| {
         let server = start(&["--workers", workers, "--write-timeout", "2s"]);
