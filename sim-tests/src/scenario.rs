@@ -17,8 +17,8 @@ use strum::{IntoStaticStr, VariantNames};
 use crate::Protocol;
 use json::within;
 
-pub use generate::{list, one_in, percent, range};
-pub use shrink::{Scenarios, Shrinking, shrink};
+pub use generate::{CROWD, list, one_in, percent, range};
+pub use shrink::{Scenarios, Shrinking, shrink, simpler};
 pub use text::Text;
 
 /// The maximum number of hosts with clients. The time of a run grows with the cube of it: many clients share a host.

@@ -26,7 +26,7 @@ fn the_simulator_does_not_name_the_protocol_under_test() {
     }
     for path in files {
         let text = fs::read_to_string(&path).expect("the file is text");
-        let code = without_tests(&text).lines().enumerate();
+        let code = text.lines().enumerate();
         for (index, line) in code.filter(|(_, line)| !line.trim_start().starts_with("//")) {
             for name in NAMES {
                 let place = format!("{}:{}", path.display(), index + 1);
@@ -45,16 +45,4 @@ fn add_files(folder: &Path, files: &mut Vec<PathBuf>) {
             false => files.push(path),
         }
     }
-}
-
-/// Returns the text before the test module, which is the last item of a file.
-fn without_tests(text: &str) -> &str {
-    let Some((before, tests)) = text.split_once("\n#[cfg(test)]\nmod tests {\n") else {
-        return text;
-    };
-    let is_last = tests
-        .split_once("\n}\n")
-        .is_some_and(|(_, rest)| rest.is_empty());
-    assert!(is_last, "code follows the test module: {tests}");
-    before
 }

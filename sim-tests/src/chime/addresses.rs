@@ -50,7 +50,7 @@ pub(super) fn datagram_unit(address: IpAddr) -> u128 {
 
 impl Server {
     /// Whether clients with this address are served.
-    pub(super) fn serves(&self, client: IpAddr) -> bool {
+    pub fn serves(&self, client: IpAddr) -> bool {
         let is_among = |networks: &[IpNet]| networks.iter().any(|it| contains(it, client));
         (self.allowed.is_empty() || is_among(&self.allowed)) && !is_among(&self.denied)
     }
@@ -94,36 +94,5 @@ impl Listener {
     /// Whether connections from this address may begin with a PROXY header.
     pub(super) fn trusts(&self, peer: IpAddr) -> bool {
         self.proxies.iter().any(|network| contains(network, peer))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_contain_addresses_of_their_version() {
-        for (network, address, is_inside) in [
-            ("10.0.0.0/8", "10.255.0.1", true),
-            ("10.0.0.0/8", "11.0.0.1", false),
-            ("10.0.0.0/8", "::ffff:10.0.0.1", true),
-            ("::ffff:10.0.0.0/104", "10.0.0.1", true),
-            ("::ffff:10.0.0.0/104", "11.0.0.1", false),
-            ("0.0.0.0/0", "10.0.0.1", true),
-            ("0.0.0.0/0", "2001:db8::1", false),
-            ("::/0", "2001:db8::1", true),
-            ("::/0", "10.0.0.1", false),
-            ("::ffff:0.0.0.0/96", "10.0.0.1", true),
-            ("2001:db8::/64", "2001:db8::ffff:1", true),
-            ("2001:db8::/64", "2001:db8:0:1::1", false),
-        ] {
-            let (network, address) = (network.parse(), address.parse());
-            let (network, address) = (network.expect("a network"), address.expect("an address"));
-            assert_eq!(
-                contains(&network, address),
-                is_inside,
-                "{network} {address}"
-            );
-        }
     }
 }

@@ -1,10 +1,14 @@
-//! A hand-written scenario for each coverage goal and each kind of fault.
+//! A hand-written scenario for each coverage goal and each kind of fault, and scenarios as data.
 
+mod addresses;
 mod clients;
 mod datagrams;
+mod generate;
+mod json;
 mod many_clients;
 mod network;
 mod server;
+mod shrink;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,7 +8,7 @@ use super::conversations::{Case, Transcript};
 use super::replay::Outcome;
 use super::{Reason, Run, admission, clients, datagrams};
 use crate::chime::{Behaviour, CoverageGoal as Goal, Ending, Reading};
-use crate::scenario::FaultKind;
+use crate::scenario::{CROWD, FaultKind};
 use crate::trace::{Client, Connection, EventKind, Life, Piece, ServerEvent};
 
 /// The goals that a run reaches.
@@ -60,9 +60,6 @@ fn note_conversation(case: &Case<'_>, transcript: &Transcript, see: &mut impl Fn
     note_end(case, transcript, reason, is_served, see);
     note_time(case, transcript, see);
 }
-
-/// The number of connections of a crowd.
-const CROWD: usize = 2_000;
 
 fn note_stop(run: &Run<'_>, number: usize, life: &Life<'_>, see: &mut impl FnMut(Goal, bool)) {
     let (Some(stopping), Some(end)) = (life.stopping, life.end) else {

@@ -1,6 +1,6 @@
 //! Throughput of the digit sum, compared with one core reading the same memory.
 //!
-//! `cargo bench -p chime-protocol --bench digits` prints the ratio of the two at the end. The goal is 0.9 if
+//! `cargo bench -p chime-bench --bench digits` prints the ratio of the two at the end. The goal is 0.9 if
 //! the digits do not fit in a cache, and 15 GB/s if they do.
 
 use std::hint::black_box;
@@ -8,10 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 
-use conversation::Server;
-
-#[expect(dead_code, reason = "digits have no datagrams")]
-mod conversation;
+use chime_bench::Server;
 
 /// The lengths of the lines of digits in bytes, with their names.
 const LENGTHS: [(usize, &str); 5] = [
@@ -43,7 +40,7 @@ fn main() {
 
 /// Measures summing and reading `line`, one after the other.
 fn compare(criterion: &mut Criterion, line: &[u8], name: &str) {
-    let mut server = Server::new();
+    let mut server = Server::default();
     let mut session = server.welcomed();
     let mut group = criterion.benchmark_group(format!("digits, {name}"));
     group.throughput(Throughput::Bytes(line.len() as u64));
@@ -55,7 +52,7 @@ fn compare(criterion: &mut Criterion, line: &[u8], name: &str) {
 
 /// Measures summing and reading in alternation, so that other load slows both, and prints medians.
 fn print_ratio(line: &[u8], name: &str) {
-    let mut server = Server::new();
+    let mut server = Server::default();
     let mut session = server.welcomed();
     let repeats = ((16 << 20) / line.len()).max(1);
     let mut rounds = [(); 25].map(|()| {

@@ -1,16 +1,14 @@
 //! Instruction counts of the hot paths. Other load does not affect them, so a regression of one percent is
 //! visible.
 //!
-//! `cargo bench -p chime-protocol --bench instructions` needs valgrind, and skips everything without it.
+//! `cargo bench -p chime-bench --bench instructions` needs valgrind, and skips everything without it.
 //! Each case runs in its own process under callgrind, which counts the instructions inside `measured`.
 
 use std::io::ErrorKind;
 use std::process::Command;
 
+use chime_bench::{DATAGRAMS, Server};
 use chime_protocol::Session;
-use conversation::{DATAGRAMS, Server};
-
-mod conversation;
 
 /// A hot path: its name, the number of repetitions, and the work.
 type Case = (&'static str, usize, Work);
@@ -86,7 +84,7 @@ fn run((_, count, work): Case) {
         Work::Input(text) => text.repeat(count),
         Work::Datagrams | Work::Conversations => String::new(),
     };
-    let mut server = Server::new();
+    let mut server = Server::default();
     let mut session = server.welcomed();
     measured(work, count, input.as_bytes(), &mut server, &mut session);
 }

@@ -1,16 +1,14 @@
 //! The number of commands, conversations and datagrams that one core serves per second.
 //!
-//! `cargo bench -p chime-protocol --bench sessions`
+//! `cargo bench -p chime-bench --bench sessions`
 
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 
+use chime_bench::{DATAGRAMS, Server};
 use chime_protocol::{Command, Request};
-use conversation::{DATAGRAMS, Server};
-
-mod conversation;
 
 /// The number of pipelined requests.
 const PIPELINED: usize = 1_000;
@@ -42,7 +40,7 @@ fn chunks(criterion: &mut Criterion) {
 
 /// Measures a session that reads `input` in chunks of `size` bytes.
 fn pipelined(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, input: &[u8], size: usize) {
-    let mut server = Server::new();
+    let mut server = Server::default();
     let mut session = server.welcomed();
     group.throughput(Throughput::ElementsAndBytes {
         elements: input.iter().filter(|byte| **byte == b'\n').count() as u64,
@@ -58,7 +56,7 @@ fn pipelined(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, input: &[u8],
 }
 
 fn conversations(criterion: &mut Criterion) {
-    let mut server = Server::new();
+    let mut server = Server::default();
     let mut group = criterion.benchmark_group("conversation");
     group.throughput(Throughput::Elements(1));
     group.bench_function("day, 12345, quit", |bencher| {
@@ -67,7 +65,7 @@ fn conversations(criterion: &mut Criterion) {
 }
 
 fn datagrams(criterion: &mut Criterion) {
-    let mut server = Server::new();
+    let mut server = Server::default();
     let mut group = criterion.benchmark_group("datagram");
     group.throughput(Throughput::Elements(1));
     for request in DATAGRAMS {
