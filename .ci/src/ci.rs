@@ -57,7 +57,11 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     steps.run("tests", || Ok(cmd!(shell, "cargo test").run()?))?;
     steps.run("format", || format(shell))?;
     steps.run("clippy", || {
-        Ok(cmd!(shell, "cargo clippy --workspace --all-targets -- -D warnings").run()?)
+        Ok(cmd!(
+            shell,
+            "cargo clippy --workspace --all-targets -- -D warnings"
+        )
+        .run()?)
     })?;
     steps.run("documentation", || book::build(shell))?;
     steps.run("planted bugs apply", || apply_planted_bugs(shell))?;
