@@ -1,11 +1,11 @@
 //! A conversation with one client, over any stream.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -38,10 +38,9 @@ pub(crate) const QUIET_PERIOD: Duration = Duration::from_millis(10);
 
 /// The state shared by the connections of one worker. A connection uses the buffers only within one poll, so
 /// an idle connection owns none.
-#[derive(Debug)]
 pub struct WorkerContext {
     pub(crate) options: Options,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) counters: Counters,
     pub(crate) stop: CancellationToken,
     /// The input buffer and the output buffer.
     buffers: RefCell<[[u8; BUFFER_LENGTH]; 2]>,
@@ -49,17 +48,22 @@ pub struct WorkerContext {
 
 impl WorkerContext {
     /// Returns the context of a worker that counts in `counters` and drains once `stop` is cancelled.
-    pub fn new(
-        options: Options,
-        counters: Arc<Counters>,
-        stop: CancellationToken,
-    ) -> WorkerContext {
+    pub fn new(options: Options, counters: Counters, stop: CancellationToken) -> WorkerContext {
         WorkerContext {
             options,
             counters,
             stop,
             buffers: RefCell::new([[0; BUFFER_LENGTH]; 2]),
         }
+    }
+}
+
+impl fmt::Debug for WorkerContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerContext")
+            .field("options", &self.options)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,6 +85,7 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// Why a conversation failed.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ConversationError {
     /// No byte was read or written within the idle timeout.
     #[error("closed at the idle timeout: no byte read or written")]
@@ -293,7 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             },
             Status::Closed => return Poll::Ready(Ok(Step::Close)),
         };
-        let now = (context.options.clock)();
+        let now = context.options.clock.now();
         let progress = match self.is_at_eof {
             true => self.session.finish(output, now),
             false => self.session.advance(bytes, output, now),

@@ -1,6 +1,7 @@
 //! The counters of a server.
 
 use std::ops::{AddAssign, Index};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chime_protocol::{Command, RequestCounts};
@@ -78,11 +79,17 @@ impl Counter {
     }
 }
 
-/// The counters of one worker, readable by other threads.
-///
-/// Each worker has its own, so workers do not contend for a cache line.
+/// The counters of one worker. It cannot be cloned, so each worker has its own, and workers do not contend for a cache
+/// line.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct Counters(Arc<Values>);
+
+/// Reads the counters of one worker, from any thread.
+#[derive(Clone, Debug)]
+pub struct CounterReader(Arc<Values>);
+
+#[derive(Debug, Default)]
+struct Values {
     counters: [AtomicU64; Counter::COUNT],
     commands: [AtomicU64; Command::ALL.len()],
     digits: AtomicU64,
@@ -90,6 +97,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Returns a reader of these counters.
+    pub fn reader(&self) -> CounterReader {
+        CounterReader(Arc::clone(&self.0))
+    }
+
     /// Counts one event.
     pub(crate) fn count(&self, counter: Counter) {
         self.add(counter, 1);
@@ -97,33 +109,35 @@ impl Counters {
 
     /// Counts several events.
     pub(crate) fn add(&self, counter: Counter, count: u64) {
-        add(&self.counters[counter as usize], count);
+        add(&self.0.counters[counter as usize], count);
     }
 
     /// Counts requests.
     pub(crate) fn add_requests(&self, requests: &RequestCounts) {
-        for (counter, count) in self.commands.iter().zip(requests.commands) {
+        for (counter, count) in self.0.commands.iter().zip(requests.commands) {
             add(counter, count);
         }
-        add(&self.digits, requests.digits);
-        add(&self.invalid, requests.invalid);
+        add(&self.0.digits, requests.digits);
+        add(&self.0.invalid, requests.invalid);
     }
+}
 
+impl CounterReader {
     /// Returns the current values. Each is read by itself, so the snapshot is not atomic.
     pub fn snapshot(&self) -> CounterSnapshot {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CounterSnapshot {
-            counters: self.counters.each_ref().map(load),
+            counters: self.0.counters.each_ref().map(load),
             requests: RequestCounts {
-                commands: self.commands.each_ref().map(load),
-                digits: load(&self.digits),
-                invalid: load(&self.invalid),
+                commands: self.0.commands.each_ref().map(load),
+                digits: load(&self.0.digits),
+                invalid: load(&self.0.invalid),
             },
         }
     }
 }
 
-/// Adds to a counter. Only the owning worker may call this: it is not an atomic increment.
+/// Adds to a counter, which only the owning worker does: this is not an atomic increment.
 fn add(counter: &AtomicU64, count: u64) {
     if count > 0 {
         counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);

@@ -72,7 +72,6 @@ mod workers;
 
 use std::panic;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
@@ -80,7 +79,7 @@ use tracing::warn;
 
 pub use addresses::{Addresses, Networks, canonical};
 pub use conversation::{ConversationError, WorkerContext, converse};
-pub use counters::{Counter, CounterSnapshot, Counters};
+pub use counters::{Counter, CounterReader, CounterSnapshot, Counters};
 pub use options::{Clock, ListenerConfig, Options};
 pub use rate::RateLimit;
 pub use sockets::Sockets;
@@ -99,13 +98,14 @@ pub async fn serve<L, D>(
     listeners: Vec<(L, ListenerConfig)>,
     datagrams: Vec<D>,
     options: Options,
-    counters: Arc<Counters>,
+    counters: Counters,
     stop: CancellationToken,
 ) where
     L: Listener + 'static,
     D: Datagrams + 'static,
 {
-    let context = Rc::new(WorkerContext::new(options, Arc::clone(&counters), stop));
+    let reader = counters.reader();
+    let context = Rc::new(WorkerContext::new(options, counters, stop));
     // Dropping the set cuts the connections that are still open: it drops their tasks.
     let tasks = LocalSet::new();
     let serving = async {
@@ -123,7 +123,7 @@ pub async fn serve<L, D>(
     };
     tasks.run_until(serving).await;
     drop(tasks);
-    let cut = counters.snapshot()[Counter::ConversationCut];
+    let cut = reader.snapshot()[Counter::ConversationCut];
     if cut > 0 {
         warn!("{cut} connections cut at the drain timeout");
     }

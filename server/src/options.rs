@@ -1,5 +1,6 @@
 //! The configuration of a server.
 
+use std::fmt;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,26 @@ use tokio::sync::Semaphore;
 
 use crate::{Addresses, Networks, RateLimit};
 
-/// Returns the date and time for replies.
-pub type Clock = fn() -> NaiveDateTime;
+/// A clock for replies. Clones read the same one.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> NaiveDateTime + Send + Sync>);
+
+impl Clock {
+    /// Creates a clock from a function that returns the date and time now. Every worker calls it.
+    pub fn new(now: impl Fn() -> NaiveDateTime + Send + Sync + 'static) -> Clock {
+        Clock(Arc::new(now))
+    }
+
+    pub(crate) fn now(&self) -> NaiveDateTime {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").finish_non_exhaustive()
+    }
+}
 
 /// The configuration of one TCP listener.
 #[derive(Clone, Debug, Default)]
@@ -56,10 +75,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// Returns the default limits, with at most `connections_max` concurrent connections.
-    pub fn new(clock: Clock, connections_max: NonZero<u32>) -> Options {
+    /// Returns the default limits, with at most `connections_max` concurrent connections. `clock` returns the date and
+    /// time now, as for [`Clock::new`].
+    pub fn new(
+        clock: impl Fn() -> NaiveDateTime + Send + Sync + 'static,
+        connections_max: NonZero<u32>,
+    ) -> Options {
         Options {
-            clock,
+            clock: Clock::new(clock),
             connections: Arc::new(Semaphore::new(connections_max.get() as usize)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             addresses: None,

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{self, SocketAddr};
 use std::num::NonZero;
-use std::sync::Arc;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
@@ -115,8 +114,7 @@ impl Sockets {
                 .build()?;
             let (tcp, udp) = self.register(&runtime)?;
             let options = options.clone();
-            Ok(move |worker_stats: &WorkerStats, stop| {
-                let counters = Arc::clone(&worker_stats.counters);
+            Ok(move |counters, worker_stats: &WorkerStats, stop| {
                 runtime.block_on(async {
                     tokio::select! {
                         biased;

@@ -113,7 +113,7 @@ impl Acceptor {
                 }
                 self.is_failing = true;
                 // The clock's fraction of a second serves as the random number, so simulations replay it.
-                let fraction = (context.options.clock)().nanosecond() % 1_000_000_000;
+                let fraction = context.options.clock.now().nanosecond() % 1_000_000_000;
                 Some(ACCEPT_PAUSE + ACCEPT_JITTER * fraction / 1_000_000_000)
             }
         }
@@ -347,7 +347,7 @@ mod tests {
             let refusals = Arc::clone(&options.refusals);
             let _refused = refusals.try_acquire().expect("a permit");
             let is_served = Arc::new(AtomicBool::new(false));
-            let worker = move |_: &WorkerStats, _| {
+            let worker = move |_, _: &WorkerStats, _| {
                 let (_permit, refusal) = block_on(acquire_permit(&options));
                 assert_eq!(refusal, None);
                 assert!(!is_served.swap(true, Ordering::Relaxed));
@@ -370,8 +370,7 @@ mod tests {
             options.addresses = Some(Arc::new(Addresses::new(NonZero::<u32>::MIN)));
             let permits = [&options.connections, &options.refusals].map(Arc::clone);
             let is_served = Arc::new(AtomicBool::new(false));
-            let worker = move |worker_stats: &WorkerStats, stop| {
-                let counters = Arc::clone(&worker_stats.counters);
+            let worker = move |counters, _: &WorkerStats, stop| {
                 let listener_context = ListenerContext {
                     config: ListenerConfig::default(),
                     context: Rc::new(WorkerContext::new(options.clone(), counters, stop)),

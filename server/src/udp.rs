@@ -110,7 +110,7 @@ pub(crate) async fn serve<D: Datagrams>(mut socket: D, context: Rc<WorkerContext
 /// Replies to a batch, with one reading of the clock, and empties it.
 async fn reply(socket: &mut impl Datagrams, batch: &mut Vec<Datagram>, context: &WorkerContext) {
     let counters = &context.counters;
-    let now = (context.options.clock)();
+    let now = context.options.clock.now();
     batch.retain_mut(|datagram| match make_reply(datagram, now, context) {
         Ok(()) => true,
         Err(counter) => {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::sync::thread::{self, JoinHandle};
-use crate::{CounterSnapshot, Counters};
+use crate::{CounterReader, CounterSnapshot, Counters};
 
 /// How often a worker records a heartbeat.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,20 +33,22 @@ impl Workers {
     /// If a thread cannot be started. The others are stopped then.
     pub(crate) fn start<W>(workers: Vec<W>, stop: &CancellationToken) -> io::Result<Workers>
     where
-        W: FnOnce(&WorkerStats, CancellationToken) + Send + 'static,
+        W: FnOnce(Counters, &WorkerStats, CancellationToken) + Send + 'static,
     {
         let stop_all = stop.child_token();
         let stop_on_error = stop_all.clone().drop_guard();
-        let stats = Stats::new(workers.len());
+        let counters: Vec<_> = workers.iter().map(|_| Counters::default()).collect();
+        let stats = Stats::new(counters.iter().map(Counters::reader));
         let mut threads = Vec::new();
-        for (worker, worker_stats) in workers.into_iter().zip(&*stats.workers) {
+        let workers = workers.into_iter().zip(counters);
+        for ((worker, counters), worker_stats) in workers.zip(&*stats.workers) {
             let worker_stats = Arc::clone(worker_stats);
             // A child token per worker, so that workers do not contend for one lock.
             let stop = stop_all.child_token();
             let stop_others = stop_all.clone().drop_guard();
             threads.push(thread::Builder::new().spawn(move || {
                 let _stop_others = stop_others;
-                worker(&worker_stats, stop);
+                worker(counters, &worker_stats, stop);
             })?);
         }
         stop_on_error.disarm();
@@ -81,14 +83,14 @@ pub struct Stats {
 }
 
 impl Stats {
-    fn new(workers: usize) -> Stats {
-        let worker_stats = |_| WorkerStats {
-            counters: Arc::default(),
+    fn new(workers: impl Iterator<Item = CounterReader>) -> Stats {
+        let worker_stats = |counters| WorkerStats {
+            counters,
             start: Instant::now(),
             beat_ms: AtomicU64::new(0),
         };
         Stats {
-            workers: (0..workers).map(worker_stats).map(Arc::new).collect(),
+            workers: workers.map(worker_stats).map(Arc::new).collect(),
         }
     }
 
@@ -110,7 +112,7 @@ impl Stats {
 /// The counters and the heartbeat of one worker.
 #[derive(Debug)]
 pub(crate) struct WorkerStats {
-    pub(crate) counters: Arc<Counters>,
+    counters: CounterReader,
     start: Instant,
     /// The last heartbeat, in milliseconds since `start`.
     beat_ms: AtomicU64,
@@ -146,7 +148,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_without_a_heartbeat_for_ten_seconds_is_stuck() {
-        let stats = Stats::new(2);
+        let stats = Stats::new([(); 2].map(|()| Counters::default().reader()).into_iter());
         assert!(stats.is_responding());
         let beat = |index: usize| {
             let worker_stats = Arc::clone(&stats.workers[index]);
@@ -170,7 +172,8 @@ mod tests {
                 let stop = stop.clone();
                 move || stop.cancel()
             });
-            let worker = |_: &WorkerStats, stop: CancellationToken| block_on(stop.cancelled());
+            let worker =
+                |_: Counters, _: &WorkerStats, stop: CancellationToken| block_on(stop.cancelled());
             let workers = Workers::start(vec![worker; 2], &stop).expect("started");
             workers.join().expect("no worker panicked");
             canceller.join().expect("cancelled");
@@ -183,7 +186,7 @@ mod tests {
             let ended = Arc::new(AtomicU64::new(0));
             let worker = |index| {
                 let ended = Arc::clone(&ended);
-                move |_: &WorkerStats, stop: CancellationToken| {
+                move |_: Counters, _: &WorkerStats, stop: CancellationToken| {
                     if index == 0 {
                         // Unlike `panic!`, it skips the panic hook: shuttle's reports a failed test.
                         panic::resume_unwind(Box::new("injected by the test"));
@@ -204,9 +207,9 @@ mod tests {
     #[test]
     fn no_count_of_a_worker_is_lost() {
         explore(|| {
-            let worker = |worker_stats: &WorkerStats, _| {
-                worker_stats.counters.count(Counter::ConnectionServed);
-                worker_stats.counters.add(Counter::ConnectionServed, 2);
+            let worker = |counters: Counters, _: &WorkerStats, _| {
+                counters.count(Counter::ConnectionServed);
+                counters.add(Counter::ConnectionServed, 2);
             };
             let stop = CancellationToken::new();
             let workers = Workers::start(vec![worker; 2], &stop).expect("started");
@@ -218,9 +221,9 @@ mod tests {
     #[test]
     fn counters_never_decrease_while_a_worker_counts() {
         sample(|| {
-            let worker = |worker_stats: &WorkerStats, _| {
+            let worker = |counters: Counters, _: &WorkerStats, _| {
                 for _ in 0..100 {
-                    worker_stats.counters.count(Counter::ConnectionServed);
+                    counters.count(Counter::ConnectionServed);
                 }
             };
             let stop = CancellationToken::new();

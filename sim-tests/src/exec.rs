@@ -25,7 +25,6 @@ pub(crate) use hosts::{millis, server_socket};
 pub use datagrams::{DatagramSocket, Received};
 pub use hosts::{ClientHost, SERVER_SOCKETS_MAX, ServerHost, server_address};
 pub use streams::{Listener, Stream};
-pub use world::wall_clock;
 
 /// The step of the simulated time, and the minimum duration of anything that takes time.
 const TICK: Duration = Duration::from_millis(1);

@@ -135,10 +135,11 @@ pub fn check_converse_against(model: naive::Answer, script: &StreamScript) {
         record: Rc::clone(&record),
     };
     let options = Options::new(Script::clock_at_start, NonZero::<u32>::MIN);
-    let counters = Arc::new(Counters::default());
+    let counters = Counters::default();
+    let reader = counters.reader();
     let context = Rc::new(WorkerContext::new(
         options,
-        Arc::clone(&counters),
+        counters,
         CancellationToken::new(),
     ));
     let session = Session::new(service, framing);
@@ -146,7 +147,7 @@ pub fn check_converse_against(model: naive::Answer, script: &StreamScript) {
         .unwrap_or_else(|| panic!("the conversation stalls in this script:\n\n{script}"));
 
     let record = record.borrow();
-    let snapshot = counters.snapshot();
+    let snapshot = reader.snapshot();
     let check = |holds: bool, failure: &str| {
         assert!(
             holds,

@@ -3,12 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chime_protocol::{Framing, Service, Session};
-use chime_server::{ConversationError, WorkerContext, converse};
+use chime_server::{ConversationError, Counters, WorkerContext, converse};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
 };
@@ -25,7 +24,8 @@ pub(crate) struct ServedConnection {
 }
 
 pub(crate) fn context(stop: &CancellationToken) -> Rc<WorkerContext> {
-    Rc::new(WorkerContext::new(options(), Arc::default(), stop.clone()))
+    let counters = Counters::default();
+    Rc::new(WorkerContext::new(options(), counters, stop.clone()))
 }
 
 pub(crate) fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> ServedConnection {

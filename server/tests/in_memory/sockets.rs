@@ -1,18 +1,17 @@
 //! A server on an in-memory listener and datagram socket: connection limits, errors and panics.
 
-use std::cell::Cell;
 use std::future::pending;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chime_model::Script;
 use chime_server::{
-    Counter, CounterSnapshot, Counters, Datagram, Datagrams, Listener, ListenerConfig, Options,
-    serve,
+    Clock, Counter, CounterReader, CounterSnapshot, Counters, Datagram, Datagrams, Listener,
+    ListenerConfig, Options, serve,
 };
-use chrono::NaiveDateTime;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, spawn_local};
@@ -81,7 +80,7 @@ pub(crate) struct InMemoryServer {
     pub(crate) requests: UnboundedSender<io::Result<Datagram>>,
     pub(crate) replies: UnboundedReceiver<Vec<u8>>,
     pub(crate) stop: CancellationToken,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) counters: CounterReader,
     task: JoinHandle<()>,
 }
 
@@ -99,12 +98,13 @@ impl InMemoryServer {
             replies: sent,
         };
         let stop = CancellationToken::new();
-        let counters = Arc::new(Counters::default());
+        let counters = Counters::default();
+        let reader = counters.reader();
         let serving = serve(
             vec![(Backlog(accepted), config)],
             vec![datagrams],
             options,
-            Arc::clone(&counters),
+            counters,
             stop.clone(),
         );
         InMemoryServer {
@@ -112,7 +112,7 @@ impl InMemoryServer {
             requests,
             replies,
             stop,
-            counters,
+            counters: reader,
             task: spawn_local(serving),
         }
     }
@@ -243,26 +243,23 @@ fn t13_accept_resumes_after_errors() {
     });
 }
 
-thread_local! {
-    static CLOCK_PANICS: Cell<bool> = const { Cell::new(false) };
-}
-
-fn panicking_clock() -> NaiveDateTime {
-    assert!(!CLOCK_PANICS.get(), "the panic that the test injects");
-    Script::clock_at_start()
-}
-
 #[test]
 fn t22_a_panic_ends_one_connection_and_is_counted() {
     run(async {
-        let clock = panicking_clock;
+        let panics = Arc::new(AtomicBool::new(false));
+        let clock_panics = Arc::clone(&panics);
+        let clock = Clock::new(move || {
+            let panics = clock_panics.load(Ordering::Relaxed);
+            assert!(!panics, "the panic that the test injects");
+            Script::clock_at_start()
+        });
         let server = InMemoryServer::start(Options { clock, ..options() });
         let mut other = server.connect();
         other.read_exact(&mut [0; 22]).await.expect("the welcome");
 
-        CLOCK_PANICS.set(true);
+        panics.store(true, Ordering::Relaxed);
         assert_eq!(server.replies_to("day").await, "");
-        CLOCK_PANICS.set(false);
+        panics.store(false, Ordering::Relaxed);
 
         other.write_all(b"day\nquit\n").await.expect("sent");
         assert!(read_to_eof(&mut other).await.starts_with("Saturday\n"));

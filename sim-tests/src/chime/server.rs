@@ -8,17 +8,15 @@ use std::sync::Arc;
 
 use chime_protocol::{Command, Framing};
 use chime_server::{
-    Addresses, Counter, CounterSnapshot, Counters, Datagram, ListenerConfig, Networks, Options,
-    RateLimit,
+    Addresses, Clock, Counter, CounterReader, CounterSnapshot, Counters, Datagram, ListenerConfig,
+    Networks, Options, RateLimit,
 };
 use strum::VariantArray;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{DestinationAddress, Server, UdpSocket};
-use crate::exec::{
-    DatagramSocket, Listener, Received, ServerHost, Stream, millis, server_address, wall_clock,
-};
+use crate::exec::{DatagramSocket, Listener, Received, ServerHost, Stream, millis, server_address};
 use crate::trace::Gauges;
 
 /// The name of the counter, and of the gauge, of free permits to be served.
@@ -42,7 +40,7 @@ pub(super) const BATCH_MAX: usize = 16;
 
 /// Runs the server, and returns its counters by name, and the number of free permits.
 pub(super) async fn serve(server: Server, host: ServerHost) -> io::Result<BTreeMap<String, u64>> {
-    let options = options(&server);
+    let options = options(&server, Clock::new(host.wall_clock()));
     let mut listeners = Vec::new();
     for (number, listener) in (0..).zip(&server.listeners) {
         let inner = host.listen(number).await?;
@@ -70,16 +68,17 @@ pub(super) async fn serve(server: Server, host: ServerHost) -> io::Result<BTreeM
             udp_socket: *udp_socket,
         });
     }
-    let counters: Vec<Arc<Counters>> = (0..server.workers).map(|_| Arc::default()).collect();
-    let observed = (options.clone(), counters.clone());
+    let counters: Vec<Counters> = (0..server.workers).map(|_| Counters::default()).collect();
+    let readers: Vec<_> = counters.iter().map(Counters::reader).collect();
+    let observed = (options.clone(), readers.clone());
     host.observe(move || gauges(&observed.0, &observed.1));
     let mut workers = JoinSet::new();
-    for counters in &counters {
+    for counters in counters {
         workers.spawn_local(chime_server::serve(
             listeners.clone(),
             datagrams.clone(),
             options.clone(),
-            Arc::clone(counters),
+            counters,
             host.shutdown().child_token(),
         ));
     }
@@ -87,18 +86,18 @@ pub(super) async fn serve(server: Server, host: ServerHost) -> io::Result<BTreeM
     while let Some(ended) = workers.join_next().await {
         ended.expect("the worker does not panic");
     }
-    let mut counters = by_name(&sum(&counters));
+    let mut counters = by_name(&sum(&readers));
     let permits = options.connections.available_permits();
     counters.insert(PERMITS.into(), permits as u64);
     Ok(counters)
 }
 
 /// The options of the real server. They are complete, so that a new one has to become a setting here, too.
-fn options(server: &Server) -> Options {
+fn options(server: &Server, clock: Clock) -> Options {
     let addresses = NonZero::new(server.address_connections_max).expect("a limit is not 0");
     let rate = NonZero::new(server.datagram_rate).expect("a rate is not 0");
     Options {
-        clock: wall_clock,
+        clock,
         connections: Arc::new(Semaphore::new(server.connections_max)),
         refusals: Arc::new(Semaphore::new(server.refusals_max)),
         addresses: Some(Arc::new(Addresses::new(addresses))),
@@ -114,7 +113,7 @@ fn options(server: &Server) -> Options {
     }
 }
 
-fn sum(workers: &[Arc<Counters>]) -> CounterSnapshot {
+fn sum(workers: &[CounterReader]) -> CounterSnapshot {
     let mut total = CounterSnapshot::default();
     for counters in workers {
         total += counters.snapshot();
@@ -123,7 +122,7 @@ fn sum(workers: &[Arc<Counters>]) -> CounterSnapshot {
 }
 
 /// What the server holds: the free permits, the open conversations, and the connections of each address.
-fn gauges(options: &Options, workers: &[Arc<Counters>]) -> Gauges {
+fn gauges(options: &Options, workers: &[CounterReader]) -> Gauges {
     let counters = sum(workers);
     let open = counters[Counter::ConnectionServed] - counters.conversations_ended();
     let permits = [

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use chrono::NaiveDateTime;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,11 @@ impl ServerHost {
     /// Binds a socket for datagrams. The first is number 0.
     pub async fn bind_datagrams(&self, socket: u16) -> io::Result<DatagramSocket> {
         DatagramSocket::bind(&self.world, SERVER_PORT + socket, Peer::Server).await
+    }
+
+    /// The wall clock of the server.
+    pub fn wall_clock(&self) -> impl Fn() -> NaiveDateTime + Send + Sync + 'static {
+        self.world.time.wall_clock()
     }
 
     /// Records these values in the trace whenever they have changed after a millisecond.

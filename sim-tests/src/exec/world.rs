@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 
 use chrono::{NaiveDateTime, TimeDelta};
@@ -38,6 +39,7 @@ impl World {
                 now_ms: Cell::new(0),
                 clock_at_start: scenario.clock,
                 clock_step: Cell::default(),
+                wall_clock: Arc::new(Mutex::new(scenario.clock)),
             },
             chance: Chance {
                 network: Cell::new(scenario.network),
@@ -107,21 +109,13 @@ impl World {
     }
 }
 
-thread_local! {
-    /// The server's wall clock now. It is not in [`World`] because a clock may be a function without arguments.
-    static WALL_CLOCK: Cell<NaiveDateTime> = const { Cell::new(NaiveDateTime::MIN) };
-}
-
-/// The server's wall clock in the run on this thread.
-pub fn wall_clock() -> NaiveDateTime {
-    WALL_CLOCK.get()
-}
-
 /// The time of a run.
 pub(crate) struct Time {
     now_ms: Cell<u32>,
     clock_at_start: NaiveDateTime,
     clock_step: Cell<TimeDelta>,
+    /// The wall clock of the server now, for a function that may be called by any thread.
+    wall_clock: Arc<Mutex<NaiveDateTime>>,
 }
 
 impl Time {
@@ -140,7 +134,13 @@ impl Time {
     pub(crate) fn step_clock(&self, by: TimeDelta) {
         self.clock_step.update(|step| step + by);
         let passed = TimeDelta::milliseconds(self.now_ms().into()) + self.clock_step.get();
-        WALL_CLOCK.set(self.clock_at_start + passed);
+        *self.wall_clock.lock().expect("not poisoned") = self.clock_at_start + passed;
+    }
+
+    /// Returns the function that reads the wall clock.
+    pub(crate) fn wall_clock(&self) -> impl Fn() -> NaiveDateTime + Send + Sync + 'static {
+        let now = Arc::clone(&self.wall_clock);
+        move || *now.lock().expect("not poisoned")
     }
 }
 
