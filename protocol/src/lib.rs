@@ -217,5 +217,5 @@ mod session;
 pub use datagram::{DATAGRAM_MAX, answer_datagram};
 pub use reply::Reply;
 pub use reply_decoder::{ReplyDecoder, UnknownReply};
-pub use request::{Command, Request, RequestDecoder};
-pub use session::{Framing, Progress, RequestCounts, Service, Session, Status, UnknownName};
+pub use request::{Command, Request, RequestCounts, RequestDecoder, RequestKind};
+pub use session::{Framing, Progress, Service, Session, Status, UnknownName};

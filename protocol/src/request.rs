@@ -7,8 +7,11 @@ use chrono::{Datelike, NaiveDateTime};
 use crate::digits;
 use crate::reply::Reply;
 
+mod counts;
 #[cfg(test)]
 mod sums;
+
+pub use counts::{RequestCounts, RequestKind};
 
 /// A command with a name. A string of digits is [`Request::Digits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -124,6 +127,15 @@ impl Request {
         request
             .or_else(|| requests.finish())
             .unwrap_or(Request::Invalid)
+    }
+
+    /// Returns the kind of this request.
+    pub const fn kind(self) -> RequestKind {
+        match self {
+            Request::Command(command) => RequestKind::Command(command),
+            Request::Digits(_) => RequestKind::Digits,
+            Request::Invalid => RequestKind::Invalid,
+        }
     }
 
     /// Returns whether the server closes after this request and reads nothing more.

@@ -2,13 +2,12 @@
 
 use core::fmt;
 use core::mem;
-use core::ops::AddAssign;
 use core::str::FromStr;
 
 use chrono::NaiveDateTime;
 
 use crate::reply::{LINE_MAX, Reply};
-use crate::request::{Command, Request, RequestDecoder};
+use crate::request::{Command, Request, RequestCounts, RequestDecoder};
 
 /// Which commands a server offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -93,42 +92,6 @@ pub struct Progress {
     pub status: Status,
     /// The requests that were completed.
     pub requests: RequestCounts,
-}
-
-/// The number of requests of each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestCounts {
-    /// Requests of each command, in the order of [`Command::ALL`].
-    pub commands: [u64; Command::ALL.len()],
-    /// Strings of digits.
-    pub digits: u64,
-    /// All other requests.
-    pub invalid: u64,
-}
-
-impl RequestCounts {
-    /// Returns the number of requests of all kinds.
-    pub fn total(&self) -> u64 {
-        self.commands.iter().sum::<u64>() + self.digits + self.invalid
-    }
-
-    fn add(&mut self, request: Request) {
-        match request {
-            Request::Command(command) => self.commands[command as usize] += 1,
-            Request::Digits(_) => self.digits += 1,
-            Request::Invalid => self.invalid += 1,
-        }
-    }
-}
-
-impl AddAssign for RequestCounts {
-    fn add_assign(&mut self, other: RequestCounts) {
-        for (sum, count) in self.commands.iter_mut().zip(other.commands) {
-            *sum += count;
-        }
-        self.digits += other.digits;
-        self.invalid += other.invalid;
-    }
 }
 
 /// What the caller of a [`Session`] does after it has sent the output.
@@ -230,7 +193,7 @@ impl Session {
             let Some(request) = request else {
                 continue;
             };
-            requests.add(request);
+            requests.add(request.kind());
             if let Some(reply) = self.reply_to(request, now) {
                 written += self.write_reply(reply, 0, &mut output[written..]);
             }

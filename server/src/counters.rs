@@ -1,10 +1,11 @@
 //! The counters of a server.
 
+use std::iter::zip;
 use std::ops::{AddAssign, Index};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use chime_protocol::{Command, RequestCounts};
+use chime_protocol::{RequestCounts, RequestKind};
 use strum::{EnumCount, VariantArray};
 
 use crate::sync::AtomicU64;
@@ -91,9 +92,8 @@ pub struct CounterReader(Arc<Values>);
 #[derive(Debug, Default)]
 struct Values {
     counters: [AtomicU64; Counter::COUNT],
-    commands: [AtomicU64; Command::ALL.len()],
-    digits: AtomicU64,
-    invalid: AtomicU64,
+    /// In the order of [`RequestKind::ALL`].
+    requests: [AtomicU64; RequestKind::ALL.len()],
 }
 
 impl Counters {
@@ -114,11 +114,9 @@ impl Counters {
 
     /// Counts requests.
     pub(crate) fn add_requests(&self, requests: &RequestCounts) {
-        for (counter, count) in self.0.commands.iter().zip(requests.commands) {
+        for (counter, (_, count)) in zip(&self.0.requests, requests.iter()) {
             add(counter, count);
         }
-        add(&self.0.digits, requests.digits);
-        add(&self.0.invalid, requests.invalid);
     }
 }
 
@@ -128,11 +126,7 @@ impl CounterReader {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CounterSnapshot {
             counters: self.0.counters.each_ref().map(load),
-            requests: RequestCounts {
-                commands: self.0.commands.each_ref().map(load),
-                digits: load(&self.0.digits),
-                invalid: load(&self.0.invalid),
-            },
+            requests: zip(RequestKind::ALL, self.0.requests.iter().map(load)).collect(),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use chime_model::naive;
 use chime_protocol::{
-    Command, Framing, Progress, Reply, Request, RequestCounts, RequestDecoder, Service, Session,
-    Status, UnknownName,
+    Command, Framing, Progress, Reply, Request, RequestCounts, RequestDecoder, RequestKind,
+    Service, Session, Status, UnknownName,
 };
 
 use crate::{STATES, bytes_of_a_line, later, model_reply, now};
@@ -31,17 +31,20 @@ fn welcomed(service: Service, framing: Framing) -> Session {
 
 /// Returns the counts of the given requests.
 fn counts(requests: &[Request]) -> RequestCounts {
-    let mut counts = RequestCounts::default();
-    for request in requests {
-        let mut one = RequestCounts::default();
-        match request {
-            Request::Command(command) => one.commands[*command as usize] = 1,
-            Request::Digits(_) => one.digits = 1,
-            Request::Invalid => one.invalid = 1,
-        }
-        counts += one;
-    }
+    let kind = |request: &Request| match request {
+        Request::Command(command) => RequestKind::Command(*command),
+        Request::Digits(_) => RequestKind::Digits,
+        Request::Invalid => RequestKind::Invalid,
+    };
+    let counts = RequestCounts::from_iter(requests.iter().map(|request| (kind(request), 1)));
     assert_eq!(counts.total(), requests.len() as u64);
+    for wanted in RequestKind::ALL {
+        let count = requests
+            .iter()
+            .filter(|request| kind(request) == wanted)
+            .count();
+        assert_eq!(counts[wanted], count as u64);
+    }
     counts
 }
 

@@ -1,6 +1,8 @@
 //! The reply to each command, in each service, at various instants.
 
-use chime_protocol::{Framing, RequestCounts, Service, Session, Status};
+use std::iter::zip;
+
+use chime_protocol::{Framing, RequestCounts, RequestKind, Service, Session, Status};
 use chrono::NaiveDateTime;
 
 use crate::{COMMAND_ERROR, DIGIT_ERROR, FAREWELL, Server, at};
@@ -238,23 +240,16 @@ fn requests_are_counted_by_kind_when_they_are_complete() {
         progress.requests
     };
     let input = b"day\nDATE\n time\r\nsend time\nhelp\n12\n\n1x\n3\nday\n4";
-    let expected = RequestCounts {
-        commands: [2, 1, 1, 1, 1, 0, 0],
-        digits: 2,
-        invalid: 2,
-    };
-    assert_eq!(count(input), expected);
-    let expected = RequestCounts {
-        commands: [0, 0, 0, 0, 0, 0, 1],
-        digits: 1,
-        invalid: 0,
-    };
-    assert_eq!(count(b"\nexit\nquit\n"), expected);
-    let expected = RequestCounts {
-        commands: [2, 1, 1, 1, 1, 0, 1],
-        digits: 3,
-        invalid: 2,
-    };
-    assert_eq!(all, expected);
+    let counts = |numbers: [u64; 9]| zip(RequestKind::ALL, numbers).collect::<RequestCounts>();
+    assert_eq!(count(input), counts([2, 1, 1, 1, 1, 0, 0, 2, 2]));
+    assert_eq!(
+        count(b"\nexit\nquit\n"),
+        counts([0, 0, 0, 0, 0, 0, 1, 1, 0])
+    );
+    assert_eq!(all, counts([2, 1, 1, 1, 1, 0, 1, 3, 2]));
     assert_eq!(all.total(), 12);
+    let names = RequestKind::ALL.map(RequestKind::name);
+    assert_eq!(names[..4], ["day", "date", "time", "send time"]);
+    assert_eq!(names[4..], ["help", "quit", "exit", "digits", "invalid"]);
+    assert!(all.iter().map(|(kind, _)| kind).eq(RequestKind::ALL));
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::sync::Arc;
 
-use chime_protocol::{Command, Framing};
+use chime_protocol::Framing;
 use chime_server::{
     Addresses, Clock, Counter, CounterReader, CounterSnapshot, Counters, Datagram, ListenerConfig,
     Networks, Options, RateLimit,
@@ -149,17 +149,11 @@ fn by_name(snapshot: &CounterSnapshot) -> BTreeMap<String, u64> {
     let counters = Counter::VARIANTS
         .iter()
         .map(|counter| (name(*counter), snapshot[*counter]));
-    let requests = &snapshot.requests;
-    let commands = Command::ALL.iter().zip(requests.commands);
-    let commands = commands.map(|(command, count)| (command.name().into(), count));
-    let others = [
-        ("digits", requests.digits),
-        ("invalid", requests.invalid),
-        (CONVERSATIONS_ENDED, snapshot.conversations_ended()),
-    ];
+    let requests = snapshot.requests.iter();
+    let ended = (CONVERSATIONS_ENDED.into(), snapshot.conversations_ended());
     counters
-        .chain(commands)
-        .chain(others.map(|(name, count)| (name.into(), count)))
+        .chain(requests.map(|(kind, count)| (kind.name().into(), count)))
+        .chain([ended])
         .collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use chime_protocol::Command;
+use chime_protocol::RequestKind;
 use chime_server::{Counter, CounterSnapshot};
 use strum::VariantArray;
 
@@ -54,20 +54,15 @@ pub(crate) fn exposition(snapshot: &CounterSnapshot) -> String {
     let counters = Counter::VARIANTS
         .iter()
         .filter_map(|counter| Some((sample(*counter)?.to_string(), snapshot[*counter])));
-    let commands = Command::ALL
-        .map(Command::name)
-        .into_iter()
-        .zip(snapshot.requests.commands);
-    let others = [
-        ("digits", snapshot.requests.digits),
-        ("invalid", snapshot.requests.invalid),
-    ];
-    let request = |(name, count)| (format!("chime_requests_total{{command=\"{name}\"}}"), count);
+    let request = |(kind, count): (RequestKind, u64)| {
+        let name = kind.name();
+        (format!("chime_requests_total{{command=\"{name}\"}}"), count)
+    };
     // Workers keep counting during the snapshot, so an end may be seen without its beginning.
     let open = snapshot[Counter::ConnectionServed].saturating_sub(snapshot.conversations_ended());
     let version = env!("CARGO_PKG_VERSION");
     let mut samples: Vec<_> = counters.collect();
-    samples.extend(commands.chain(others).map(request));
+    samples.extend(snapshot.requests.iter().map(request));
     samples.extend([
         ("chime_log_lines_dropped_total".to_string(), logs::dropped()),
         ("chime_connections_open".to_string(), open),
