@@ -1,7 +1,7 @@
 //! Real sockets, and the worker threads that serve them.
 
 use std::io;
-use std::net::{self, SocketAddr};
+use std::net::{self, Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
@@ -204,11 +204,13 @@ fn bind_udp(address: SocketAddr) -> io::Result<net::UdpSocket> {
 
 /// Rejects broadcast and multicast addresses: many hosts would reply to one request (amplification).
 fn check_unicast(address: SocketAddr) -> io::Result<()> {
+    let ip = address.ip().to_canonical();
     // Without SO_BROADCAST, connecting to a broadcast address of a local network fails.
     let connect = || new_socket(address, Type::DGRAM)?.connect(&address.into());
-    let is_broadcast = !address.ip().is_unspecified()
+    let is_broadcast = !ip.is_unspecified()
         && connect().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-    match is_broadcast || address.ip().to_canonical().is_multicast() {
+    // Without a route, connecting to 255.255.255.255 fails for that reason instead.
+    match is_broadcast || ip == Ipv4Addr::BROADCAST || ip.is_multicast() {
         true => Err(io::Error::other("not a unicast address")),
         false => Ok(()),
     }

@@ -26,17 +26,28 @@ use std::time::Duration;
 /// A timeout far longer than any test takes.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Returns the client with the arguments, separated by spaces, without its environment variables, and with
+/// The variables that the client reads.
+const VARIABLES: [&str; 6] = [
+    "CHIME_SERVER",
+    "CHIME_TIMEOUT",
+    "COLUMNS",
+    "LC_ALL",
+    "NO_COLOR",
+    "TZ",
+];
+
+/// Returns the client with the arguments, separated by spaces, without the variables that it reads, and with
 /// pipes as its standard streams.
 fn client(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chime-client"));
     command
         .args(arguments.split_whitespace())
-        .env_remove("CHIME_SERVER")
-        .env_remove("CHIME_TIMEOUT")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -58,6 +58,7 @@ fn printed(command: &str, server: SocketAddr) -> String {
         .args(["-c", command])
         .env("PATH", env::join_paths(folders).expect("a path"))
         .env("CHIME_SERVER", server.to_string())
+        .env_remove("CHIME_TIMEOUT")
         .output()
         .expect("sh is installed");
     String::from_utf8([output.stdout, output.stderr].concat()).expect("text")

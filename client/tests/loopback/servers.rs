@@ -131,11 +131,24 @@ pub(crate) fn chime_tcp_and_udp() -> SocketAddr {
 
 /// Starts a server, which runs until the token is cancelled or the tests exit.
 fn serve(sockets: Sockets) -> (CancellationToken, Workers) {
+    #[cfg(unix)]
+    raise_descriptor_limit();
     // More than the concurrent connections of any test, and those closed but not yet noticed.
     let options = Options::new(now, NonZero::new(1000).expect("not zero"));
     let shutdown = CancellationToken::new();
     let workers = sockets.start(NonZero::<usize>::MIN, &options, &shutdown);
     (shutdown, workers.expect("started workers"))
+}
+
+/// Raises the soft limit of open files, since most servers run until the tests exit. On macOS the default is 256.
+#[cfg(unix)]
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    let wanted = hard.min(8192);
+    if soft < wanted {
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).expect("raised");
+    }
 }
 
 /// A real server that can be stopped.

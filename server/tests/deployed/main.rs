@@ -10,6 +10,8 @@ mod container;
 #[path = "../threats/figures.rs"]
 mod figures;
 mod haproxy;
+#[path = "../process/isolated.rs"]
+mod isolated;
 mod manual;
 mod nginx;
 mod server;
@@ -28,6 +30,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use figures::record;
+use isolated::isolated;
 use waiting::{TIMEOUT, wait_until};
 
 /// A background process. Dropping it ends it.

@@ -3,11 +3,11 @@
 use std::fs;
 use std::process::Command;
 
-use crate::{deploy_folder, folder, is_installed, shipped};
+use crate::{deploy_folder, folder, is_installed, isolated, shipped};
 
 #[test]
 fn every_flag_is_in_the_manual_with_its_variable_and_its_default() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
+    let mut command = isolated(env!("CARGO_BIN_EXE_chime-server"));
     let output = command.arg("--help").output().expect("it runs");
     let help = String::from_utf8(output.stdout).expect("text");
     let manual = shipped("chime-server.8").replace('\\', "");
@@ -41,7 +41,7 @@ fn the_example_file_of_the_manual_is_valid() {
         .expect("a file");
     let path = folder("manual").join("chime-server.toml");
     fs::write(&path, file).expect("written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
+    let mut command = isolated(env!("CARGO_BIN_EXE_chime-server"));
     command.arg("--check-config").arg("--config").arg(path);
     let output = command.output().expect("it runs");
     let error = String::from_utf8_lossy(&output.stderr);

@@ -3,10 +3,10 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::{self, Command};
+use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::{Process, wait_until};
+use crate::{Process, isolated, wait_until};
 
 /// The addresses of the servers `one` and `two`.
 pub(crate) const ADDRESSES: [Ipv4Addr; 2] =
@@ -69,7 +69,7 @@ pub(crate) fn start_udp(folder: &Path, address: Ipv4Addr, port: u16) -> Process 
 fn start(folder: &Path, address: Ipv4Addr, flags: &[&str]) -> Process {
     let log = folder.join(format!("{address}.log"));
     let output = File::create(&log).expect("a log");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
+    let mut command = isolated(env!("CARGO_BIN_EXE_chime-server"));
     command.arg("--utc").args(flags);
     command.stdout(output.try_clone().expect("cloned"));
     let server = Process::start(command.stderr(output));

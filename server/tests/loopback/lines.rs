@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::{ServerProcess, read_line, read_to_eof};
+use crate::{ServerProcess, raise_descriptor_limit, read_line, read_to_eof};
 
 const WELCOME: &str = "Welcome to the server\n";
 const COMMAND_ERROR: &str = "You entered an invalid command\n";
@@ -100,6 +100,7 @@ fn the_digit_sum_service_accepts_only_digits_and_quit() {
 
 #[test]
 fn many_clients_are_served_concurrently() {
+    raise_descriptor_limit();
     let server = ServerProcess::start(&[]);
     let mut streams: Vec<_> = (0..500).map(|_| server.connect()).collect();
     for (number, stream) in streams.iter_mut().enumerate() {

@@ -20,8 +20,8 @@ use std::io::Read;
 use std::net::TcpStream;
 
 use process::{
-    FLAGS, ServerProcess, TIMEOUT, command, read_line, read_to_eof, retry_interrupted, wait_until,
-    write_until_blocked,
+    FLAGS, ServerProcess, TIMEOUT, command, has_ipv6, isolated, raise_descriptor_limit, read_line,
+    read_to_eof, retry_interrupted, wait_until, write_until_blocked,
 };
 
 /// Returns what one read returns, as text.

@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
+use crate::isolated;
+
 /// A shell script that moves stdin and stderr to the descriptors 3 and 4, sets `LISTEN_PID` and
 /// `LISTEN_FDS`, and runs the command in its arguments.
 const PASS_SOCKETS: &str =
@@ -14,7 +16,7 @@ pub(crate) fn activated(
     second: impl Into<OwnedFd>,
     flags: &[&str],
 ) -> Command {
-    let mut command = Command::new("sh");
+    let mut command = isolated("sh");
     command
         .args(["-c", PASS_SOCKETS, "sh", env!("CARGO_BIN_EXE_chime-server")])
         .args(flags)

@@ -1,5 +1,6 @@
 //! Runs `chime-server` as a process, and connects clients to it.
 
+pub(crate) mod isolated;
 pub(crate) mod waiting;
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -9,9 +10,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub(crate) use isolated::isolated;
 pub(crate) use waiting::{TIMEOUT, wait_until};
 
 /// The flags of a server under test: free ports, and a time zone that exists on every machine.
@@ -124,9 +127,25 @@ impl ServerProcess {
     }
 }
 
+/// Raises the soft limit of open files to the hard limit, and returns it.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("raised");
+    hard
+}
+
+/// Returns whether this machine has IPv6, and prints if not.
+pub(crate) fn has_ipv6() -> bool {
+    let has_ipv6 = UdpSocket::bind("[::1]:0").is_ok();
+    if !has_ipv6 {
+        println!("SKIPPED: this machine has no IPv6");
+    }
+    has_ipv6
+}
+
 /// Returns a command that starts the server with these flags, its stdout and stderr piped.
 pub(crate) fn command(flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chime-server"));
+    let mut command = isolated(env!("CARGO_BIN_EXE_chime-server"));
     command
         .args(flags)
         .stdout(Stdio::piped())

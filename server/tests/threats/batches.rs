@@ -1,10 +1,11 @@
 //! T6: datagrams that the server receives in one batch.
 
 use std::net::UdpSocket;
-use std::process::Command;
 
 use crate::load::{resume, suspend};
-use crate::{ANSWERED, IGNORED, LIMITED, ServerProcess, UNSENT, metric, start, wait_for_metric};
+use crate::{
+    ANSWERED, IGNORED, LIMITED, ServerProcess, UNSENT, isolated, metric, start, wait_for_metric,
+};
 
 /// The number of datagrams that the server receives per system call.
 const BATCH: usize = 64;
@@ -120,7 +121,7 @@ kill "$server_PID"
 fn t06_an_unsendable_reply_does_not_block_others_of_its_batch() {
     // A new network namespace, in which addresses can be added and deleted.
     let unshare = |arguments: &[&str]| {
-        let mut command = Command::new("unshare");
+        let mut command = isolated("unshare");
         command.arg("--map-root-user").arg("--net").args(arguments);
         command.output()
     };

@@ -7,12 +7,13 @@ use nix::sys::signal::Signal;
 
 use crate::load::can_open;
 use crate::{
-    ADMIN, FLAGS, FULL, OPEN, ServerProcess, WELCOME, metric, read_line, read_to_eof, record,
+    ADMIN, FLAGS, FULL, OPEN, ServerProcess, WELCOME, isolated, metric, read_line, read_to_eof,
+    record,
 };
 
 /// Returns a command that runs the shell command `limit`, then the server with these flags.
 fn limited(limit: &str, flags: &[&str]) -> Command {
-    let mut command = Command::new("sh");
+    let mut command = isolated("sh");
     command
         .args(["-c", &format!(r#"{limit} && exec "$0" "$@""#)])
         .arg(env!("CARGO_BIN_EXE_chime-server"))

@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::activated::activated;
 use crate::process::{ServerProcess, TIMEOUT, command, read_line, read_to_eof, wait_until};
-use crate::{ADMIN, FULL, OPEN, WELCOME, metric, wait_for_metric};
+use crate::{ADMIN, FULL, OPEN, WELCOME, has_ipv6, metric, wait_for_metric};
 
 /// Values of IPV6_V6ONLY. A dual-stack socket also receives IPv4, from IPv4-mapped addresses.
 pub(crate) const V6_ONLY: bool = true;
@@ -43,13 +43,12 @@ fn t26_broadcast_and_multicast_addresses_are_refused_at_start() {
         "[ff02::1]:0",
     ] {
         let flags = ["--tcp", "127.0.0.1:0", "--udp", address];
-        let output = command(&flags).output().expect("it runs");
-        assert_eq!(output.status.code(), Some(1), "{address}");
+        let (status, log) = ServerProcess::spawn(&mut command(&flags), 0).wait();
+        assert_eq!(status.code(), Some(1), "{address}");
         assert_eq!(
-            String::from_utf8_lossy(&output.stderr),
+            log,
             format!("chime-server: cannot bind udp {address}: not a unicast address\n")
         );
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "");
     }
 }
 
@@ -95,6 +94,9 @@ fn is_served(server: &ServerProcess, address: &str) -> bool {
 
 #[test]
 fn t26_ipv4_network_rules_apply_to_ipv4_mapped_clients() {
+    if !has_ipv6() {
+        return;
+    }
     for (flag, network, v4, v6) in [
         ("--deny", "::ffff:127.0.0.0/104", false, true),
         ("--deny", "127.0.0.0/8", false, true),
@@ -116,6 +118,9 @@ fn t26_ipv4_network_rules_apply_to_ipv4_mapped_clients() {
 
 #[test]
 fn t26_the_per_address_limit_applies_to_ipv4_mapped_clients() {
+    if !has_ipv6() {
+        return;
+    }
     let server = serve_dual_stack(&["--max-connections-per-address", "1"]);
     let first = connect(&server, "127.0.0.1");
     assert_eq!(read_line(&first), WELCOME);

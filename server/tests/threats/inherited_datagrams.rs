@@ -9,7 +9,7 @@ use crate::activated::activated;
 use crate::inherited::{DUAL_STACK, V6_ONLY, datagrams};
 use crate::load::{resume, suspend};
 use crate::process::{ServerProcess, TIMEOUT};
-use crate::{ADMIN, ANSWERED, IGNORED, UNSENT, metric, record, wait_for_metric};
+use crate::{ADMIN, ANSWERED, IGNORED, UNSENT, has_ipv6, metric, record, wait_for_metric};
 
 /// A socket option that adds a control message to each datagram.
 type SetOption = fn(&Socket) -> nix::Result<()>;
@@ -83,6 +83,9 @@ fn sets_of(options: &[(&'static str, SetOption)]) -> Vec<Vec<(&'static str, SetO
 
 #[test]
 fn t26_datagrams_are_answered_with_any_inherited_socket_options() {
+    if !has_ipv6() {
+        return;
+    }
     let (v4, all) = (&OPTIONS[..IPV4_OPTIONS], &OPTIONS[..]);
     let mut sockets = 0;
     for (address, only_v6, options, destinations) in [

@@ -5,11 +5,10 @@ use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::WELCOME;
-use crate::process::{ServerProcess, read_line, wait_until};
+use crate::process::{ServerProcess, raise_descriptor_limit, read_line, wait_until};
 
 /// The numbers of clients of a test.
 pub(crate) const CLIENTS: [usize; 3] = [50, 500, 2500];
@@ -32,7 +31,7 @@ pub(crate) fn for_each_load(clients: &[usize], test: impl Fn(usize, &str) + Sync
     let _lock = lock_load_tests();
     let loads = loads(clients);
     let total: usize = loads.iter().map(|(clients, _)| clients).sum();
-    if total as u64 + RESERVED >= descriptors() {
+    if total as u64 + RESERVED >= raise_descriptor_limit() {
         loads
             .iter()
             .for_each(|(clients, workers)| test(*clients, workers));
@@ -64,19 +63,12 @@ fn loads(clients: &[usize]) -> Vec<(usize, &'static str)> {
 /// Returns whether there are enough descriptors for a socket for each of these clients, here and in the server, which
 /// inherits the limit.
 pub(crate) fn can_open(clients: u64) -> bool {
-    let limit = descriptors();
+    let limit = raise_descriptor_limit();
     let can_open = limit > clients + RESERVED;
     if !can_open {
         println!("SKIPPED: {clients} clients: the hard limit of open files is {limit}");
     }
     can_open
-}
-
-/// Raises the soft limit of open files to the hard limit, and returns it.
-fn descriptors() -> u64 {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("raised");
-    hard
 }
 
 /// Connects this number of clients, and reads their welcomes.

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{PipeReader, Write, pipe};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use socket2::SockRef;
 
 use crate::{
-    ADMIN, FLAGS, ServerProcess, WELCOME, assert_serves, connect_and_read_welcome,
+    ADMIN, FLAGS, ServerProcess, WELCOME, assert_serves, connect_and_read_welcome, isolated,
     limit_descriptors, metric, wait_for_metric, wait_until, write_until_blocked,
 };
 
@@ -45,7 +45,7 @@ impl Sink {
     /// Starts a server that logs to the sink, with a limit of 64 file descriptors.
     fn server(self, flags: &[&str]) -> (ServerProcess, Option<PipeReader>) {
         let (stderr, reader) = self.open();
-        let mut command = Command::new("sh");
+        let mut command = isolated("sh");
         command
             .args(["-c", r#"ulimit -n 64; exec "$0" "$@""#])
             .arg(env!("CARGO_BIN_EXE_chime-server"))

@@ -36,7 +36,8 @@ use std::time::{Duration, Instant};
 
 use figures::record;
 use process::{
-    FLAGS, ServerProcess, TIMEOUT, command, read_line, read_to_eof, wait_until, write_until_blocked,
+    FLAGS, ServerProcess, TIMEOUT, command, has_ipv6, isolated, read_line, read_to_eof, wait_until,
+    write_until_blocked,
 };
 
 const WELCOME: &str = "Welcome to the server\n";

@@ -1,11 +1,13 @@
 //! T16: the signals that begin a graceful shutdown.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::{FLAGS, ServerProcess, assert_serves, command, connect_and_read_welcome, start};
+use crate::{
+    FLAGS, ServerProcess, assert_serves, command, connect_and_read_welcome, isolated, start,
+};
 
 #[test]
 fn t16_each_shutdown_signal_drains() {
@@ -40,7 +42,7 @@ fn t16_two_simultaneous_signals_are_one_shutdown() {
 
 #[test]
 fn t16_a_sighup_ignored_at_startup_stays_ignored() {
-    let mut nohup = Command::new("sh");
+    let mut nohup = isolated("sh");
     nohup
         .args(["-c", r#"trap "" HUP; exec "$0" "$@""#])
         .arg(env!("CARGO_BIN_EXE_chime-server"))
