@@ -53,7 +53,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     // The tests record their figures there, in a file for each threat.
     let figure_dir = target_dir().join("tmp/threats");
     shell.remove_path(&figure_dir)?;
-    // One test at a time, so that no test disturbs what another one measures.
+    // One test at a time, so that no other test disturbs what it measures.
     let filters = &prefixes;
     let tests = cmd!(
         shell,

@@ -18,7 +18,7 @@ use crate::Protocol;
 use json::within;
 
 pub use generate::{CROWD, list, one_in, percent, range};
-pub use shrink::{Scenarios, Shrinking, shrink, simpler};
+pub use shrink::{Scenarios, Shrinking, shrink, shrink_candidates};
 pub use text::Text;
 
 /// The maximum number of hosts with clients. The time of a run grows with the cube of it: many clients share a host.

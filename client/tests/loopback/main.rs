@@ -26,17 +26,17 @@ use std::time::Duration;
 /// A timeout far longer than any test takes.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The variables that the client reads.
+/// Variables that could change the output of the client.
 const VARIABLES: [&str; 6] = [
     "CHIME_SERVER",
     "CHIME_TIMEOUT",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
     "COLUMNS",
-    "LC_ALL",
     "NO_COLOR",
-    "TZ",
 ];
 
-/// Returns the client with the arguments, separated by spaces, without the variables that it reads, and with
+/// Returns the client with the arguments, separated by spaces, without these variables, and with
 /// pipes as its standard streams.
 fn client(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chime-client"));

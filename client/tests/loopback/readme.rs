@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
+use crate::VARIABLES;
 use crate::servers::chime_tcp_and_udp;
 
 const README: &str = include_str!("../../../README.md");
@@ -54,11 +55,14 @@ fn printed(command: &str, server: SocketAddr) -> String {
     let folder = client.parent().expect("a folder").to_path_buf();
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = [folder].into_iter().chain(env::split_paths(&path));
-    let output = Command::new("sh")
+    let mut shell = Command::new("sh");
+    for name in VARIABLES {
+        shell.env_remove(name);
+    }
+    let output = shell
         .args(["-c", command])
         .env("PATH", env::join_paths(folders).expect("a path"))
         .env("CHIME_SERVER", server.to_string())
-        .env_remove("CHIME_TIMEOUT")
         .output()
         .expect("sh is installed");
     String::from_utf8([output.stdout, output.stderr].concat()).expect("text")

@@ -7,6 +7,7 @@ use super::Command;
 
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RequestKind {
     /// A command with a name.
     Command(Command),
@@ -23,6 +24,10 @@ impl RequestKind {
         all[KINDS - 2] = RequestKind::Digits;
         let mut index = 0;
         while index < Command::ALL.len() {
+            assert!(
+                Command::ALL[index] as usize == index,
+                "the order of the enum"
+            );
             all[index] = RequestKind::Command(Command::ALL[index]);
             index += 1;
         }
@@ -55,7 +60,8 @@ const KINDS: usize = Command::ALL.len() + 2;
 /// ```
 /// use chime_protocol::{Command, RequestCounts, RequestKind};
 ///
-/// let counts = RequestCounts::from_iter([(RequestKind::Digits, 2), (Command::Day.into(), 1)]);
+/// let day = RequestKind::Command(Command::Day);
+/// let counts = RequestCounts::from_iter([(RequestKind::Digits, 2), (day, 1)]);
 /// assert_eq!(counts[RequestKind::Digits], 2);
 /// assert_eq!(counts.total(), 3);
 /// ```
@@ -75,12 +81,6 @@ impl RequestCounts {
 
     pub(crate) fn add(&mut self, kind: RequestKind) {
         self.0[kind.index()] += 1;
-    }
-}
-
-impl From<Command> for RequestKind {
-    fn from(command: Command) -> RequestKind {
-        RequestKind::Command(command)
     }
 }
 

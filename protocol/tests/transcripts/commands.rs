@@ -2,7 +2,7 @@
 
 use std::iter::zip;
 
-use chime_protocol::{Framing, RequestCounts, RequestKind, Service, Session, Status};
+use chime_protocol::{Command, Framing, RequestCounts, RequestKind, Service, Session, Status};
 use chrono::NaiveDateTime;
 
 use crate::{COMMAND_ERROR, DIGIT_ERROR, FAREWELL, Server, at};
@@ -251,5 +251,12 @@ fn requests_are_counted_by_kind_when_they_are_complete() {
     let names = RequestKind::ALL.map(RequestKind::name);
     assert_eq!(names[..4], ["day", "date", "time", "send time"]);
     assert_eq!(names[4..], ["help", "quit", "exit", "digits", "invalid"]);
-    assert!(all.iter().map(|(kind, _)| kind).eq(RequestKind::ALL));
+    assert!(
+        all.iter()
+            .map(|(_, count)| count)
+            .eq([2, 1, 1, 1, 1, 0, 1, 3, 2])
+    );
+    let day = RequestKind::Command(Command::Day);
+    let numbers = [day, RequestKind::Digits, RequestKind::Invalid].map(|kind| all[kind]);
+    assert_eq!(numbers, [2, 3, 2]);
 }

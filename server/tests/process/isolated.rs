@@ -3,8 +3,10 @@
 use std::env;
 use std::process::Command;
 
-/// The variables that the server reads, beside those that begin with `CHIME_`.
-const VARIABLES: [&str; 6] = [
+/// Variables that could change what a program prints or does, beside those that begin with `CHIME_`.
+const VARIABLES: [&str; 8] = [
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
     "COLUMNS",
     "LC_ALL",
     "NOTIFY_SOCKET",
@@ -13,7 +15,7 @@ const VARIABLES: [&str; 6] = [
     "TZDIR",
 ];
 
-/// Returns a command that does not inherit the variables that the server reads.
+/// Returns a command that does not inherit these variables.
 pub(crate) fn isolated(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {

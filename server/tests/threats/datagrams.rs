@@ -278,25 +278,23 @@ fn t04_broadcasts_and_datagrams_from_ports_below_1024_are_dropped_and_counted() 
 
 #[test]
 fn t05_a_reply_leaves_from_the_destination_address_of_its_request() {
-    if !has_ipv6() {
-        return;
-    }
-    let addresses = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "::1"];
+    let mut addresses = vec!["127.0.0.1", "127.0.0.2", "127.0.0.3", "::1"];
+    addresses.truncate(if has_ipv6() { 4 } else { 3 });
     let server = start(&["--udp", "0.0.0.0:0", "--udp", "[::]:0"]);
-    for address in addresses {
+    for address in &addresses {
         let (any, port) = match address.contains(':') {
             true => ("[::]:0", server.udp[2].port()),
             false => ("0.0.0.0:0", server.udp[1].port()),
         };
         let socket = UdpSocket::bind(any).expect("a socket");
         socket.set_read_timeout(Some(TIMEOUT)).expect("set");
-        socket.connect((address, port)).expect("connected");
+        socket.connect((*address, port)).expect("connected");
         assert!(round_trip(&socket, b"day").ends_with(b"day"), "{address}");
     }
     record(
         "T05",
         "destination addresses from which a wildcard socket replied",
-        "4 of 4",
+        format!("{0} of {0}", addresses.len()),
     );
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use socket2::SockRef;
 
-use crate::load::{CLIENTS, for_each_load};
+use crate::load::{CLIENTS, for_each_load, for_each_load_in_turn};
 use crate::{
     OPEN, ServerProcess, WELCOME, assert_serves, limit_descriptors, memory_growth_kb, metric,
     peak_memory_kb, read_to_eof, record, seconds, start, wait_for_metric, wait_until,
@@ -39,7 +39,7 @@ fn descriptors(server: &ServerProcess) -> usize {
 #[test]
 fn t13_descriptor_exhaustion_neither_spins_nor_ends_the_server() {
     // 50 clients do not exhaust the descriptors.
-    for_each_load(&[200, 500, 2500], run_out_of_descriptors);
+    for_each_load_in_turn(&[200, 500, 2500], run_out_of_descriptors);
 }
 
 fn run_out_of_descriptors(clients: usize, workers: &str) {

@@ -83,11 +83,8 @@ fn sets_of(options: &[(&'static str, SetOption)]) -> Vec<Vec<(&'static str, SetO
 
 #[test]
 fn t26_datagrams_are_answered_with_any_inherited_socket_options() {
-    if !has_ipv6() {
-        return;
-    }
     let (v4, all) = (&OPTIONS[..IPV4_OPTIONS], &OPTIONS[..]);
-    let mut sockets = 0;
+    let (mut sockets, has_ipv6) = (0, has_ipv6());
     for (address, only_v6, options, destinations) in [
         ("127.0.0.1:0", V6_ONLY, v4, &["127.0.0.1"][..]),
         ("127.0.0.2:0", V6_ONLY, &v4[..1], &["127.0.0.2"]),
@@ -101,6 +98,9 @@ fn t26_datagrams_are_answered_with_any_inherited_socket_options() {
             &["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"],
         ),
     ] {
+        if !has_ipv6 && destinations.contains(&"::1") {
+            continue;
+        }
         let sets = sets_of(options);
         sockets += sets.len();
         let socket = |set: &Vec<(&str, SetOption)>| {

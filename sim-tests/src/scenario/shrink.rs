@@ -99,7 +99,7 @@ impl<P: Protocol> ValueTree for Shrinking<P> {
         let value = json(&self.failing);
         let default =
             serde_json::to_value(Scenario::<P>::default()).expect("a scenario is plain data");
-        self.candidates = simpler(&value, &default);
+        self.candidates = shrink_candidates(&value, &default);
         self.candidates.sort_by_cached_key(length);
         // Bigger cuts than the last have just failed, and would likely fail again.
         let as_short = (2 * length(&value)).saturating_sub(before);
@@ -135,7 +135,7 @@ pub fn shrink<P: Protocol>(
 }
 
 /// Returns values with one cut: a key or elements left out, a string shortened, or a number closer to its default.
-pub fn simpler(value: &Value, default: &Value) -> Vec<Value> {
+pub fn shrink_candidates(value: &Value, default: &Value) -> Vec<Value> {
     match value {
         Value::Object(fields) => {
             let without = |name: &String| {
@@ -148,8 +148,8 @@ pub fn simpler(value: &Value, default: &Value) -> Vec<Value> {
                 Value::Object(fields)
             };
             let children = fields.iter().flat_map(|(name, field)| {
-                let simpler = simpler(field, &default[name]).into_iter();
-                simpler.map(move |field| with(name, field))
+                let candidates = shrink_candidates(field, &default[name]).into_iter();
+                candidates.map(move |field| with(name, field))
             });
             fields.keys().map(without).chain(children).collect()
         }
@@ -163,7 +163,7 @@ pub fn simpler(value: &Value, default: &Value) -> Vec<Value> {
                 }
             }
             for (index, item) in items.iter().enumerate() {
-                for item in simpler(item, &Value::Null) {
+                for item in shrink_candidates(item, &Value::Null) {
                     let mut changed = items.clone();
                     changed[index] = item;
                     found.push(changed.into());

@@ -1,7 +1,7 @@
 //! Shrinking of scenarios.
 
 use chime_sim_tests::Chime;
-use chime_sim_tests::scenario::{FaultKind, Scenario, shrink, simpler};
+use chime_sim_tests::scenario::{FaultKind, Scenario, shrink, shrink_candidates};
 use serde_json::Value;
 
 #[test]
@@ -33,7 +33,7 @@ fn only_a_crash_is_left_if_crashes_fail() {
 #[test]
 fn a_new_field_is_shrunk() {
     let value = serde_json::json!({"new": {"number": -4, "text": "abc", "items": [1, 2]}});
-    let found = simpler(&value, &serde_json::json!({"new": {"number": -1}}));
+    let found = shrink_candidates(&value, &serde_json::json!({"new": {"number": -1}}));
     for expected in [
         r#"{}"#,
         r#"{"new":{"text":"abc","items":[1,2]}}"#,
