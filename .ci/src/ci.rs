@@ -218,7 +218,8 @@ fn check_exclusions(shell: &Shell) -> Result<()> {
     let config: Config = toml::from_str(&shell.read_file(MUTANTS)?)?;
     let mutants = cmd!(shell, "cargo mutants --no-config --list").read()?;
     for pattern in config.exclude_re {
-        cmd!(shell, "grep -qE {pattern}")
+        // Unlike `-q`, `-c` reads all of its input.
+        cmd!(shell, "grep -cE {pattern}")
             .stdin(&mutants)
             .run()
             .with_context(|| format!("{MUTANTS}: no mutant matches '{pattern}'"))?;
