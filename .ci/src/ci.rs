@@ -155,8 +155,7 @@ fn test_elsewhere(shell: &Shell) -> Result<()> {
         return Ok(());
     }
     let server = target_dir().join("debug/chime-server");
-    let script = r#"
-        eval "$1"
+    let tests = r#"
         ulimit -Sn 256
         "$0" &
         trap "kill $!" EXIT
@@ -164,11 +163,8 @@ fn test_elsewhere(shell: &Shell) -> Result<()> {
         export COLUMNS=20 LC_ALL=tr_TR.UTF-8 NO_COLOR=1 TZ=Asia/Kathmandu
         cargo test --offline --test proof --test transcripts --test in_memory --test loopback --test threats
     "#;
-    cmd!(
-        shell,
-        "unshare {in_namespace...} {script} {server} {prepare}"
-    )
-    .run()?;
+    let script = format!("{prepare}{tests}");
+    cmd!(shell, "unshare {in_namespace...} {script} {server}").run()?;
     Ok(())
 }
 

@@ -38,7 +38,7 @@ impl Workers {
         let stop_all = stop.child_token();
         let stop_on_error = stop_all.clone().drop_guard();
         let counters: Vec<_> = workers.iter().map(|_| Counters::default()).collect();
-        let stats = Stats::new(counters.iter().map(Counters::reader));
+        let stats = Stats::new(&counters);
         let mut threads = Vec::new();
         let workers = workers.into_iter().zip(counters);
         for ((worker, counters), worker_stats) in workers.zip(&*stats.workers) {
@@ -83,14 +83,14 @@ pub struct Stats {
 }
 
 impl Stats {
-    fn new(workers: impl Iterator<Item = CounterReader>) -> Stats {
-        let worker_stats = |counters| WorkerStats {
-            counters,
+    fn new(workers: &[Counters]) -> Stats {
+        let worker_stats = |counters: &Counters| WorkerStats {
+            counters: counters.reader(),
             start: Instant::now(),
             beat_ms: AtomicU64::new(0),
         };
         Stats {
-            workers: workers.map(worker_stats).map(Arc::new).collect(),
+            workers: workers.iter().map(worker_stats).map(Arc::new).collect(),
         }
     }
 
@@ -148,7 +148,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_without_a_heartbeat_for_ten_seconds_is_stuck() {
-        let stats = Stats::new([(); 2].map(|()| Counters::default().reader()).into_iter());
+        let stats = Stats::new(&[Counters::default(), Counters::default()]);
         assert!(stats.is_responding());
         let beat = |index: usize| {
             let worker_stats = Arc::clone(&stats.workers[index]);

@@ -36,18 +36,24 @@ const VARIABLES: [&str; 6] = [
     "NO_COLOR",
 ];
 
+/// Returns a command that does not inherit these variables.
+fn isolated(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Returns the client with the arguments, separated by spaces, without these variables, and with
 /// pipes as its standard streams.
 fn client(arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chime-client"));
+    let mut command = isolated(env!("CARGO_BIN_EXE_chime-client"));
     command
         .args(arguments.split_whitespace())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    for name in VARIABLES {
-        command.env_remove(name);
-    }
     command
 }
 

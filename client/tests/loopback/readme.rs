@@ -4,9 +4,8 @@ use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::Command;
 
-use crate::VARIABLES;
+use crate::isolated;
 use crate::servers::chime_tcp_and_udp;
 
 const README: &str = include_str!("../../../README.md");
@@ -55,11 +54,7 @@ fn printed(command: &str, server: SocketAddr) -> String {
     let folder = client.parent().expect("a folder").to_path_buf();
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = [folder].into_iter().chain(env::split_paths(&path));
-    let mut shell = Command::new("sh");
-    for name in VARIABLES {
-        shell.env_remove(name);
-    }
-    let output = shell
+    let output = isolated("sh")
         .args(["-c", command])
         .env("PATH", env::join_paths(folders).expect("a path"))
         .env("CHIME_SERVER", server.to_string())

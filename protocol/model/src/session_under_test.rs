@@ -109,11 +109,7 @@ impl<'a> SessionUnderTest<'a> {
                 "{}",
                 self.report("wrong output")
             );
-            self.requests += progress
-                .requests
-                .iter()
-                .map(|(_, count)| count)
-                .sum::<u64>();
+            self.requests += progress.requests.total();
             input = &input[progress.read..];
             match progress.status {
                 Status::OutputFull => {}
