@@ -9,6 +9,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 use socket2::SockRef;
 
+use crate::descriptors::descriptors;
 use crate::{
     ADMIN, FLAGS, ServerProcess, WELCOME, assert_serves, connect_and_read_welcome, isolated,
     limit_descriptors, metric, wait_for_metric, wait_until, write_until_blocked,
@@ -110,11 +111,13 @@ fn t24_an_unwritable_log_ends_no_worker_when_accept_fails() {
         let (server, _reader) = sink.server(&["--drain-delay", "300ms"]);
         assert_serves(&server);
         limit_descriptors(&server, 40);
-        let held: Vec<_> = (0..100).map(|_| server.connect()).collect();
         wait_until("accept fails", || {
+            let held: Vec<_> = (0..100).map(|_| server.connect()).collect();
+            wait_until("no descriptor is left", || descriptors(&server) >= 40);
+            // The admin endpoints need one, too.
+            drop(held);
             metric(&server, "chime_accept_errors_total") > 0
         });
-        drop(held);
         let expected = format!("{WELCOME}15\n");
         wait_until("the server recovers", || {
             server.replies_to("12345\n") == expected
