@@ -11,7 +11,6 @@ use std::marker::PhantomData;
 use proptest::strategy::{NewTree, Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use rand::Rng;
-use serde::Deserialize;
 use serde_json::{Map, Number, Value};
 
 use super::Scenario;
@@ -69,7 +68,7 @@ impl<P: Protocol> Shrinking<P> {
             let candidate = &self.candidates[self.next % self.candidates.len()];
             self.next += 1;
             self.left -= 1;
-            if let Ok(scenario) = Scenario::deserialize(candidate)
+            if let Ok(scenario) = Scenario::from_json(candidate.to_string().as_bytes())
                 && scenario != self.failing
                 && self.tried.insert(scenario.to_string())
             {
