@@ -15,6 +15,8 @@ use chime_protocol::{Framing, Service};
 use serde_json::Value;
 
 use crate::servers::{WELCOME, chime, chime_udp, tcp};
+#[cfg(unix)]
+use crate::terminal::{self, Terminal};
 use crate::{Outcome, TEST_TIMEOUT, client, run, run_with_input};
 
 /// Runs `bench` with the options, and returns its outcome and report.
@@ -297,6 +299,32 @@ fn the_default_report_is_text() {
         "{}",
         outcome.stdout
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_progress_bar_is_shown_on_a_terminal_and_cleared() {
+    let (seen, is_seen) = mpsc::channel::<()>();
+    let server = tcp(move |mut stream| {
+        stream.write_all(WELCOME).expect("the client reads");
+        for _ in 0..2 {
+            stream.read_exact(&mut [0; 4]).expect("the client writes");
+            stream.write_all(b"Saturday\n").expect("the client reads");
+            // Until the bar has been seen.
+            let _ = is_seen.recv();
+        }
+    });
+    let arguments = format!("--server {server} bench --connections 1 --requests 2");
+    let mut terminal = Terminal::start(terminal::client(&arguments, "a_bench"));
+    terminal.wait_for(
+        "a bar",
+        |lines| matches!(lines, [line] if line.contains(" [") && line.ends_with("] 1/2")),
+    );
+    drop(seen);
+    let (exit_code, screen) = terminal.wait();
+    assert_eq!(exit_code, Some(0));
+    assert!(screen.starts_with("requests  2 in "), "{screen}");
+    assert!(screen.ends_with("errors    none"), "{screen}");
 }
 
 #[test]

@@ -102,6 +102,18 @@ fn a_missing_reply_is_an_error() {
 }
 
 #[test]
+fn the_text_report_counts_what_failed() {
+    let options = "--connections 1 --in-flight 2 --requests 5 --timeout 200ms";
+    let server = sending(WELCOME, false);
+    let outcome = run(&format!("bench --server {server} {options}"));
+    let end = "errors    connections without a reply in time: 1
+unanswered 2 requests on those connections
+unsent    3 requests, because every connection was at its limit
+";
+    assert!(outcome.stdout.ends_with(end), "{}", outcome.stdout);
+}
+
+#[test]
 fn a_welcome_written_byte_by_byte_times_out_with_churn() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let server = listener.local_addr().expect("a bound socket");

@@ -9,7 +9,7 @@ use super::pace::Limit;
 /// The template: the name of the phase, the bar, the position and the length.
 const TEMPLATE: &str = "{msg:>9} [{bar:40}] {pos}/{len}";
 
-/// A progress bar on standard error, shown on a terminal only. It is cleared on drop.
+/// A progress bar on standard error, shown on a terminal only. `indicatif` clears it on drop.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -41,12 +41,6 @@ impl Progress {
             Limit::Requests(requests_max) => requests.min(requests_max),
             Limit::Duration(duration) => milliseconds(self.start.elapsed().min(duration)),
         });
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 

@@ -11,7 +11,7 @@ const TEMPLATE_OF_FILE: &str =
     "[{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left";
 const TEMPLATE_OF_STREAM: &str = "{binary_bytes} {binary_bytes_per_sec}, {elapsed}";
 
-/// A progress bar on standard error, shown on a terminal only. It is cleared on drop.
+/// A progress bar on standard error, shown on a terminal only. `indicatif` clears it on drop.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -39,11 +39,5 @@ impl Progress {
         if self.bar.is_hidden() && self.start.elapsed() >= BAR_DELAY {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
