@@ -68,7 +68,6 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     steps.run("documentation", || book::build(shell))?;
     steps.run("platforms", || check_platforms(shell))?;
     steps.run("oldest Rust", || check_oldest_rust(shell))?;
-    steps.run("packages", || package(shell))?;
     steps.run("planted bugs apply", || apply_planted_bugs(shell))?;
     steps.run("determinism", || compare_traces(shell))?;
     steps.run("README commands", || {
@@ -81,7 +80,10 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
 
 /// Runs the checks that take too long for every change, except the commands of the README.
 pub(crate) fn run_scheduled(shell: &Shell) -> Result<()> {
+    // One folder for all steps, also for those in a copy of the tree, so that dependencies are built once.
+    let _target_dir = shell.push_env("CARGO_TARGET_DIR", shell.current_dir().join(target_dir()));
     let mut steps = Steps::default();
+    steps.run("packages", || package(shell))?;
     steps.run("exclusions of mutants", || check_exclusions(shell))?;
     steps.run("planted bugs", || find_planted_bugs(shell))?;
     steps.summarize();
@@ -112,11 +114,6 @@ impl Steps {
         let total: Duration = self.passed.iter().map(|(_, duration)| *duration).sum();
         println!("{:7.1} s  total", total.as_secs_f64());
     }
-}
-
-/// Makes commands in a copy of the tree use the target folder of this one, so that dependencies are built once.
-fn share_target_dir(shell: &Shell) -> xshell::PushEnv<'_> {
-    shell.push_env("CARGO_TARGET_DIR", shell.current_dir().join(target_dir()))
 }
 
 fn format(shell: &Shell) -> Result<()> {
@@ -202,7 +199,6 @@ fn check_oldest_rust(shell: &Shell) -> Result<()> {
 
 /// Packs the crates that can be published, and builds what was packed.
 fn package(shell: &Shell) -> Result<()> {
-    let _target_dir = share_target_dir(shell);
     let packages = PUBLISHED.iter().flat_map(|name| ["-p", name]);
     // Uncommitted changes are packed, too.
     cmd!(shell, "cargo package --allow-dirty {packages...}").run()?;
@@ -230,7 +226,6 @@ fn check_exclusions(shell: &Shell) -> Result<()> {
 
 /// Checks that each engine finds one of a few planted bugs. To run them all takes long: `fuzz/planted-bugs/run`.
 fn find_planted_bugs(shell: &Shell) -> Result<()> {
-    let _target_dir = share_target_dir(shell);
     let bugs = PLANTED_BUGS.map(|(bug, _)| bug);
     let table = cmd!(shell, "fuzz/planted-bugs/run {bugs...}").read()?;
     println!("{table}");
