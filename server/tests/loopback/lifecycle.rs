@@ -57,7 +57,7 @@ fn usage_errors_exit_with_code_2() {
         &["--tcp", "nowhere"][..],
         &["--idle-timeout", "0s"],
         &["--idle-timeout", "soon"],
-        &["--drain-delay", "101years"],
+        &["--drain-delay", "100years 1ns"],
         &["--log", "3"],
         &["--log", ""],
         &["--service", "none"],
@@ -68,6 +68,12 @@ fn usage_errors_exit_with_code_2() {
         assert_eq!(output.status.code(), Some(2), "{flags:?}");
         assert!(stderr_of(&output).starts_with("error: "), "{flags:?}");
     }
+}
+
+#[test]
+fn durations_are_at_most_100_years() {
+    let output = run(&["--check-config", "--drain-delay", "100years"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use crate::{ServerProcess, raise_descriptor_limit, read_line, read_to_eof};
+use chrono::{NaiveDateTime, TimeDelta, Utc};
+
+use crate::{FLAGS, ServerProcess, command, raise_descriptor_limit, read_line, read_to_eof};
 
 const WELCOME: &str = "Welcome to the server\n";
 const COMMAND_ERROR: &str = "You entered an invalid command\n";
@@ -30,15 +32,22 @@ fn the_server_speaks_first() {
 }
 
 #[test]
-fn the_time_is_now_in_utc() {
-    let server = ServerProcess::start(&[]);
-    let before = chrono::Utc::now().naive_utc();
-    let text = server.replies_to("send time\n");
-    let after = chrono::Utc::now().naive_utc();
-    let reply = text.lines().nth(1).expect("a reply");
-    let time = chrono::NaiveDateTime::parse_from_str(reply, "%Y-%m-%d %H:%M:%S%.6f").unwrap();
-    // The reply is truncated to microseconds.
-    assert!(before - chrono::TimeDelta::microseconds(1) <= time && time <= after);
+fn the_time_is_now_in_local_time_or_in_utc() {
+    let local = &FLAGS[..4];
+    let offset = TimeDelta::minutes(5 * 60 + 45);
+    for (flags, offset) in [(local, offset), (&FLAGS[..], TimeDelta::zero())] {
+        let server = ServerProcess::spawn(command(flags).env("TZ", "<+0545>-5:45"), 2);
+        let before = Utc::now().naive_utc() + offset;
+        let text = server.replies_to("send time\n");
+        let after = Utc::now().naive_utc() + offset;
+        let reply = text.lines().nth(1).expect("a reply");
+        let time = NaiveDateTime::parse_from_str(reply, "%Y-%m-%d %H:%M:%S%.6f").unwrap();
+        // The reply is truncated to microseconds.
+        assert!(
+            before - TimeDelta::microseconds(1) <= time && time <= after,
+            "{flags:?}: {time} is not between {before} and {after}"
+        );
+    }
 }
 
 #[test]
