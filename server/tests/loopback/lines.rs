@@ -33,7 +33,8 @@ fn the_server_speaks_first() {
 
 #[test]
 fn the_time_is_now_in_local_time_or_in_utc() {
-    let local = &FLAGS[..4];
+    let (local, utc) = FLAGS.split_at(4);
+    assert_eq!(utc, ["--utc"]);
     let offset = TimeDelta::minutes(5 * 60 + 45);
     for (flags, offset) in [(local, offset), (&FLAGS[..], TimeDelta::zero())] {
         let server = ServerProcess::spawn(command(flags).env("TZ", "<+0545>-5:45"), 2);

@@ -107,13 +107,17 @@ fn t24_an_unwritable_log_ends_no_worker_when_clients_reset() {
 
 #[test]
 fn t24_an_unwritable_log_ends_no_worker_when_accept_fails() {
+    const LIMIT: u32 = 40;
     for sink in SINKS {
         let (server, _reader) = sink.server(&["--drain-delay", "300ms"]);
         assert_serves(&server);
-        limit_descriptors(&server, 40);
+        limit_descriptors(&server, LIMIT);
         wait_until("accept fails", || {
             let held: Vec<_> = (0..100).map(|_| server.connect()).collect();
-            wait_until("no descriptor is left", || descriptors(&server) >= 40);
+            wait_until("no descriptor is left", || {
+                // An inherited descriptor may be above the limit.
+                descriptors(&server) >= LIMIT as usize
+            });
             // The admin endpoints need one, too.
             drop(held);
             metric(&server, "chime_accept_errors_total") > 0

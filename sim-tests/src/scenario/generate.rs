@@ -74,6 +74,7 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             network.window_bytes = network.window_bytes.min(1_000);
             let first = clients[0].clone();
             // Sometimes a crowd. All of it is accepted in one millisecond, and its first bytes arrive in another.
+            // Everything is serialized by way of a value: another serializer would take long to compile.
             let is_small =
                 serde_json::to_value(&first.behaviour).is_ok_and(|it| it.to_string().len() < 300);
             let is_crowd = bytes.int_in_range(1..=100)? == 100
