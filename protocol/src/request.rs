@@ -386,66 +386,57 @@ impl Word {
     }
 }
 
-/// A line that is a short command and nothing else, in one register.
-///
-/// Most lines are like this. Comparing eight bytes at once saves a server with 100 requests in flight on each of
-/// 50 connections a sixth of its CPU time: 95 ns per reply instead of 113 ns (median of 7 runs, two-core Xeon,
-/// 2026-11-26). With 1 or 16 requests in flight there is no difference.
+/// A line that is a command and nothing else. Most lines are, and comparing all their bytes at once is fast.
 #[derive(Clone, Copy)]
 struct PlainLine {
     command: Command,
     /// The length of the line in bytes, with its LF.
     length: usize,
     /// The line in lower case, the first byte in the lowest bits.
-    bits: u64,
+    bits: u128,
     /// The bits in which upper and lower case differ.
-    case: u64,
+    case: u128,
 }
 
 impl PlainLine {
-    /// The lines of the commands that fit with their LF.
-    const ALL: [PlainLine; PlainLine::count()] = PlainLine::all();
-
-    const fn count() -> usize {
-        let (mut count, mut index) = (0, 0);
-        while index < Command::ALL.len() {
-            count += (Command::ALL[index].name().len() < size_of::<u64>()) as usize;
-            index += 1;
-        }
-        count
-    }
-
-    const fn all() -> [PlainLine; PlainLine::count()] {
+    const ALL: [PlainLine; Command::ALL.len()] = {
         let mut lines = [PlainLine {
             command: Command::ALL[0],
             length: 0,
             bits: 0,
             case: 0,
-        }; PlainLine::count()];
-        let (mut count, mut index) = (0, 0);
-        while index < Command::ALL.len() {
-            let mut name = Command::ALL[index].name().as_bytes();
-            if name.len() < size_of::<u64>() {
-                let line = &mut lines[count];
-                line.command = Command::ALL[index];
-                line.length = name.len() + 1;
-                line.bits = (b'\n' as u64) << (8 * name.len());
-                while let [rest @ .., byte] = name {
-                    line.bits |= (*byte as u64) << (8 * rest.len());
+        }; Command::ALL.len()];
+        let mut index = 0;
+        while index < lines.len() {
+            let line = &mut lines[index];
+            line.command = Command::ALL[index];
+            let mut name = line.command.name().as_bytes();
+            line.length = name.len() + 1;
+            line.bits = (b'\n' as u128) << (8 * name.len());
+            while let [rest @ .., byte] = name {
+                line.bits |= (*byte as u128) << (8 * rest.len());
+                if byte.is_ascii_alphabetic() {
                     line.case |= 0x20 << (8 * rest.len());
-                    name = rest;
                 }
-                count += 1;
+                name = rest;
             }
             index += 1;
         }
         lines
-    }
+    };
 
     /// Returns the plain line that `input` begins with.
     fn at_front(input: &[u8]) -> Option<PlainLine> {
-        let word = u64::from_le_bytes(*input.first_chunk()?);
-        let mask = |line: &PlainLine| u64::MAX >> (64 - 8 * line.length);
+        let mut bytes = [0; 16];
+        match input.first_chunk() {
+            Some(chunk) => bytes = *chunk,
+            None => bytes[..input.len()].copy_from_slice(input),
+        }
+        if bytes[0].is_ascii_digit() {
+            return None;
+        }
+        let word = u128::from_le_bytes(bytes);
+        let mask = |line: &PlainLine| u128::MAX >> (128 - 8 * line.length);
         PlainLine::ALL
             .into_iter()
             .find(|line| (word | line.case) & mask(line) == line.bits)

@@ -176,6 +176,9 @@ impl Session {
             None => 0,
         };
         let mut requests = RequestCounts::default();
+        // Where the replies to the commands are in the output. They are the same for all requests of a call, so each is
+        // formatted once.
+        let mut replies = [const { 0..0 }; Command::ALL.len()];
         let status = loop {
             if self.reply.is_some() {
                 break Status::OutputFull;
@@ -194,8 +197,20 @@ impl Session {
                 continue;
             };
             requests.add(request.kind());
-            if let Some(reply) = self.reply_to(request, now) {
-                written += self.write_reply(reply, 0, &mut output[written..]);
+            let (sent, room) = output.split_at_mut(written);
+            if let Request::Command(command) = request
+                && let reply = &sent[replies[command as usize].clone()]
+                && !reply.is_empty()
+                && let Some(room) = room.get_mut(..reply.len())
+            {
+                room.copy_from_slice(reply);
+                written += reply.len();
+            } else if let Some(reply) = self.reply_to(request, now) {
+                let length = self.write_reply(reply, 0, room);
+                if let Request::Command(command) = request {
+                    replies[command as usize] = written..written + length;
+                }
+                written += length;
             }
         };
         Progress {

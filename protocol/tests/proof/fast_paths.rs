@@ -2,7 +2,7 @@
 //!
 //! *Argued:* one call is a loop that takes a run of bytes and then a single one, in `RequestDecoder::next`. A run
 //! begins in one of the states and takes bytes of one kind: letters of a name, digits, or anything of an invalid
-//! line. The only other path compares the first eight bytes with a short name and LF, byte for byte. So it is
+//! line. The only other path compares the first 16 bytes with a name and LF, byte for byte. So it is
 //! enough to try every state, with the start of every state's line, and every byte behind it.
 
 use chime_protocol::{Command, Request, RequestDecoder};
@@ -14,7 +14,7 @@ const FOLLOWING: &[u8] = b"time\n10\n";
 
 /// The line of every state, then every byte, then LF give the same requests in one piece as byte by byte.
 /// *Enumerated:* from every state, the line of every state and each of the 256 bytes. More bytes follow, because the
-/// path for short names compares eight bytes at once.
+/// path for names compares 16 bytes at once.
 #[test]
 fn every_run_of_every_state_is_its_bytes() {
     let mut input = Vec::new();
@@ -53,15 +53,15 @@ fn every_run_of_every_state_is_its_bytes() {
     }
 }
 
-/// A short command in front of other lines. *Enumerated:* each name, with each of the first bytes replaced by each
-/// of the 256 bytes, with no to twelve bytes behind.
+/// A command in front of other lines. *Enumerated:* each name, with each of the first 16 bytes replaced by each of the
+/// 256 bytes, with no to 15 bytes behind.
 #[test]
 fn a_plain_line_is_its_bytes() {
     for name in Command::ALL.map(Command::name) {
-        for rest in 0..=12 {
+        for rest in 0..=15 {
             let mut input = format!("{name}\n").into_bytes();
-            input.extend(&b"day\n12345\nxx"[..rest]);
-            for position in 0..input.len().min(12) {
+            input.extend(&b"day\n12345\nxxtime"[..rest]);
+            for position in 0..input.len().min(16) {
                 for byte in 0..=255 {
                     let mut input = input.clone();
                     input[position] = byte;
