@@ -224,3 +224,22 @@ fn new_socket(address: SocketAddr, kind: Type) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::bind_error;
+
+    /// The other errors are tested with real sockets; root may bind any port.
+    #[test]
+    fn a_privileged_port_is_rejected_with_a_remedy() {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
+        let error = bind_error("tcp", address, io::ErrorKind::PermissionDenied.into());
+        assert_eq!(
+            error.to_string(),
+            "cannot bind tcp 127.0.0.1:80: permission denied (try a port above 1023)"
+        );
+    }
+}

@@ -139,8 +139,7 @@ async fn feed_watchdog(stats: &Stats) {
     let Some(watchdog_timeout) = sd_notify::watchdog_enabled() else {
         return;
     };
-    // Half the timeout, as sd_watchdog_enabled(3) recommends. A zero interval would panic.
-    let mut keep_alive = interval((watchdog_timeout / 2).max(Duration::from_millis(1)));
+    let mut keep_alive = interval(keep_alive_interval(watchdog_timeout));
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         keep_alive.tick().await;
@@ -150,6 +149,11 @@ async fn feed_watchdog(stats: &Stats) {
             warn!("a worker is stuck: no keep-alive sent to the service manager");
         }
     }
+}
+
+/// Returns half the timeout, as sd_watchdog_enabled(3) recommends. An interval of zero would panic.
+fn keep_alive_interval(watchdog_timeout: Duration) -> Duration {
+    (watchdog_timeout / 2).max(Duration::from_millis(1))
 }
 
 /// Notifies the service manager, if there is one.
@@ -171,4 +175,18 @@ fn notify(name: &OsStr, state: &str) -> io::Result<()> {
         return socket.send_to_addr(message.as_bytes(), &address).map(drop);
     }
     socket.send_to(message.as_bytes(), name).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::keep_alive_interval;
+
+    #[test]
+    fn keep_alives_come_twice_in_the_watchdog_timeout() {
+        let interval = |us| keep_alive_interval(Duration::from_micros(us)).as_micros();
+        assert_eq!(interval(30_000_000), 15_000_000);
+        assert_eq!(interval(1), 1_000);
+    }
 }
