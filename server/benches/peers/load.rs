@@ -100,10 +100,12 @@ impl Load {
         })
     }
 
-    /// Returns connections per second, each with a greeting, one request, its reply and a close.
+    /// Returns the CPU time of the server in seconds for a connection with a greeting, one request, its reply and a close.
     pub(crate) fn short_connections(&self, server: &MeasuredServer) -> io::Result<f64> {
-        let report = self.bench(server, CONNECTIONS, DURATION, &["--churn"])?;
-        number(&report, "requests_per_second")
+        let before = server.cpu_time()?;
+        let report = self.bench(server, CONNECTIONS, LONG_DURATION, &["--churn"])?;
+        let seconds = (server.cpu_time()? - before).as_secs_f64();
+        Ok(seconds / number(&report, "requests")?)
     }
 
     /// Returns the 99th percentile of the latency in seconds, open loop at `rate` requests per second.
@@ -126,10 +128,12 @@ impl Load {
             client = Command::new("taskset");
             client.args(["-c", ALL_CORES]).arg(&self.client);
         }
+        // CPU time includes the warm-up.
+        let warm_up = if load == ["--churn"] { "0s" } else { "200ms" };
         let output = client
             .args(["--server", &server.address, "bench", "--json"])
+            .args(["--warm-up", warm_up])
             .args(["--connections", &connections.to_string()])
-            .args(["--warm-up", "200ms"])
             .args(["--duration", &format!("{}s", duration.as_secs())])
             .args(server.load)
             .args(load)

@@ -12,6 +12,7 @@
 //! `cargo bench -p chime-server --bench peers -- 15` runs 15 rounds instead of 5.
 
 mod bare;
+mod cpu;
 mod load;
 mod memory;
 mod report;
@@ -121,9 +122,11 @@ fn measure_streams(load: &Load, servers: &[MeasuredServer], report: &mut Report)
     }
     let short_connections = servers_for(servers, Workload::ShortConnections);
     for server in servers_for(servers, Workload::Lines).chain(short_connections) {
-        let title = "TCP, one request per connection: connections per second";
-        let rate = load.short_connections(server);
-        report.add(title, Unit::PerSecond, server.name, rate);
+        // Not connections per second: a client spends more time on a connection than most servers.
+        let title =
+            "TCP, one request per connection: CPU time of the server per connection, \u{b5}s";
+        let seconds = load.short_connections(server);
+        report.add(title, Unit::Seconds, server.name, seconds);
     }
     for server in servers_for(servers, Workload::LongLine) {
         let title = "TCP, one line of 256 MiB of digits: bytes per second";

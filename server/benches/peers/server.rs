@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::memory;
+use crate::{cpu, memory};
 
 /// Time limit for a server to listen.
 const START_MAX: Duration = Duration::from_secs(10);
@@ -80,6 +80,11 @@ impl MeasuredServer {
     /// Returns the private memory of the process, in bytes.
     pub(crate) fn private_bytes(&self) -> io::Result<u64> {
         memory::private_bytes(&self.process)
+    }
+
+    /// Returns the CPU time that the process has used.
+    pub(crate) fn cpu_time(&self) -> io::Result<Duration> {
+        cpu::time(&self.process)
     }
 }
 
