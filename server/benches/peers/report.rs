@@ -70,6 +70,8 @@ impl Unit {
 pub(crate) enum Goal {
     /// The figure is at least this.
     Min(f64),
+    /// The ratio of the figure to that of the named server is at least this.
+    RatioMin(&'static str, f64),
     /// The ratio of the figure to that of the named server is at most this.
     RatioMax(&'static str, f64),
 }
@@ -113,16 +115,23 @@ impl Row {
     /// Returns the goal and whether chime meets it, as a line.
     fn goal(&self) -> Option<String> {
         let median_of = |values: Option<&[f64]>| values.map_or(f64::NAN, median);
+        let ratio_to = |server: &str| {
+            let ratios = self.values(server).map(|values| self.ratios(values));
+            median_of(ratios.as_deref())
+        };
         let (text, is_met) = match self.goal? {
             Goal::Min(min) => {
                 let value = median_of(self.values(OURS));
                 (format!("at least {}", self.unit.show(min)), value >= min)
             }
-            Goal::RatioMax(server, max) => {
-                let ratios = self.values(server).map(|values| self.ratios(values));
-                let ratio = median_of(ratios.as_deref());
-                (format!("at most {max:.2} x {server}"), ratio <= max)
-            }
+            Goal::RatioMin(server, min) => (
+                format!("at least {min:.2} x {server}"),
+                ratio_to(server) >= min,
+            ),
+            Goal::RatioMax(server, max) => (
+                format!("at most {max:.2} x {server}"),
+                ratio_to(server) <= max,
+            ),
         };
         let result = if is_met { "met" } else { "missed" };
         Some(format!("goal for {OURS}: {text}: {result}"))
