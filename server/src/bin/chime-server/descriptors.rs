@@ -65,3 +65,32 @@ pub(crate) fn connections_max(
     let refusals = (free - u64::from(connections.get())).min(REFUSALS_MAX);
     Ok((connections, refusals as usize))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+
+    use super::connections_max;
+
+    /// Returns the maxima with three workers and two sockets, which need 54 descriptors: 3 x (4 + 2) for the workers, 32 + 2
+    /// for the process, and one each to serve and to refuse a connection.
+    fn maxima(wanted: u32, limit: u64) -> Option<(u32, usize)> {
+        let wanted = NonZero::new(wanted).expect("it is positive");
+        let workers = NonZero::new(3).expect("it is positive");
+        let (connections, refusals) = connections_max(wanted, limit, workers, 2).ok()?;
+        Some((connections.get(), refusals))
+    }
+
+    #[test]
+    fn the_limit_on_open_files_is_divided_between_served_and_refused() {
+        assert_eq!(maxima(1, 53), None);
+        assert_eq!(maxima(1, 54), Some((1, 1)));
+        // 80 are free: an eighth is reserved for refusals.
+        assert_eq!(maxima(1_000, 132), Some((70, 10)));
+        // 800 are free: 32 are reserved, and refusals get what is left.
+        assert_eq!(maxima(1_000, 852), Some((768, 32)));
+        assert_eq!(maxima(10, 852), Some((10, 790)));
+        assert_eq!(maxima(10, 2_000), Some((10, 1_024)));
+        assert_eq!(maxima(u32::MAX, u64::MAX), Some((u32::MAX, 1_024)));
+    }
+}
