@@ -1,7 +1,7 @@
 //! Startup errors, environment variables, and restart.
 
 use std::io::Read;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 
 use nix::sys::signal::Signal;
@@ -37,6 +37,18 @@ fn an_address_in_use_is_named_in_one_line() {
         );
         assert_eq!(stderr_of(&second), expected);
     }
+}
+
+#[test]
+fn without_an_address_the_default_one_is_bound() {
+    // If the port is in use already, this fails, and the server as well.
+    let _listener = TcpListener::bind("127.0.0.1:9990");
+    let server = isolated(env!("CARGO_BIN_EXE_chime-server")).output();
+    let server = server.expect("it runs");
+    assert_eq!(server.status.code(), Some(1));
+    let expected = "chime-server: cannot bind tcp 127.0.0.1:9990: \
+                    address in use (is another server running?)\n";
+    assert_eq!(stderr_of(&server), expected);
 }
 
 #[test]

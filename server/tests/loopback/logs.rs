@@ -44,6 +44,17 @@ fn startup_errors_follow_the_log_format() {
 }
 
 #[test]
+fn startup_errors_are_plain_lines_without_a_log() {
+    let server = ServerProcess::start(&[]);
+    let address = server.tcp[0].to_string();
+    let flags = ["--tcp", &address, "--log", "off", "--log-format", "json"];
+    let output = command(&flags).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.starts_with("chime-server: cannot bind"), "{error}");
+}
+
+#[test]
 fn client_data_is_not_logged() {
     for format in ["text", "json"] {
         let server = ServerProcess::start(&["--log-format", format, "--log", "trace"]);

@@ -116,6 +116,9 @@ fn t13_reserved_descriptors_suffice_for_workers_and_listeners() {
         .expect("a number")
         .parse()
         .expect("a number");
+    // 4 and the sockets for each worker, 32 and the sockets for the process, and two connections.
+    let sockets = 4;
+    assert_eq!(needed, 8 * (4 + sockets) + 32 + sockets + 2);
     let output = limited(&format!("ulimit -n {}", needed - 1), &more).output();
     assert_eq!(output.expect("it runs").status.code(), Some(1));
     let limit = format!("ulimit -n {needed}");
