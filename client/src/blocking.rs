@@ -83,6 +83,13 @@ impl Connection {
         self.runtime.block_on(self.connection.now())
     }
 
+    /// Sums the digits read from `input`, as [`crate::Connection::sum_ignoring_white_space`] does.
+    pub fn sum_ignoring_white_space(&mut self, input: impl Read + Unpin) -> Result<u64, Error> {
+        let input = BlockingReader(input);
+        self.runtime
+            .block_on(self.connection.sum_ignoring_white_space(input))
+    }
+
     /// Sums the digits read from `input`, as [`crate::Connection::sum`] does.
     pub fn sum(&mut self, input: impl Read + Unpin) -> Result<u64, Error> {
         self.runtime

@@ -129,23 +129,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// The timeout bounds each stalled write, and then the whole reply. Reading from `input` has no timeout, but
     /// a server closes a connection whose line makes no progress.
-    pub async fn sum(&mut self, mut input: impl AsyncRead + Unpin) -> Result<u64, Error> {
+    pub async fn sum(&mut self, input: impl AsyncRead + Unpin) -> Result<u64, Error> {
+        self.sum_digits(input, Digits::default()).await
+    }
+
+    /// Sums digits as [`Connection::sum`] does, and ignores white space between them, too.
+    pub async fn sum_ignoring_white_space(
+        &mut self,
+        input: impl AsyncRead + Unpin,
+    ) -> Result<u64, Error> {
+        self.sum_digits(input, Digits::ignoring_white_space()).await
+    }
+
+    async fn sum_digits(
+        &mut self,
+        mut input: impl AsyncRead + Unpin,
+        mut digits: Digits,
+    ) -> Result<u64, Error> {
         self.check_no_unsolicited_reply()?;
-        let mut digits = Digits::default();
         let mut block = vec![0; BLOCK_BYTES];
         loop {
             let length = input.read(&mut block).await.map_err(Error::Input)?;
             if length == 0 {
                 break;
             }
-            self.send(digits.take(&block[..length])?).await?;
+            self.send(digits.take(&mut block[..length])?).await?;
         }
         digits.finish()?;
         match self.exchange(b"\n").await? {
             Some(Reply::Sum(sum)) => Ok(sum),
-            Some(reply @ (Reply::CommandError | Reply::DigitError)) => {
-                Err(Error::ErrorReply(reply))
-            }
+            Some(reply) if reply.is_error() => Err(Error::ErrorReply(reply)),
             Some(reply) => Err(Error::Unexpected(reply)),
             None => Err(Error::Closed),
         }

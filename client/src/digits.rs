@@ -1,4 +1,4 @@
-//! Validates the input of a sum: digits, then white space.
+//! Validates the input of a sum: digits, then white space, or white space anywhere.
 
 use crate::error::Error;
 
@@ -10,11 +10,47 @@ pub(crate) struct Digits {
     /// The offset and the value of the first byte after the digits.
     first_other: Option<(u64, u8)>,
     has_digits: bool,
+    /// Whether white space is allowed anywhere.
+    ignores_white_space: bool,
 }
 
 impl Digits {
-    /// Returns the digits at the start of `block`, or an error if anything but white space follows them.
-    pub(crate) fn take<'a>(&mut self, block: &'a [u8]) -> Result<&'a [u8], Error> {
+    /// Creates a validator that allows white space anywhere.
+    pub(crate) fn ignoring_white_space() -> Digits {
+        Digits {
+            ignores_white_space: true,
+            ..Digits::default()
+        }
+    }
+
+    /// Returns the digits of `block`, moved to its front, or an error if it has another byte that is not allowed.
+    pub(crate) fn take<'a>(&mut self, block: &'a mut [u8]) -> Result<&'a [u8], Error> {
+        match self.ignores_white_space {
+            true => self.take_all(block),
+            false => self.take_first(block),
+        }
+    }
+
+    /// Moves the digits of `block` to its front.
+    fn take_all<'a>(&mut self, block: &'a mut [u8]) -> Result<&'a [u8], Error> {
+        let mut length = 0;
+        for index in 0..block.len() {
+            let byte = block[index];
+            if byte.is_ascii_digit() {
+                block[length] = byte;
+                length += 1;
+            } else if !byte.is_ascii_whitespace() {
+                let offset = self.offset + index as u64;
+                return Err(Error::NotDigit { offset, byte });
+            }
+        }
+        self.offset += block.len() as u64;
+        self.has_digits |= length > 0;
+        Ok(&block[..length])
+    }
+
+    /// Returns the digits at the start of `block`; after them, white space is allowed to the end of the input.
+    fn take_first<'a>(&mut self, block: &'a [u8]) -> Result<&'a [u8], Error> {
         let start = self.offset;
         self.offset += block.len() as u64;
         let length = match self.first_other {
@@ -52,9 +88,12 @@ mod tests {
 
     /// Validates an input in blocks of `block_bytes`, and returns its digits or the error message.
     fn read(input: &str, block_bytes: usize) -> Result<Vec<u8>, String> {
-        let mut digits = Digits::default();
+        read_with(Digits::default(), input, block_bytes)
+    }
+
+    fn read_with(mut digits: Digits, input: &str, block_bytes: usize) -> Result<Vec<u8>, String> {
         let mut taken = Vec::new();
-        for block in input.as_bytes().chunks(block_bytes) {
+        for block in input.to_owned().into_bytes().chunks_mut(block_bytes) {
             taken.extend(digits.take(block).map_err(|error| error.to_string())?);
         }
         digits.finish().map_err(|error| error.to_string())?;
@@ -82,9 +121,26 @@ mod tests {
     }
 
     #[test]
+    fn white_space_is_ignored_anywhere_on_request() {
+        let read =
+            |input, block_bytes| read_with(Digits::ignoring_white_space(), input, block_bytes);
+        for block_bytes in 1..12 {
+            for input in ["12345", " 12 345\r\n", "1\n2\t3\n\n\n45"] {
+                let digits = read(input, block_bytes);
+                assert_eq!(digits, Ok(b"12345".to_vec()), "{block_bytes} {input:?}");
+            }
+            let error = Err("byte 'a' at offset 6 is not a digit".to_owned());
+            assert_eq!(read("12 34\na5", block_bytes), error, "{block_bytes}");
+        }
+    }
+
+    #[test]
     fn white_space_alone_is_an_error() {
         for input in ["", "\n", "        "] {
-            assert_eq!(read(input, 3), Err("no digits".to_owned()));
+            for digits in [Digits::default(), Digits::ignoring_white_space()] {
+                let digits = read_with(digits, input, 3);
+                assert_eq!(digits, Err("no digits".to_owned()));
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ pub enum Error {
     ErrorReply(Reply),
     /// Reading the input of a [`Pipe`](crate::Pipe) or of a sum failed.
     Input(io::Error),
-    /// The input of a sum has a byte that is neither a digit nor white space at its end.
+    /// The input of a sum has a byte that is neither a digit nor white space that is ignored.
     NotDigit {
         /// The number of bytes before it.
         offset: u64,

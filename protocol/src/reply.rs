@@ -71,6 +71,11 @@ impl Reply {
         (line[..length - 1] == *text.as_bytes()).then_some(reply)
     }
 
+    /// Returns whether this is the error for a request that the service does not offer.
+    pub const fn is_error(self) -> bool {
+        matches!(self, Reply::CommandError | Reply::DigitError)
+    }
+
     fn parse_value(text: &str) -> Option<Reply> {
         if let Ok(sum) = text.parse() {
             return Some(Reply::Sum(sum));

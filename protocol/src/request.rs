@@ -145,11 +145,10 @@ impl Request {
 
     /// Returns whether `reply` may be the reply to this request. Either error may, unless the request is `quit` or `exit`.
     pub fn is_answered_by(self, reply: Reply) -> bool {
-        let is_error = matches!(reply, Reply::CommandError | Reply::DigitError);
         match self {
             Request::Command(command) if command.is_answered_by(reply) => true,
             Request::Digits(_) if matches!(reply, Reply::Sum(_)) => true,
-            request => is_error && !request.is_quit(),
+            request => reply.is_error() && !request.is_quit(),
         }
     }
 

@@ -118,35 +118,93 @@ fn text_is_sent_unchanged() {
 }
 
 #[test]
-fn an_error_reply_is_printed_with_exit_code_1() {
-    for (service, arguments, reply) in [
+fn several_commands_are_answered_in_order() {
+    let server = chime(Service::Both, Framing::Line);
+    let help = Reply::Help;
+    for (arguments, replies) in [
+        ("day date time", "Saturday\n26-11-21\n06:32:06\n"),
+        (
+            "DATE Now day",
+            "26-11-21\n2026-11-21 06:32:06.123456\nSaturday\n",
+        ),
+        ("day help", &*format!("Saturday\n{help}\n")),
+        ("day --timeout 9s day", "Saturday\nSaturday\n"),
+    ] {
+        let outcome = run(&format!("--server {server} {arguments}"));
+        assert_eq!(outcome, Outcome::success(replies), "{arguments}");
+    }
+    let outcome = run(&format!("--udp --server {} day now", chime_udp()));
+    let replies = "Saturday\n2026-11-21 06:32:06.123456\n";
+    assert_eq!(outcome, Outcome::success(replies));
+    for arguments in ["day quit", "day 12", "--udp day help"] {
+        let outcome = run(arguments);
+        assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(2), ""));
+    }
+}
+
+#[test]
+fn the_port_replaces_that_of_the_server() {
+    let server = chime(Service::Both, Framing::Line);
+    let port = server.port();
+    for arguments in [
+        format!("-p {port} day"),
+        format!("-vp {port} DAY"),
+        format!("--port={port} --server 127.0.0.1:1 day"),
+        format!("day -p{port} --server chime://127.0.0.1"),
+    ] {
+        let outcome = run(&arguments);
+        let outcome = (outcome.exit_code, &*outcome.stdout);
+        assert_eq!(outcome, (Some(0), "Saturday\n"), "{arguments}");
+    }
+    for port in ["0", "65536", "http"] {
+        assert_eq!(run(&format!("-p {port} day")).exit_code, Some(2));
+    }
+}
+
+#[test]
+fn an_error_reply_is_on_standard_error_with_exit_code_1() {
+    for (service, arguments, replies, error) in [
         (
             Service::Both,
             "send what?",
-            "You entered an invalid command\n",
+            "",
+            "You entered an invalid command",
         ),
         (
             Service::DateTime,
             "sum 1",
-            "You entered an invalid command\n",
+            "",
+            "You entered an invalid command",
+        ),
+        (
+            Service::DateTime,
+            "sum -",
+            "",
+            "You entered an invalid command",
         ),
         (
             Service::DigitSum,
             "day",
-            "Please enter a valid String of Digits or type 'quit' to exit.\n",
+            "",
+            "Please enter a valid String of Digits or type 'quit' to exit.",
+        ),
+        // The other commands are answered all the same.
+        (
+            Service::DateTime,
+            "day now day",
+            "Saturday\nSaturday\n",
+            "You entered an invalid command",
         ),
     ] {
         let server = chime(service, Framing::Line);
-        let outcome = run(&format!("--server {server} {arguments}"));
-        let exit_code = Some(1);
-        assert_eq!(
-            outcome,
-            Outcome {
-                exit_code,
-                ..Outcome::success(reply)
-            },
-            "{arguments}"
-        );
+        let mut command = client(&format!("--server {server} {arguments}"));
+        let outcome = run_with_input(&mut command, "1");
+        let expected = Outcome {
+            exit_code: Some(1),
+            stdout: replies.to_owned(),
+            stderr: format!("chime-client: {server}: {error}\n"),
+        };
+        assert_eq!(outcome, expected, "{arguments}");
     }
 }
 
@@ -212,6 +270,48 @@ fn a_server_may_have_an_ipv6_address() {
     };
     let outcome = run(&format!("-6 --server {server} day"));
     assert_eq!(outcome, Outcome::success("Saturday\n"));
+}
+
+#[test]
+fn help_of_a_command_needs_no_server() {
+    for arguments in ["help sum", "HELP Sum", "-p 1 help sum"] {
+        assert_eq!(run(arguments), run("sum --help"), "{arguments}");
+    }
+    let outcome = run("help what?");
+    assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(2), ""));
+}
+
+#[test]
+fn help_omits_the_options_that_a_command_refuses() {
+    for (command, refused) in [
+        ("sum", &["--udp"][..]),
+        ("help", &["--udp"]),
+        ("send", &["--udp"]),
+        ("bench", &["--verbose"]),
+        (
+            "completions",
+            &[
+                "--udp",
+                "--server",
+                "--port",
+                "--timeout",
+                "--json",
+                "--verbose",
+                "-4",
+                "-6",
+            ],
+        ),
+    ] {
+        let help = run(&format!("{command} --help")).stdout;
+        let all = run("--help").stdout;
+        for option in refused {
+            let is_listed = |help: &str| help.contains(&format!(" {option} "));
+            assert!(
+                is_listed(&all) && !is_listed(&help),
+                "{command} {option}: {help}"
+            );
+        }
+    }
 }
 
 #[test]

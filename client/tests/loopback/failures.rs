@@ -41,7 +41,7 @@ fn a_usage_error_is_exit_code_2() {
         "sum -5",
         "send",
         "what",
-        "day time",
+        "day nowhere",
         "--udp",
         "--udp help",
         "--udp sum 1",
@@ -76,7 +76,7 @@ fn an_invalid_option_is_reported_with_a_reason() {
     for (arguments, reason) in [
         (
             "day --server http://localhost:9990",
-            "the scheme must be tcp:// or udp://",
+            "the scheme must be chime://, tcp:// or udp://",
         ),
         (
             "day --server tcp://localhost --udp",

@@ -119,6 +119,26 @@ fn white_space_at_the_end_is_ignored() {
 }
 
 #[test]
+fn white_space_between_digits_is_ignored_on_request() {
+    let server = chime(Service::Both, Framing::Line);
+    let path = file("white_space_between_digits", b"12 3\n\n45\n");
+    for arguments in [
+        "sum -",
+        "sum --file -",
+        &format!("sum --file {}", path.display()),
+    ] {
+        let arguments = format!("--server {server} {arguments} --ignore-whitespace");
+        let outcome = run_with_input(&mut client(&arguments), "12 3\n\n45\n");
+        assert_eq!(outcome, Outcome::success("15\n"), "{arguments}");
+    }
+    let mut command = client(&format!("--server {server} sum - --ignore-whitespace"));
+    let outcome = run_with_input(&mut command, "12\n3x");
+    let error = "chime-client: standard input: byte 'x' at offset 4 is not a digit; \
+                 only the digits 0 to 9 are allowed, and white space\n";
+    assert_eq!((outcome.exit_code, &*outcome.stderr), (Some(2), error));
+}
+
+#[test]
 fn a_byte_that_is_not_a_digit_is_reported_with_its_offset() {
     let server = chime(Service::Both, Framing::Line);
     for (content, byte, offset) in [
@@ -132,9 +152,12 @@ fn a_byte_that_is_not_a_digit_is_reported_with_its_offset() {
         (b"1\n\0", "\\n", 1),
     ] {
         let outcome = sum(server, "not_a_digit", content);
+        let advice = match byte {
+            " " | "\\n" => "--ignore-whitespace allows white space between digits",
+            _ => "only the digits 0 to 9 are allowed, and white space",
+        };
         let line = format!(
-            "chime-client: standard input: byte '{byte}' at offset {offset} is not a digit; \
-             only the digits 0 to 9 are allowed, and white space at the end\n"
+            "chime-client: standard input: byte '{byte}' at offset {offset} is not a digit; {advice}\n"
         );
         assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(2), ""));
         assert_eq!(outcome.stderr, line);
@@ -242,8 +265,9 @@ fn a_reply_that_is_not_a_sum_is_an_error() {
     let path = file("a_reply_that_is_not_a_sum", b"12345");
     let server = chime(Service::DateTime, Framing::Line);
     let outcome = run_with_input(&mut summing(server, &path), "");
-    let reply = "You entered an invalid command\n";
-    assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(1), reply));
+    let error = format!("chime-client: {server}: You entered an invalid command\n");
+    assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(1), ""));
+    assert_eq!(outcome.stderr, error);
     let outcome = run_with_input(&mut summing(replying(b"Saturday\n"), &path), "");
     assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(5), ""));
 }

@@ -21,6 +21,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses the port of a server.
+pub(crate) fn port(text: &str) -> Result<u16, &'static str> {
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err("the port must be from 1 to 65535"),
+    }
+}
+
 /// Parses a line to send, without its newline.
 pub(crate) fn line(text: &str) -> Result<String, &'static str> {
     match text.contains('\n') {

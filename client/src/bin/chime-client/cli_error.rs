@@ -132,9 +132,12 @@ fn describe_source(source: &DigitSource, error: &Error) -> String {
             let cause = cause(error);
             format!("cannot read {source}: {cause}; give it a file or a pipe")
         }
-        (_, error) => format!(
-            "{source}: {error}; only the digits 0 to 9 are allowed, and white space at the end"
-        ),
+        (_, Error::NotDigit { byte, .. }) if byte.is_ascii_whitespace() => {
+            format!("{source}: {error}; --ignore-whitespace allows white space between digits")
+        }
+        (_, error) => {
+            format!("{source}: {error}; only the digits 0 to 9 are allowed, and white space")
+        }
     }
 }
 

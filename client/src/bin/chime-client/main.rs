@@ -22,7 +22,6 @@ use std::time::Instant;
 
 use chime_client::ask_udp;
 use chime_protocol::Command;
-use clap::CommandFactory;
 use tokio::runtime;
 
 use crate::cli_error::CliError;
@@ -50,11 +49,14 @@ fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliE
         .build()
         .map_err(CliError::Connect)?;
     let result = match task {
-        Task::SendUdp(command) => runtime.block_on(send_udp(command, format, endpoint)),
-        Task::Send(line) => runtime.block_on(send(&line, format, endpoint)),
-        Task::Sum(source) => runtime.block_on(sum::run(&source, format, endpoint)),
+        Task::SendUdp(commands) => runtime.block_on(send_udp(&commands, format, endpoint)),
+        Task::Send(lines) => runtime.block_on(send(&lines, format, endpoint)),
+        Task::Sum {
+            source,
+            ignores_white_space,
+        } => runtime.block_on(sum::run(&source, ignores_white_space, format, endpoint)),
         Task::Bench(plan) => bench::run(&runtime, &plan, endpoint),
-        Task::PrintCompletions(shell) => completions::print(shell, Options::command()),
+        Task::PrintCompletions(shell) => completions::print(shell, options::command_line()),
         Task::ReadRequests if format == OutputFormat::Text && is_at_terminal() => {
             prompt::run(&runtime, endpoint)
         }
@@ -70,28 +72,36 @@ fn is_at_terminal() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// Sends one command over UDP and prints the reply.
+/// Sends commands over UDP, one after the other, and prints the replies.
 async fn send_udp(
-    command: Command,
+    commands: &[Command],
     format: OutputFormat,
     endpoint: &Endpoint,
 ) -> Result<u8, CliError> {
-    let reply = endpoint
-        .try_each_address(async |address| {
-            let reply = ask_udp(address, command, endpoint.timeout);
-            let step = format!("reply from {address}");
-            let reply = endpoint.timed(&step, reply).await;
-            reply.map_err(CliError::from_udp)
-        })
-        .await?;
-    format.write(&mut io::stdout(), Some(command.name()), Some(reply))
+    let mut exit_code = 0;
+    for command in commands {
+        let reply = endpoint
+            .try_each_address(async |address| {
+                let reply = ask_udp(address, *command, endpoint.timeout);
+                let step = format!("reply from {address}");
+                let reply = endpoint.timed(&step, reply).await;
+                reply.map_err(CliError::from_udp)
+            })
+            .await?;
+        exit_code = exit_code.max(format.print(endpoint, Some(command.name()), Some(reply))?);
+    }
+    Ok(exit_code)
 }
 
-/// Sends one request over TCP and prints the reply.
-async fn send(line: &str, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError> {
+/// Sends requests over one TCP connection, one after the other, and prints the replies.
+async fn send(lines: &[String], format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError> {
     let mut connection = endpoint.greet().await?;
-    let reply = endpoint.timed("replied", connection.ask(line)).await?;
-    format.write(&mut io::stdout(), Some(line), reply)
+    let mut exit_code = 0;
+    for line in lines {
+        let reply = endpoint.timed("replied", connection.ask(line)).await?;
+        exit_code = exit_code.max(format.print(endpoint, Some(line), reply)?);
+    }
+    Ok(exit_code)
 }
 
 /// Sends each line of standard input as a request, ahead of the replies, and prints the replies.

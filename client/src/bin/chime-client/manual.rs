@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 use snapbox::{Data, assert_data_eq};
 
-use crate::options::Options;
+use crate::options::command_line;
 
 /// The first lines of the help paragraphs that become sections.
 const EXIT_CODES: &str = "Exit codes:";
@@ -19,7 +19,7 @@ const EXAMPLES: &str = "Examples:";
 
 #[test]
 fn the_manual_is_generated_from_the_options() {
-    let page = page(Options::command());
+    let page = page(command_line());
     assert_data_eq!(page, Data::read_from(&manual_file(), None).raw());
 }
 

@@ -45,16 +45,23 @@ pub(crate) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> V
     nearest.map(|(_, name)| name).collect()
 }
 
-/// Converts the name of the subcommand among `arguments` to lowercase.
-pub(crate) fn fold_case(mut arguments: Vec<OsString>, command: &clap::Command) -> Vec<OsString> {
-    if let Some(index) = subcommand_index(&arguments, command) {
-        let name = arguments[index].to_ascii_lowercase();
-        if command
-            .get_subcommands()
-            .any(|known| *known.get_name() == *name)
-        {
+/// Converts the name of the subcommand among `arguments` to lowercase, and `help NAME` to `NAME --help`.
+pub(crate) fn normalize(mut arguments: Vec<OsString>, command: &clap::Command) -> Vec<OsString> {
+    let name = |index: usize| {
+        let name = arguments.get(index)?.to_ascii_lowercase();
+        let mut known = command.get_subcommands().map(clap::Command::get_name);
+        known.any(|known| *known == *name).then_some(name)
+    };
+    let Some(index) = subcommand_index(&arguments, command) else {
+        return arguments;
+    };
+    match (name(index), name(index + 1)) {
+        (Some(help), Some(name)) if help == Command::Help.name() => {
             arguments[index] = name;
+            arguments[index + 1] = "--help".into();
         }
+        (Some(name), _) => arguments[index] = name,
+        (None, _) => {}
     }
     arguments
 }
@@ -62,16 +69,21 @@ pub(crate) fn fold_case(mut arguments: Vec<OsString>, command: &clap::Command) -
 /// Returns the index of the first argument that is neither an option nor the value of one.
 fn subcommand_index(arguments: &[OsString], command: &clap::Command) -> Option<usize> {
     let takes_value = |option: &str| {
-        command.get_arguments().any(|argument| {
-            argument.get_long() == option.strip_prefix("--")
-                && matches!(argument.get_action(), ArgAction::Set)
-        })
+        let mut options = command
+            .get_arguments()
+            .filter(|argument| matches!(argument.get_action(), ArgAction::Set));
+        match option.strip_prefix("--") {
+            Some(long) => options.any(|argument| argument.get_long() == Some(long)),
+            // The last of several short options, as in -vp.
+            None => options.any(|argument| argument.get_short() == option.chars().last()),
+        }
     };
     let mut index = 1;
     loop {
         match arguments.get(index)?.to_str() {
-            Some(option) if takes_value(option) => index += 2,
-            Some(option) if option.starts_with('-') => index += 1,
+            Some(option) if option.starts_with('-') => {
+                index += if takes_value(option) { 2 } else { 1 };
+            }
             _ => return Some(index),
         }
     }
@@ -90,6 +102,8 @@ pub(crate) fn suggest(mut error: clap::Error, command: &clap::Command) -> clap::
     let Some(ContextValue::String(word)) = error.get(invalid).cloned() else {
         return error;
     };
+    // clap advises to pass an option as a value, which no command accepts.
+    error.remove(ContextKind::Suggested);
     let suggestion = match word.strip_prefix("--") {
         Some(option) => {
             let nearest = nearest(option, options(command)).into_iter().next();

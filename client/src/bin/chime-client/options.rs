@@ -2,14 +2,14 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chime_client::addresses::Family;
-use chime_protocol::Command;
+use chime_protocol::{Command, Request};
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::arguments;
 use crate::bench;
@@ -26,6 +26,9 @@ const UDP_PORT: u16 = 8089;
 const AFTER_HELP: &str = "\
 Without a command, each line of standard input is a request: at a prompt if standard input and output \
 are terminals, else pipelined. Replies are printed in order.
+
+Several of day, date, time, now and help can be given in a row: they are answered in order. The error of a \
+server goes to standard error, unless --json is set.
 
 Command names are case-insensitive. now is an alias of the request send time, also at the prompt and in \
 a pipe.
@@ -51,6 +54,7 @@ Exit codes:
 
 Examples:
   chime-client day
+  chime-client day date time
   chime-client --server '[::1]:9990' sum 12345
   chime-client sum --file digits.txt
   chime-client now --udp --timeout 2s
@@ -68,12 +72,15 @@ const NOT_FOR_BENCH: &str = "--verbose cannot be used with bench";
 /// What the program does.
 #[derive(Debug)]
 pub(crate) enum Task {
-    /// Send one command over UDP.
-    SendUdp(Command),
-    /// Send one request over TCP.
-    Send(String),
+    /// Send commands over UDP, one after the other.
+    SendUdp(Vec<Command>),
+    /// Send requests over TCP, one after the other.
+    Send(Vec<String>),
     /// Sum the digits of a file or of standard input.
-    Sum(DigitSource),
+    Sum {
+        source: DigitSource,
+        ignores_white_space: bool,
+    },
     /// Send the lines of standard input as requests.
     ReadRequests,
     /// Load the server.
@@ -93,7 +100,8 @@ pub(crate) struct Options {
     #[arg(long, global = true)]
     udp: bool,
 
-    /// The server; the default port is 9990, or 8089 with --udp; udp://HOST implies --udp
+    /// The server, such as localhost, [::1]:9990 or udp://localhost; the default port is 9990, or 8089
+    /// over UDP
     #[arg(
         long,
         global = true,
@@ -102,6 +110,10 @@ pub(crate) struct Options {
         default_value = "127.0.0.1"
     )]
     server: ServerAddress,
+
+    /// The port, in place of that of --server
+    #[arg(short, long, global = true, value_name = "PORT", value_parser = arguments::port)]
+    port: Option<u16>,
 
     /// Timeout for connecting and for each whole reply, such as 500ms or 2s
     #[arg(
@@ -134,24 +146,30 @@ pub(crate) struct Options {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Print the weekday
-    Day,
+    Day(More),
     /// Print the date, as 26-11-21
-    Date,
+    Date(More),
     /// Print the time of day, as 06:32:06
-    Time,
+    Time(More),
     /// Print the date and the time of day, with microseconds
-    Now,
+    Now(More),
     /// Print the sum of the digits
+    #[command(override_usage = "chime-client sum [OPTIONS] <DIGITS | - | --file <FILE>>")]
     Sum {
         /// A string of digits, or - to read any number of digits from standard input
         #[arg(value_parser = digits, required_unless_present = "file")]
         digits: Option<Digits>,
 
-        /// Read the digits from a file of any size; white space at its end is ignored
+        /// Read the digits from a file of any size, or from standard input if it is -; white space at its
+        /// end is ignored
         #[arg(long, value_name = "FILE", conflicts_with = "digits")]
         file: Option<PathBuf>,
+
+        /// Ignore white space between the digits, too, such as that of several lines
+        #[arg(long)]
+        ignore_whitespace: bool,
     },
-    /// Print the commands of the protocol, as listed by the server
+    /// Print the commands of the protocol, as listed by the server; help COMMAND prints its options
     Help,
     /// Send one line unchanged and print the reply; send time is the same as now
     Send {
@@ -169,6 +187,14 @@ enum Action {
     },
 }
 
+/// The other commands of `day date time`.
+#[derive(Debug, Args)]
+struct More {
+    /// More commands of the protocol, answered one after the other over the same connection
+    #[arg(value_name = "COMMAND", value_parser = command)]
+    more: Vec<Command>,
+}
+
 /// The argument of `sum`.
 #[derive(Clone, Debug)]
 enum Digits {
@@ -179,19 +205,20 @@ enum Digits {
 impl Options {
     /// Parses the command line and the environment; exits if they are invalid.
     pub(crate) fn read() -> (Task, OutputFormat, Endpoint) {
-        let mut command = without_empty_variables(Options::command());
-        let arguments = names::fold_case(env::args_os().collect(), &command);
+        let mut command = hide_refused(without_empty_variables(Options::command()));
+        let arguments = names::normalize(env::args_os().collect(), &command);
         let options = Options::parse_arguments(arguments, &command)
             .unwrap_or_else(|error| names::suggest(error, &command).exit());
         let task = options
             .task()
             .unwrap_or_else(|error| command.error(ErrorKind::ArgumentConflict, error).exit());
+        let default_port = match task {
+            Task::SendUdp(_) => UDP_PORT,
+            Task::Bench(bench::Plan { is_udp: true, .. }) => UDP_PORT,
+            _ => TCP_PORT,
+        };
         let endpoint = Endpoint {
-            server: options.server.or_port(match task {
-                Task::SendUdp(_) => UDP_PORT,
-                Task::Bench(bench::Plan { is_udp: true, .. }) => UDP_PORT,
-                _ => TCP_PORT,
-            }),
+            server: options.server.with_port(options.port, default_port),
             family: match (options.ipv4, options.ipv6) {
                 (true, _) => Some(Family::Ipv4),
                 (_, true) => Some(Family::Ipv6),
@@ -221,30 +248,68 @@ impl Options {
             (true, Some(Transport::Tcp)) => return Err(NOT_OVER_TCP),
             (is_udp, transport) => is_udp || transport == Some(Transport::Udp),
         };
-        let command = match &self.action {
-            Some(Action::Day) => Command::Day,
-            Some(Action::Date) => Command::Date,
-            Some(Action::Time) => Command::Time,
-            Some(Action::Now) => Command::SendTime,
+        let (command, more) = match &self.action {
+            Some(Action::Day(More { more })) => (Command::Day, &more[..]),
+            Some(Action::Date(More { more })) => (Command::Date, &more[..]),
+            Some(Action::Time(More { more })) => (Command::Time, &more[..]),
+            Some(Action::Now(More { more })) => (Command::SendTime, &more[..]),
             Some(Action::Bench(_)) if self.verbose => return Err(NOT_FOR_BENCH),
             Some(Action::Bench(flags)) => {
                 let plan = flags.plan(is_udp, self.json);
                 return plan.map(Task::Bench).ok_or(NOT_FOR_UDP);
             }
             // `send time` is a request of the protocol, not the line `time`.
-            Some(Action::Send { words }) if is_time(words) => Command::SendTime,
+            Some(Action::Send { words }) if is_time(words) => (Command::SendTime, &[][..]),
             _ if is_udp => return Err(NOT_FOR_UDP),
-            Some(Action::Help) => Command::Help,
-            Some(Action::Sum { digits, file }) => return Ok(sum(digits.as_ref(), file.as_ref())),
-            Some(Action::Send { words }) => return Ok(Task::Send(words.join(" "))),
+            Some(Action::Help) => (Command::Help, &[][..]),
+            Some(Action::Sum {
+                digits,
+                file,
+                ignore_whitespace,
+            }) => return Ok(sum(digits.as_ref(), file.as_ref(), *ignore_whitespace)),
+            Some(Action::Send { words }) => return Ok(Task::Send(vec![words.join(" ")])),
             Some(Action::Completions { shell }) => return Ok(Task::PrintCompletions(*shell)),
             None => return Ok(Task::ReadRequests),
         };
-        Ok(match is_udp {
-            true => Task::SendUdp(command),
-            false => Task::Send(command.name().to_owned()),
-        })
+        let commands = [command].into_iter().chain(more.iter().copied());
+        match is_udp {
+            false => Ok(Task::Send(commands.map(|c| c.name().to_owned()).collect())),
+            true if commands.clone().all(Command::is_time_command) => {
+                Ok(Task::SendUdp(commands.collect()))
+            }
+            true => Err(NOT_FOR_UDP),
+        }
     }
+}
+
+/// Returns the command line.
+pub(crate) fn command_line() -> clap::Command {
+    hide_refused(Options::command())
+}
+
+/// Hides the options that a subcommand refuses from its help.
+fn hide_refused(mut command: clap::Command) -> clap::Command {
+    // Adds the global options to the subcommands.
+    command.build();
+    let connection = [
+        "udp", "server", "port", "timeout", "json", "verbose", "ipv4", "ipv6",
+    ];
+    for (name, refused) in [
+        ("sum", &["udp"][..]),
+        ("help", &["udp"]),
+        ("send", &["udp"]),
+        ("bench", &["verbose"]),
+        ("completions", &connection),
+    ] {
+        command = command.mut_subcommand(name, |subcommand| {
+            let hide = |arg: Arg| match refused.contains(&arg.get_id().as_str()) {
+                true => arg.hide(true),
+                false => arg,
+            };
+            subcommand.mut_args(hide)
+        });
+    }
+    command
 }
 
 /// Ignores environment variables that are empty.
@@ -256,16 +321,28 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 }
 
 /// Returns the task of the command `sum`.
-fn sum(digits: Option<&Digits>, file: Option<&PathBuf>) -> Task {
-    match (digits, file) {
-        (Some(Digits::Given(digits)), _) => Task::Send(digits.clone()),
-        (None, Some(file)) => Task::Sum(DigitSource::File(file.clone())),
-        (Some(Digits::StandardInput) | None, _) => Task::Sum(DigitSource::StandardInput),
+fn sum(digits: Option<&Digits>, file: Option<&PathBuf>, ignores_white_space: bool) -> Task {
+    let source = match (digits, file) {
+        (Some(Digits::Given(digits)), _) => return Task::Send(vec![digits.clone()]),
+        (None, Some(file)) if file != Path::new("-") => DigitSource::File(file.clone()),
+        _ => DigitSource::StandardInput,
+    };
+    Task::Sum {
+        source,
+        ignores_white_space,
     }
 }
 
 fn is_time(words: &[String]) -> bool {
     matches!(words, [word] if word.eq_ignore_ascii_case(Command::Time.name()))
+}
+
+/// Parses the name of a command of the protocol that does not quit.
+fn command(text: &str) -> Result<Command, String> {
+    match Request::of_line(names::expand(text)) {
+        Request::Command(command) if !Request::Command(command).is_quit() => Ok(command),
+        _ => Err("expected day, date, time, now or help".to_owned()),
+    }
 }
 
 fn digits(text: &str) -> Result<Digits, &'static str> {
@@ -289,7 +366,7 @@ mod tests {
     fn line(name: &str) -> Option<String> {
         let options = Options::try_parse_from(["chime-client", name]).ok()?;
         match options.task() {
-            Ok(Task::Send(line)) => Some(line),
+            Ok(Task::Send(lines)) => lines.into_iter().next(),
             _ => None,
         }
     }

@@ -1,11 +1,13 @@
 //! The format of replies on standard output.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use chime_protocol::Reply;
 use serde_json::json;
 
 use crate::cli_error::CliError;
+use crate::diagnostics::eprint_line;
+use crate::endpoint::Endpoint;
 
 /// The exit code for an error reply.
 const ERROR_REPLY: u8 = 1;
@@ -22,6 +24,22 @@ pub(crate) enum OutputFormat {
 }
 
 impl OutputFormat {
+    /// Prints the reply to a single request, and returns the exit code. An error reply as text goes to standard error.
+    pub(crate) fn print(
+        self,
+        endpoint: &Endpoint,
+        request: Option<&str>,
+        reply: Option<Reply>,
+    ) -> Result<u8, CliError> {
+        match (self, reply) {
+            (OutputFormat::Text, Some(reply)) if reply.is_error() => {
+                eprint_line(&format!("{}: {reply}", endpoint.server));
+                Ok(ERROR_REPLY)
+            }
+            _ => self.write(&mut io::stdout(), request, reply),
+        }
+    }
+
     /// Writes a reply and returns the exit code.
     ///
     /// `request` is none if it was not kept. `reply` is none if the server closed after `quit` instead.
@@ -31,7 +49,7 @@ impl OutputFormat {
         request: Option<&str>,
         reply: Option<Reply>,
     ) -> Result<u8, CliError> {
-        let is_error = matches!(reply, Some(Reply::CommandError | Reply::DigitError));
+        let is_error = reply.is_some_and(Reply::is_error);
         match (self, reply) {
             (OutputFormat::Text, None) => Ok(()),
             (OutputFormat::Text, Some(reply)) => writeln!(output, "{reply}"),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use crate::arguments;
+
 /// A server: an optional transport, a host, and an optional port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerAddress {
@@ -30,10 +32,10 @@ impl ServerAddress {
         (&self.host, self.port.unwrap_or_default())
     }
 
-    /// Sets the port if the address has none.
-    pub(crate) fn or_port(self, port: u16) -> ServerAddress {
+    /// Replaces the port by `port`, or else sets it to `default` if the address has none.
+    pub(crate) fn with_port(self, port: Option<u16>, default: u16) -> ServerAddress {
         ServerAddress {
-            port: self.port.or(Some(port)),
+            port: port.or(self.port).or(Some(default)),
             ..self
         }
     }
@@ -62,15 +64,10 @@ impl FromStr for ServerAddress {
         if host.is_empty() {
             return Err("missing host");
         }
-        let port = match port.map(u16::from_str) {
-            None => None,
-            Some(Ok(port)) if port > 0 => Some(port),
-            Some(_) => return Err("the port must be from 1 to 65535"),
-        };
         Ok(ServerAddress {
             transport,
             host: host.to_owned(),
-            port,
+            port: port.map(arguments::port).transpose()?,
         })
     }
 }
@@ -91,11 +88,12 @@ fn transport(text: &str) -> Result<(Option<Transport>, &str), &'static str> {
         return Ok((None, text));
     };
     let transport = match &*scheme.to_ascii_lowercase() {
-        "tcp" => Transport::Tcp,
-        "udp" => Transport::Udp,
-        _ => return Err("the scheme must be tcp:// or udp://"),
+        "chime" => None,
+        "tcp" => Some(Transport::Tcp),
+        "udp" => Some(Transport::Udp),
+        _ => return Err("the scheme must be chime://, tcp:// or udp://"),
     };
-    Ok((Some(transport), rest.strip_suffix('/').unwrap_or(rest)))
+    Ok((transport, rest.strip_suffix('/').unwrap_or(rest)))
 }
 
 /// Returns the host if it is an IPv6 address, with an optional zone (`fe80::1%eth0`).
@@ -123,19 +121,30 @@ mod tests {
             ("[fe80::1%eth0]:80", "[fe80::1%eth0]:80"),
             ("tcp://localhost", "localhost:9990"),
             ("tcp://localhost:1/", "localhost:1"),
+            ("chime://localhost:2", "localhost:2"),
+            ("Chime://[::1]/", "[::1]:9990"),
             ("TCP://[::1]:80", "[::1]:80"),
             ("udp://::1", "[::1]:9990"),
         ] {
             let parsed: ServerAddress = text.parse().expect("a valid address");
-            assert_eq!(parsed.or_port(9990).to_string(), server);
+            assert_eq!(parsed.clone().with_port(None, 9990).to_string(), server);
+            let (host, _) = server.rsplit_once(':').expect("a port");
+            let with_port = parsed.with_port(Some(7), 9990).to_string();
+            assert_eq!(with_port, format!("{host}:7"));
         }
     }
 
     #[test]
     fn an_invalid_address_is_an_error_with_a_reason() {
         for (text, reason) in [
-            ("http://localhost", "the scheme must be tcp:// or udp://"),
-            ("://localhost", "the scheme must be tcp:// or udp://"),
+            (
+                "http://localhost",
+                "the scheme must be chime://, tcp:// or udp://",
+            ),
+            (
+                "://localhost",
+                "the scheme must be chime://, tcp:// or udp://",
+            ),
             ("tcp://", "missing host"),
             ("udp://:8089", "missing host"),
             ("tcp://localhost:x", "the port must be from 1 to 65535"),

@@ -22,6 +22,7 @@ const BLOCK_BYTES: u64 = 65_536;
 /// Sends the digits of `source` as one line, prints their sum and returns the exit code.
 pub(crate) async fn run(
     source: &DigitSource,
+    ignores_white_space: bool,
     format: OutputFormat,
     endpoint: &Endpoint,
 ) -> Result<u8, CliError> {
@@ -36,12 +37,18 @@ pub(crate) async fn run(
         .await
         .map_err(|error| to_cli_error(Error::Input(error)))?;
     let mut connection = endpoint.greet().await?;
-    let reply = match endpoint.timed("replied", connection.sum(digits)).await {
+    let sum = async {
+        match ignores_white_space {
+            true => connection.sum_ignoring_white_space(digits).await,
+            false => connection.sum(digits).await,
+        }
+    };
+    let reply = match endpoint.timed("replied", sum).await {
         Ok(sum) => Reply::Sum(sum),
         Err(Error::ErrorReply(reply)) => reply,
         Err(error) => return Err(to_cli_error(error)),
     };
-    format.write(&mut io::stdout(), None, Some(reply))
+    format.print(endpoint, None, Some(reply))
 }
 
 /// Opens the source and buffers a full block, or all of it, before anything is sent.
