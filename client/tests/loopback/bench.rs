@@ -282,16 +282,28 @@ fn the_default_report_is_text() {
     let names: Vec<_> = names
         .into_iter()
         .filter_map(|mut words| words.next())
+        .filter(|name| *name != "to")
         .collect();
     let expected = [
-        "requests", "bytes", "latency", "p90", "p99", "p99.9", "max", "fairness", "errors",
+        "load",
+        "requests",
+        "bytes",
+        "latency",
+        "mean",
+        "p50",
+        "p90",
+        "p99",
+        "p99.9",
+        "max",
+        "histogram",
+        "fairness",
+        "errors",
     ];
     assert_eq!(names, expected, "{}", outcome.stdout);
-    assert!(
-        outcome.stdout.starts_with("requests  10 in "),
-        "{}",
-        outcome.stdout
+    let start = format!(
+        "load      TCP {server}, 2 connections, 5 in flight on each, 10 requests: 'day'\nrequests  10 in "
     );
+    assert!(outcome.stdout.starts_with(&start), "{}", outcome.stdout);
     assert!(
         outcome
             .stdout
@@ -316,15 +328,60 @@ fn a_progress_bar_is_shown_on_a_terminal_and_cleared() {
     });
     let arguments = format!("--server {server} bench --connections 1 --requests 2");
     let mut terminal = Terminal::start(terminal::client(&arguments, "a_bench"));
-    terminal.wait_for(
-        "a bar",
-        |lines| matches!(lines, [line] if line.contains(" [") && line.ends_with("] 1/2")),
-    );
+    terminal.wait_for("a bar with a rate", |lines| {
+        let bar = lines.last().and_then(|line| line.split_once("measuring ["));
+        bar.is_some_and(|(_, bar)| bar.contains("] 1/2, ") && bar.ends_with(" a second"))
+    });
     drop(seen);
     let (exit_code, screen) = terminal.wait();
     assert_eq!(exit_code, Some(0));
-    assert!(screen.starts_with("requests  2 in "), "{screen}");
+    assert!(screen.starts_with("load      TCP "), "{screen}");
+    assert!(screen.contains("\nrequests  2 in "), "{screen}");
     assert!(screen.ends_with("errors    none"), "{screen}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_load_with_a_report() {
+    let server = chime(Service::Both, Framing::Line);
+    for during in ["warm-up", "measuring"] {
+        let warm_up = if during == "warm-up" { "1h" } else { "0s" };
+        let arguments =
+            format!("--server {server} bench --connections 2 --duration 1h --warm-up {warm_up}");
+        let mut terminal = Terminal::start(terminal::client(&arguments, "an_interrupted_bench"));
+        terminal.wait_for("a bar", |lines| {
+            let bar = format!("{during} [");
+            lines.last().is_some_and(|line| line.contains(&bar))
+        });
+        terminal.press(terminal::CTRL_C);
+        let (exit_code, screen) = terminal.wait();
+        assert_eq!(exit_code, Some(0), "{screen}");
+        assert!(screen.contains("\nrequests  "), "{screen}");
+        assert!(screen.ends_with("errors    none"), "{screen}");
+    }
+}
+
+#[test]
+fn the_first_line_says_what_is_run() {
+    let server = chime(Service::Both, Framing::Line);
+    for (options, load) in [
+        (
+            "--connections 1 --requests 1000 --rate 100000 --request",
+            "1 connection, 1 in flight on each, 1,000 requests, 100,000 a second: 'time'",
+        ),
+        (
+            "--connections 3 --churn --duration 10ms --warm-up 1ms --request",
+            "3 connections, each for one request, 10ms after 1ms of warm-up: 'time'",
+        ),
+        (
+            "--connections 1 --in-flight 1000 --duration 10ms --warm-up 0s --request",
+            "1 connection, 1,000 in flight on each, 10ms: 'time'",
+        ),
+    ] {
+        let outcome = run(&format!("--server {server} bench {options} time"));
+        let first = outcome.stdout.lines().next();
+        assert_eq!(first, Some(&*format!("load      TCP {server}, {load}")));
+    }
 }
 
 #[test]

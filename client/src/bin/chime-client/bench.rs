@@ -14,11 +14,19 @@ mod report;
 mod timer;
 mod totals;
 
+use std::future::poll_fn;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::ControlFlow;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::thread;
 use std::time::Instant;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{self, Runtime};
+use tokio::signal;
 
 use crate::cli_error::CliError;
 use crate::endpoint::Endpoint;
@@ -30,10 +38,13 @@ use generator::Generator;
 use link::{Link, Target, TcpLink, UdpLink};
 use pace::{Limit, Pace};
 use progress::Progress;
-use report::Report;
+use report::{Heading, Report};
 use totals::Totals;
 
-/// Runs the load, prints the report and returns the exit code.
+/// The exit code after a second Ctrl-C: 128 and the number of SIGINT, as shells report it.
+const INTERRUPTED: i32 = 130;
+
+/// Runs the load, prints the report and returns the exit code. Ctrl-C ends the load early.
 pub(crate) fn run(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<u8, CliError> {
     let totals = match plan.is_udp {
         true => load::<UdpLink>(runtime, plan, endpoint),
@@ -59,10 +70,23 @@ pub(crate) fn run(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result
 fn load<L: Link>(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<Totals, CliError> {
     let open = endpoint.try_each_address(async |address| open::<L>(address, plan, endpoint));
     let mut generator = runtime.block_on(open)?;
+    if !plan.json {
+        let server = &endpoint.server;
+        writeln!(io::stdout(), "{}", Heading { plan, server }).map_err(CliError::Output)?;
+    }
+    let interrupted = watch_for_interrupt().map_err(CliError::Connect)?;
+    let is_interrupted = || interrupted.load(Ordering::Relaxed);
     let mut run = |name, limit| {
         let progress = Progress::new(name, limit);
         let pace = Pace::new(limit, plan.rate, endpoint.timeout, Instant::now());
-        let totals = generator.run(pace, |requests| progress.set(requests));
+        let totals = generator.run(pace, |requests| {
+            if is_interrupted() {
+                progress.keep();
+                return ControlFlow::Break(());
+            }
+            progress.set(requests);
+            ControlFlow::Continue(())
+        });
         totals.map_err(CliError::Connect)
     };
     let limit = match plan.extent {
@@ -70,7 +94,7 @@ fn load<L: Link>(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<
         Extent::Time { warm_up, measured } => {
             if !warm_up.is_zero() {
                 let totals = run("warm-up", Limit::Duration(warm_up))?;
-                if totals.errors.count() > 0 {
+                if totals.errors.count() > 0 || is_interrupted() {
                     return Ok(totals);
                 }
             }
@@ -78,6 +102,29 @@ fn load<L: Link>(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<
         }
     };
     run("measuring", limit)
+}
+
+/// Returns a flag that the first Ctrl-C sets. The second one ends the program.
+fn watch_for_interrupt() -> io::Result<Arc<AtomicBool>> {
+    let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+    let mut first = Box::pin(signal::ctrl_c());
+    // The first poll installs the handler.
+    runtime.block_on(poll_fn(|cx| {
+        Poll::Ready(first.as_mut().poll(cx).is_ready())
+    }));
+    let flag = Arc::new(AtomicBool::new(false));
+    let is_interrupted = Arc::clone(&flag);
+    thread::spawn(move || {
+        runtime.block_on(async {
+            if first.await.is_ok() {
+                is_interrupted.store(true, Ordering::Relaxed);
+            }
+            if signal::ctrl_c().await.is_ok() {
+                process::exit(INTERRUPTED);
+            }
+        });
+    });
+    Ok(flag)
 }
 
 /// Opens the connections to one address of the server.

@@ -7,6 +7,7 @@ mod completions;
 mod diagnostics;
 mod digit_source;
 mod endpoint;
+mod latency;
 #[cfg(test)]
 mod manual;
 mod names;

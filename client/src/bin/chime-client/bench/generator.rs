@@ -1,6 +1,7 @@
 //! The event loop that sends requests on all connections and counts the replies.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -108,8 +109,13 @@ impl<L: Link> Generator<L> {
 
     /// Sends requests as they become due, and returns once all replies have arrived or timed out.
     ///
-    /// Calls `on_tick` every [`TICK`] with the number of replies so far.
-    pub(crate) fn run(&mut self, pace: Pace, mut on_tick: impl FnMut(u64)) -> io::Result<Totals> {
+    /// Calls `on_tick` every [`TICK`] with the number of replies so far. If it breaks, the run ends at once, and
+    /// requests in flight do not count.
+    pub(crate) fn run(
+        &mut self,
+        pace: Pace,
+        mut on_tick: impl FnMut(u64) -> ControlFlow<()>,
+    ) -> io::Result<Totals> {
         let start = Instant::now();
         let mut run = Measurement {
             pace,
@@ -120,6 +126,7 @@ impl<L: Link> Generator<L> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut next_tick = start + TICK;
         let mut over_at = None;
+        let mut is_interrupted = false;
         self.slots.iter_mut().for_each(|each| each.replies = 0);
         self.dispatch(&mut run, start);
         loop {
@@ -128,7 +135,7 @@ impl<L: Link> Generator<L> {
                 over_at.get_or_insert(now);
             }
             let is_any_open = self.slots.iter().any(|slot| !slot.has_ended);
-            if !is_any_open || (over_at.is_some() && run.in_flight == 0) {
+            if !is_any_open || (over_at.is_some() && run.in_flight == 0) || is_interrupted {
                 let end = over_at.unwrap_or(now).max(run.last_reply_at);
                 run.totals.elapsed = end - start;
                 run.totals.unsent = run.pace.unsent();
@@ -139,7 +146,7 @@ impl<L: Link> Generator<L> {
             }
             if now >= next_tick {
                 next_tick = now + TICK;
-                on_tick(run.totals.requests);
+                is_interrupted = on_tick(run.totals.requests).is_break();
                 self.expire(&mut run, now);
             }
             if run.pace.next().is_some() {

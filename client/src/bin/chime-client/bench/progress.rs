@@ -1,13 +1,15 @@
 //! The progress bar of a run.
 
+use std::cell::Cell;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::pace::Limit;
 
-/// The template: the name of the phase, the bar, the position and the length.
-const TEMPLATE: &str = "{msg:>9} [{bar:40}] {pos}/{len}";
+/// The template: the name of the phase, the bar, the position, the length and the rate.
+const TEMPLATE: &str = "{prefix:>9} [{bar:30}] {pos}/{len}";
 
 /// A progress bar on standard error, shown on a terminal only. `indicatif` clears it on drop.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub(crate) struct Progress {
     bar: ProgressBar,
     limit: Limit,
     start: Instant,
+    /// When the progress was shown last, and the number of requests then.
+    last: Cell<(Instant, u64)>,
 }
 
 impl Progress {
@@ -24,19 +28,38 @@ impl Progress {
             Limit::Requests(requests) => (requests, ""),
             Limit::Duration(duration) => (milliseconds(duration), " ms"),
         };
-        let style = ProgressStyle::with_template(&format!("{TEMPLATE}{unit}"));
+        let style = ProgressStyle::with_template(&format!("{TEMPLATE}{unit}, {{msg}}"));
         let bar = ProgressBar::new(length)
             .with_style(style.expect("the template is valid"))
-            .with_message(name);
+            .with_prefix(name);
         Progress {
             bar,
             limit,
             start: Instant::now(),
+            last: Cell::new((Instant::now(), 0)),
         }
     }
 
-    /// Shows the progress: `requests` have been replied to.
+    /// Leaves the bar on the screen. The terminal has echoed ^C behind it, on the next row if the bar fills its own, so
+    /// neither can be cleared.
+    pub(crate) fn keep(&self) {
+        if !self.bar.is_hidden() {
+            self.bar.set_draw_target(ProgressDrawTarget::hidden());
+            // The report begins on a new row. A failure is one of the terminal, and the report shows it, too.
+            let _ = writeln!(io::stderr());
+        }
+    }
+
+    /// Shows the progress: `requests` have been replied to. Shows the rate since the last call, too.
     pub(crate) fn set(&self, requests: u64) {
+        let now = Instant::now();
+        let (last, requests_before) = self.last.replace((now, requests));
+        let seconds = (now - last).as_secs_f64();
+        if seconds > 0.0 {
+            let rate = (requests - requests_before) as f64 / seconds;
+            let rate = HumanCount(rate.round() as u64);
+            self.bar.set_message(format!("{rate} a second"));
+        }
         self.bar.set_position(match self.limit {
             Limit::Requests(requests_max) => requests.min(requests_max),
             Limit::Duration(duration) => milliseconds(self.start.elapsed().min(duration)),

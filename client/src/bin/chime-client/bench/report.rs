@@ -1,13 +1,15 @@
 //! The report of a run, as text and as JSON.
 
 use std::fmt;
-use std::time::Duration;
 
+use humantime::format_duration;
+use indicatif::HumanCount;
 use serde_json::{Value, json};
 
 use super::fairness::Fairness;
-use super::flags::Plan;
+use super::flags::{Extent, Plan};
 use super::totals::Totals;
+use crate::latency::{self, Latencies};
 use crate::server_address::ServerAddress;
 
 /// The report of a run. [`Display`](fmt::Display) writes text for people.
@@ -16,6 +18,48 @@ pub(crate) struct Report<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) server: &'a ServerAddress,
     pub(crate) totals: &'a Totals,
+}
+
+/// The first line of the output: what is run.
+pub(crate) struct Heading<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) server: &'a ServerAddress,
+}
+
+impl fmt::Display for Heading<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Heading { plan, server } = self;
+        let (transport, links) = match plan.is_udp {
+            true => ("UDP", "sockets"),
+            false => ("TCP", "connections"),
+        };
+        let links = match plan.connections {
+            1 => links.trim_end_matches('s'),
+            _ => links,
+        };
+        write!(
+            f,
+            "load      {transport} {server}, {} {links}, ",
+            plan.connections
+        )?;
+        match plan.churn {
+            true => write!(f, "each for one request")?,
+            false => write!(f, "{} in flight on each", HumanCount(plan.in_flight))?,
+        }
+        match plan.extent {
+            Extent::Requests(requests) => write!(f, ", {} requests", HumanCount(requests))?,
+            Extent::Time { warm_up, measured } => {
+                write!(f, ", {}", format_duration(measured))?;
+                if !warm_up.is_zero() {
+                    write!(f, " after {} of warm-up", format_duration(warm_up))?;
+                }
+            }
+        }
+        if let Some(rate) = plan.rate {
+            write!(f, ", {} a second", HumanCount(rate))?;
+        }
+        write!(f, ": '{}'", plan.request.escape_debug())
+    }
 }
 
 impl Report<'_> {
@@ -52,13 +96,13 @@ impl Report<'_> {
             "replies_per_connection_min": totals.fairness.map(|fairness| fairness.replies_min),
             "replies_per_connection_max": totals.fairness.map(|fairness| fairness.replies_max),
             "fairness": totals.fairness.and_then(|fairness| fairness.index),
-            "latency_min_us": self.latency(0.0).map(microseconds),
-            "latency_mean_us": self.mean().map(microseconds),
-            "latency_p50_us": self.latency(0.5).map(microseconds),
-            "latency_p90_us": self.latency(0.9).map(microseconds),
-            "latency_p99_us": self.latency(0.99).map(microseconds),
-            "latency_p99_9_us": self.latency(0.999).map(microseconds),
-            "latency_max_us": self.latency(1.0).map(microseconds),
+            "latency_min_us": self.latency(0.0),
+            "latency_mean_us": latency::mean(&totals.latencies).map(latency::microseconds),
+            "latency_p50_us": self.latency(0.5),
+            "latency_p90_us": self.latency(0.9),
+            "latency_p99_us": self.latency(0.99),
+            "latency_p99_9_us": self.latency(0.999),
+            "latency_max_us": self.latency(1.0),
         })
     }
 
@@ -68,17 +112,9 @@ impl Report<'_> {
         (seconds > 0.0).then(|| self.totals.requests as f64 / seconds)
     }
 
-    /// Returns a quantile of the latency, from 0 to 1; none without requests.
-    fn latency(&self, quantile: f64) -> Option<Duration> {
-        let latencies = &self.totals.latencies;
-        let nanoseconds = latencies.value_at_quantile(quantile);
-        (!latencies.is_empty()).then(|| Duration::from_nanos(nanoseconds))
-    }
-
-    fn mean(&self) -> Option<Duration> {
-        let latencies = &self.totals.latencies;
-        let nanoseconds = latencies.mean() as u64;
-        (!latencies.is_empty()).then(|| Duration::from_nanos(nanoseconds))
+    /// Returns a quantile of the latency, from 0 to 1, in microseconds; none without requests.
+    fn latency(&self, quantile: f64) -> Option<f64> {
+        latency::quantile(&self.totals.latencies, quantile).map(latency::microseconds)
     }
 }
 
@@ -86,24 +122,15 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let totals = self.totals;
         let seconds = totals.elapsed.as_secs_f64();
-        let per_second = self.requests_per_second().unwrap_or_default();
-        write!(f, "requests  {}", totals.requests)?;
-        writeln!(f, " in {seconds:.3} s, {per_second:.0} a second")?;
-        let (sent, received) = (totals.bytes_sent, totals.bytes_received);
+        let per_second = self.requests_per_second().unwrap_or_default().round() as u64;
+        write!(f, "requests  {}", HumanCount(totals.requests))?;
+        writeln!(f, " in {seconds:.3} s, {} a second", HumanCount(per_second))?;
+        let (sent, received) = (
+            HumanCount(totals.bytes_sent),
+            HumanCount(totals.bytes_received),
+        );
         writeln!(f, "bytes     {sent} sent, {received} received")?;
-        for (quantile, name) in [
-            (0.5, "p50  "),
-            (0.9, "p90  "),
-            (0.99, "p99  "),
-            (0.999, "p99.9"),
-            (1.0, "max  "),
-        ] {
-            let label = if quantile == 0.5 { "latency" } else { "" };
-            match self.latency(quantile) {
-                Some(latency) => writeln!(f, "{label:<10}{name} {}", Rounded(latency))?,
-                None => writeln!(f, "{label:<10}{name} unknown")?,
-            }
-        }
+        write!(f, "{}", Latencies(&totals.latencies))?;
         if let Some(Fairness {
             replies_min,
             replies_max,
@@ -113,7 +140,9 @@ impl fmt::Display for Report<'_> {
             let index = index.map_or("unknown".to_owned(), |index| format!("{index:.3}"));
             writeln!(
                 f,
-                "fairness  {index}, {replies_min} to {replies_max} replies a connection"
+                "fairness  {index}, {} to {} replies a connection",
+                HumanCount(replies_min),
+                HumanCount(replies_max)
             )?;
         }
         let errors = &totals.errors;
@@ -127,7 +156,7 @@ impl fmt::Display for Report<'_> {
             (errors.excess, "connections with more replies than requests"),
         ] {
             if count > 0 {
-                writeln!(f, "errors    {description}: {count}")?;
+                writeln!(f, "errors    {description}: {}", HumanCount(count))?;
             }
         }
         if errors.count() == 0 {
@@ -146,30 +175,13 @@ impl fmt::Display for Report<'_> {
             ),
         ] {
             if count > 0 {
-                writeln!(f, "{name:<9} {count} {description}")?;
+                writeln!(f, "{name:<9} {} {description}", HumanCount(count))?;
             }
         }
         if self.plan.is_udp {
-            writeln!(f, "lost      {} datagrams without a reply", totals.lost)?;
+            let lost = HumanCount(totals.lost);
+            writeln!(f, "lost      {lost} datagrams without a reply")?;
         }
         Ok(())
-    }
-}
-
-fn microseconds(latency: Duration) -> f64 {
-    latency.as_nanos() as f64 / 1e3
-}
-
-/// A duration in µs with one decimal, or in ms or s with three.
-struct Rounded(Duration);
-
-impl fmt::Display for Rounded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rounded(duration) = self;
-        match duration.as_micros() {
-            0..1_000 => write!(f, "{:.1} µs", microseconds(*duration)),
-            1_000..1_000_000 => write!(f, "{:.3} ms", duration.as_secs_f64() * 1e3),
-            1_000_000.. => write!(f, "{:.3} s", duration.as_secs_f64()),
-        }
     }
 }

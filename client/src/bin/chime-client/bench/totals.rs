@@ -8,11 +8,7 @@ use hdrhistogram::Histogram;
 
 use super::fairness::Fairness;
 use crate::cli_error::CliError;
-
-/// The largest recorded latency, in nanoseconds: one hour.
-const LATENCY_MAX: u64 = 3_600_000_000_000;
-/// The significant decimal digits of a recorded latency.
-const LATENCY_DIGITS: u8 = 3;
+use crate::latency;
 
 /// The counters of a run.
 #[derive(Debug)]
@@ -39,11 +35,10 @@ pub(crate) struct Totals {
 
 impl Default for Totals {
     fn default() -> Totals {
-        let latencies = Histogram::new_with_bounds(1, LATENCY_MAX, LATENCY_DIGITS);
         Totals {
             elapsed: Duration::ZERO,
             requests: 0,
-            latencies: latencies.expect("the bounds are valid"),
+            latencies: latency::histogram(),
             fairness: None,
             bytes_sent: 0,
             bytes_received: 0,
