@@ -145,6 +145,8 @@ mod tests {
             let second = addresses.try_acquire(address("::ffff:127.0.0.1"));
             assert!(first.is_some() && second.is_some());
             assert!(addresses.try_acquire(address("127.0.0.1")).is_none());
+            let host = IpNet::from(address("127.0.0.1"));
+            assert_eq!(addresses.connections(), [(host, 2)]);
             assert!(addresses.try_acquire(address("127.0.0.2")).is_some());
             drop(first);
             assert!(addresses.try_acquire(address("127.0.0.1")).is_some());
