@@ -125,6 +125,6 @@ pub async fn serve<L, D>(
     drop(tasks);
     let cut = reader.snapshot()[Counter::ConversationCut];
     if cut > 0 {
-        warn!("{cut} connections cut at the drain timeout");
+        warn!("connections cut at the drain timeout: {cut}");
     }
 }

@@ -25,7 +25,7 @@ fn the_json_log_is_one_object_per_line() {
     assert_eq!(last["level"], "INFO");
     let message = last["message"].as_str().expect("text");
     assert!(
-        message.starts_with("stopped: 1 connections served"),
+        message.starts_with("stopped: connections: 1 served"),
         "{message}"
     );
 }
@@ -67,7 +67,7 @@ fn client_data_is_not_logged() {
         retry_interrupted(|| socket.recv(&mut reply)).expect("a reply");
         server.signal(Signal::SIGTERM);
         let (_, log) = server.wait();
-        assert!(log.contains("stopped: 1 connections served"), "{log}");
+        assert!(log.contains("stopped: connections: 1 served"), "{log}");
         assert!(
             !log.contains("xyzzy") && !log.contains("98765432109"),
             "{log}"

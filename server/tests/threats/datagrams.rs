@@ -329,7 +329,7 @@ fn t06_invalid_datagrams_are_ignored_and_the_next_request_is_answered() {
     server.signal(Signal::SIGTERM);
     let (_, log) = server.wait();
     assert!(!log.contains("WARN"), "{log}");
-    let expected = format!("1 datagrams answered, {count} ignored");
+    let expected = format!("datagrams: 1 answered, {count} ignored");
     assert!(log.contains(&expected), "{log}");
     record(
         "T06",

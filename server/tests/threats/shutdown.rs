@@ -90,7 +90,10 @@ fn t16_connections_with_unread_replies_are_cut_at_the_drain_timeout() {
     server.signal(Signal::SIGTERM);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0));
-    assert!(log.contains("1 connections cut"), "{log}");
+    assert!(
+        log.contains("connections cut at the drain timeout: 1\n"),
+        "{log}"
+    );
     record(
         "T16",
         "exit after SIGTERM, drain timeout 100 ms",

@@ -51,13 +51,13 @@ pub(crate) fn connections_max(
     let possible = u32::try_from(free.saturating_sub(refusals)).unwrap_or(u32::MAX);
     let Some(possible) = NonZero::new(possible) else {
         return Err(format!(
-            "cannot start {workers} workers: the limit on open files is {limit}, they need {needed} \
+            "--workers {workers} needs {needed} open files, and the limit is {limit} \
              (raise ulimit -n, or lower --workers)"
         ));
     };
     if wanted > possible {
         warn!(
-            "serving at most {possible} concurrent connections: the limit on open files is {limit} \
+            "--max-connections is {possible} instead of {wanted}: the limit on open files is {limit} \
              (raise ulimit -n)"
         );
     }

@@ -154,7 +154,7 @@ fn log_summary(snapshot: &CounterSnapshot) {
             .sum::<u64>()
     };
     info!(
-        "stopped: {} connections served, {} refused; {} datagrams answered, {} ignored",
+        "stopped: connections: {} served, {} refused; datagrams: {} answered, {} ignored",
         snapshot[ConnectionServed],
         sum(&[
             ConnectionRefused,
