@@ -288,6 +288,7 @@ fn help_omits_the_options_that_a_command_refuses() {
         ("help", &["--udp"]),
         ("send", &["--udp"]),
         ("bench", &["--verbose"]),
+        ("ping", &["--verbose"]),
         (
             "completions",
             &[

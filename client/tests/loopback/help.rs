@@ -16,6 +16,7 @@ fn the_help_matches_its_snapshots() {
         ("--help", "chime-client.txt"),
         ("sum --help", "chime-client-sum.txt"),
         ("bench --help", "chime-client-bench.txt"),
+        ("ping --help", "chime-client-ping.txt"),
     ] {
         let outcome = run(arguments);
         let snapshot = Data::read_from(&directory.join(file), None);

@@ -7,6 +7,7 @@ mod failures;
 mod help;
 mod library;
 mod output;
+mod ping;
 mod pipes;
 #[cfg(unix)]
 mod prompt;

@@ -148,11 +148,13 @@ fn verbose_prints_the_steps_before_a_failure() {
 }
 
 #[test]
-fn bench_rejects_verbose() {
-    let outcome = run("bench --verbose");
-    assert_eq!(outcome.exit_code, Some(2));
-    assert!(
-        outcome.stderr.starts_with("error: --verbose "),
-        "{outcome:?}"
-    );
+fn bench_and_ping_reject_verbose() {
+    for command in ["bench", "ping"] {
+        let outcome = run(&format!("{command} --verbose"));
+        assert_eq!(outcome.exit_code, Some(2));
+        assert!(
+            outcome.stderr.starts_with("error: --verbose "),
+            "{outcome:?}"
+        );
+    }
 }

@@ -13,6 +13,7 @@ mod manual;
 mod names;
 mod options;
 mod output_format;
+mod ping;
 mod prompt;
 mod server_address;
 mod sum;
@@ -57,6 +58,9 @@ fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliE
             ignores_white_space,
         } => runtime.block_on(sum::run(&source, ignores_white_space, format, endpoint)),
         Task::Bench(plan) => bench::run(&runtime, &plan, endpoint),
+        Task::Ping { flags, is_udp } => {
+            runtime.block_on(ping::run(&flags, is_udp, format, endpoint))
+        }
         Task::PrintCompletions(shell) => completions::print(shell, options::command_line()),
         Task::ReadRequests if format == OutputFormat::Text && is_at_terminal() => {
             prompt::run(&runtime, endpoint)

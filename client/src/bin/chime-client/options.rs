@@ -18,6 +18,7 @@ use crate::digit_source::DigitSource;
 use crate::endpoint::Endpoint;
 use crate::names;
 use crate::output_format::OutputFormat;
+use crate::ping;
 use crate::server_address::{ServerAddress, Transport};
 
 const TCP_PORT: u16 = 9990;
@@ -65,9 +66,9 @@ Examples:
   chime-client completions bash >~/.local/share/bash-completion/completions/chime-client";
 
 const NOT_FOR_UDP: &str =
-    "UDP supports only the commands day, date, time and now, and bench without --churn";
+    "UDP supports only the commands day, date, time and now, ping, and bench without --churn";
 const NOT_OVER_TCP: &str = "--udp contradicts the scheme tcp:// of the server";
-const NOT_FOR_BENCH: &str = "--verbose cannot be used with bench";
+const NO_STEPS: &str = "--verbose cannot be used with bench or ping";
 
 /// What the program does.
 #[derive(Debug)]
@@ -85,6 +86,8 @@ pub(crate) enum Task {
     ReadRequests,
     /// Load the server.
     Bench(bench::Plan),
+    /// Measure round trips.
+    Ping { flags: ping::Flags, is_udp: bool },
     /// Print the completion script of a shell.
     PrintCompletions(Shell),
 }
@@ -96,7 +99,7 @@ pub(crate) struct Options {
     #[command(subcommand)]
     action: Option<Action>,
 
-    /// Use UDP: for day, date, time and now, with up to three attempts, and for bench
+    /// Use UDP: for day, date, time and now, with up to three attempts, for ping and for bench
     #[arg(long, global = true)]
     udp: bool,
 
@@ -126,7 +129,7 @@ pub(crate) struct Options {
     )]
     timeout: Duration,
 
-    /// Print replies, or the report of bench, as JSON: one object a line
+    /// Print replies, or the reports of bench and ping, as JSON: one object a line
     #[arg(long, global = true)]
     json: bool,
 
@@ -179,6 +182,8 @@ enum Action {
     },
     /// Generate load for a server of any line protocol, and measure latency and throughput
     Bench(bench::Flags),
+    /// Measure the round trip of one request after another, and the offset of the server's clock
+    Ping(ping::Flags),
     /// Print the completion script of a shell
     Completions {
         /// The shell: bash, zsh or fish
@@ -214,7 +219,9 @@ impl Options {
             .unwrap_or_else(|error| command.error(ErrorKind::ArgumentConflict, error).exit());
         let default_port = match task {
             Task::SendUdp(_) => UDP_PORT,
-            Task::Bench(bench::Plan { is_udp: true, .. }) => UDP_PORT,
+            Task::Bench(bench::Plan { is_udp: true, .. }) | Task::Ping { is_udp: true, .. } => {
+                UDP_PORT
+            }
             _ => TCP_PORT,
         };
         let endpoint = Endpoint {
@@ -253,10 +260,14 @@ impl Options {
             Some(Action::Date(More { more })) => (Command::Date, &more[..]),
             Some(Action::Time(More { more })) => (Command::Time, &more[..]),
             Some(Action::Now(More { more })) => (Command::SendTime, &more[..]),
-            Some(Action::Bench(_)) if self.verbose => return Err(NOT_FOR_BENCH),
+            Some(Action::Bench(_) | Action::Ping(_)) if self.verbose => return Err(NO_STEPS),
             Some(Action::Bench(flags)) => {
                 let plan = flags.plan(is_udp, self.json);
                 return plan.map(Task::Bench).ok_or(NOT_FOR_UDP);
+            }
+            Some(Action::Ping(flags)) => {
+                let flags = flags.clone();
+                return Ok(Task::Ping { flags, is_udp });
             }
             // `send time` is a request of the protocol, not the line `time`.
             Some(Action::Send { words }) if is_time(words) => (Command::SendTime, &[][..]),
@@ -299,6 +310,7 @@ fn hide_refused(mut command: clap::Command) -> clap::Command {
         ("help", &["udp"]),
         ("send", &["udp"]),
         ("bench", &["verbose"]),
+        ("ping", &["verbose"]),
         ("completions", &connection),
     ] {
         command = command.mut_subcommand(name, |subcommand| {
