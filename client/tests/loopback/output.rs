@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use chime_protocol::{Framing, Service};
+use chime_protocol::{Framing, Reply, Service};
 use serde_json::{Value, json};
 
 use crate::servers::{chime, chime_udp, replying, sending};
@@ -51,7 +51,7 @@ fn a_reply_is_a_json_object() {
         ("now", Some("send time"), now, None),
         ("sum 0012345", Some("0012345"), "15", Some(15)),
         ("sum -", None, "24", Some(24)),
-        ("", None, "24", Some(24)),
+        ("", Some("789"), "24", Some(24)),
     ] {
         let mut command = client(&format!("{arguments} --json --server {server}"));
         let outcome = run_with_input(&mut command, "789\n");
@@ -67,11 +67,20 @@ fn a_reply_is_a_json_object() {
 #[test]
 fn each_reply_of_a_pipe_is_a_json_object() {
     let mut command = client(&format!("--json --server {}", chime_tcp()));
-    let outcome = run_with_input(&mut command, "day\nwhat?\n18446744073709551615\n");
+    let long = "1".repeat(257);
+    let input = format!("day\r\nNOW\nwhat?\n18446744073709551615\n{long}\n \t \nhelp\nquit");
+    let outcome = run_with_input(&mut command, input);
+    let now = "2026-11-21 06:32:06.123456";
+    let error = "You entered an invalid command";
     let expected = [
-        object(None, "Saturday", None, false),
-        object(None, "You entered an invalid command", None, true),
-        object(None, "87", Some(87), false),
+        object(Some("day"), "Saturday", None, false),
+        object(Some("send time"), now, None, false),
+        object(Some("what?"), error, None, true),
+        object(Some("18446744073709551615"), "87", Some(87), false),
+        object(None, "257", Some(257), false),
+        object(Some(" \t "), error, None, true),
+        object(Some("help"), &Reply::Help.to_string(), None, false),
+        object(Some("quit"), "Thank You .. See You soon !! ", None, false),
     ];
     assert_eq!(objects(&outcome), expected);
     assert_eq!((outcome.exit_code, &*outcome.stderr), (Some(1), ""));

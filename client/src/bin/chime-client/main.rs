@@ -14,13 +14,13 @@ mod names;
 mod options;
 mod output_format;
 mod ping;
+mod pipe;
 mod prompt;
 mod server_address;
 mod sum;
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use chime_client::ask_udp;
 use chime_protocol::Command;
@@ -29,7 +29,6 @@ use tokio::runtime;
 use crate::cli_error::CliError;
 use crate::diagnostics::eprint_line;
 use crate::endpoint::Endpoint;
-use crate::names::ExpandAliases;
 use crate::options::{Options, Task};
 use crate::output_format::OutputFormat;
 
@@ -65,7 +64,7 @@ fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliE
         Task::ReadRequests if format == OutputFormat::Text && is_at_terminal() => {
             prompt::run(&runtime, endpoint)
         }
-        Task::ReadRequests => runtime.block_on(pipe(format, endpoint)),
+        Task::ReadRequests => runtime.block_on(pipe::run(format, endpoint)),
     };
     // A thread may still be blocked in a read of standard input.
     runtime.shutdown_background();
@@ -107,38 +106,4 @@ async fn send(lines: &[String], format: OutputFormat, endpoint: &Endpoint) -> Re
         exit_code = exit_code.max(format.print(endpoint, Some(line), reply)?);
     }
     Ok(exit_code)
-}
-
-/// Sends each line of standard input as a request, ahead of the replies, and prints the replies.
-async fn pipe(format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliError> {
-    let mut pipe = endpoint
-        .greet()
-        .await?
-        .pipe(ExpandAliases::new(tokio::io::stdin()));
-    let start = Instant::now();
-    let mut output = BufWriter::new(io::stdout().lock());
-    let mut exit_code = 0;
-    loop {
-        let next = tokio::select! {
-            biased;
-            next = pipe.next() => next,
-            // The next reply is not there yet: show the replies so far before waiting.
-            () = async {} => {
-                output.flush().map_err(CliError::Output)?;
-                pipe.next().await
-            }
-        };
-        match next {
-            Ok(Some(reply)) => {
-                // Requests overlap, so a reply has no duration of its own.
-                endpoint.print_step("replied, since the welcome,", start.elapsed());
-                exit_code = exit_code.max(format.write(&mut output, None, Some(reply))?);
-            }
-            end => {
-                output.flush().map_err(CliError::Output)?;
-                end?;
-                return Ok(exit_code);
-            }
-        }
-    }
 }

@@ -40,7 +40,7 @@ Colours are used on terminals only, and never if NO_COLOR is set.
 
 With --json, each reply is an object on a line of standard output. A failure prints no object, only a \
 message on standard error. The members of the object:
-  request   the request; null if it comes from a file or standard input
+  request   the request; null if it is the digits of sum - or of a file, is longer than 256 bytes, or is not UTF-8
   reply     the text of the reply; null if the server closed instead, as some do after quit
   sum       the sum of digits, an integer of up to 64 bits; null if the reply is not a sum
   is_error  whether the reply is an error, which makes the exit code 1
