@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use chime_protocol::{Framing, Service};
 
-use crate::servers::{Chime, chime, replying};
+use crate::servers::{Chime, chime, chime_udp, replying};
 use crate::terminal::{
     CTRL_C, CTRL_D, ENTER, HOME, LEFT, RIGHT, TAB, Terminal, UP, client, new_state_directory,
 };
@@ -117,8 +117,31 @@ fn command_names_are_those_of_the_command_line() {
         terminal.press(format!("{line}\r"));
         terminal.shows_last(&[&format!("chime> {line}"), now, "chime>"]);
     }
+    for (line, reply) in [("sum 12345", "15"), ("send day", "Saturday")] {
+        terminal.press(format!("{line}\r"));
+        terminal.shows_last(&[&format!("chime> {line}"), reply, "chime>"]);
+    }
     terminal.press(format!("no{TAB}x"));
     terminal.shows_last(&["chime> nowx"]);
+}
+
+#[test]
+fn the_time_commands_work_over_udp() {
+    let directory = "over_udp";
+    new_state_directory(directory);
+    let server = format!("--server udp://{}", chime_udp());
+    let mut terminal = Terminal::start(client(&server, directory));
+    terminal.shows(&["chime>"]);
+    terminal.press("day\rnow\r");
+    let now = "2026-11-21 06:32:06.123456";
+    terminal.shows(&["chime> day", "Saturday", "chime> now", now, "chime>"]);
+    let refused = "chime-client: UDP has only day, date, time, now and quit";
+    for line in ["help", "12345", "what?"] {
+        terminal.press(format!("{line}\r"));
+        terminal.shows_last(&[&format!("chime> {line}"), refused, "chime>"]);
+    }
+    terminal.press("quit\r");
+    assert_eq!(terminal.wait().0, Some(0));
 }
 
 #[test]
@@ -208,6 +231,40 @@ fn the_prompt_works_without_a_history_file() {
     terminal.press("day\r");
     terminal.shows(&[WELCOME, "chime> day", "Saturday", "chime>"]);
     fs::remove_file(directory).unwrap();
+}
+
+#[test]
+fn a_history_with_an_invalid_byte_keeps_its_other_lines() {
+    let server = server();
+    let directory = new_state_directory("damaged");
+    drop({
+        let mut first = prompt_again(server, "damaged");
+        first.press("12345\rday\r");
+        first.shows_last(&["chime> day", "Saturday", "chime>"]);
+        first
+    });
+    let file = directory.join("chime").join("history");
+    let mut history = fs::read(&file).unwrap();
+    history.extend(b"d\xffte\ntime\n");
+    fs::write(&file, history).unwrap();
+    let mut second = prompt_again(server, "damaged");
+    second.press(UP);
+    second.shows(&[WELCOME, "chime> time"]);
+    second.press(UP);
+    second.shows(&[WELCOME, "chime> day"]);
+    second.press(UP);
+    second.shows(&[WELCOME, "chime> 12345"]);
+}
+
+#[test]
+fn a_history_that_is_no_regular_file_is_not_used() {
+    let directory = new_state_directory("no_file").join("chime");
+    fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("history");
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let mut terminal = prompt_again(server(), "no_file");
+    terminal.press("day\r");
+    terminal.shows(&[WELCOME, "chime> day", "Saturday", "chime>"]);
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(crate) enum CliError {
     ClosedMidLine,
     /// The input of a sum could not be read, or is not digits.
     Digits(DigitSource, Error),
+    /// UDP does not offer the request.
+    NotOverUdp,
     /// The terminal could not be read.
     Input(io::Error),
     /// Standard output could not be written.
@@ -65,6 +67,7 @@ impl CliError {
             CliError::ExcessReplies => 5,
             CliError::Output(_) if self.is_quiet() => 0,
             CliError::Digits(..) | CliError::Input(_) | CliError::Output(_) => 2,
+            CliError::NotOverUdp => 2,
         }
     }
 
@@ -106,6 +109,7 @@ impl CliError {
                      try again, and save a slow input to a file first"
                 )
             }
+            CliError::NotOverUdp => "UDP has only day, date, time, now and quit".to_owned(),
             CliError::Digits(source, error) => describe_source(source, error),
             CliError::Output(error) => {
                 let cause = cause(error);

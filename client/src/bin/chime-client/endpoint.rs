@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use chime_client::Connection;
 use chime_client::addresses::{self, Family};
-use chime_protocol::Reply;
+use chime_client::{Connection, ask_udp};
+use chime_protocol::{Command, Reply};
 use tokio::net::TcpStream;
 use tokio::time;
 
@@ -33,6 +33,17 @@ impl Endpoint {
         let step = format!("welcomed with '{}'", Reply::Welcome);
         let greeted = Connection::greet(stream, self.timeout);
         Ok(self.timed(&step, greeted).await?)
+    }
+
+    /// Sends one command over UDP and waits for the reply.
+    pub(crate) async fn ask_udp(&self, command: Command) -> Result<Reply, CliError> {
+        self.try_each_address(async |address| {
+            let reply = ask_udp(address, command, self.timeout);
+            let step = format!("reply from {address}");
+            let reply = self.timed(&step, reply).await;
+            reply.map_err(CliError::from_udp)
+        })
+        .await
     }
 
     /// Connects to the first address that accepts a connection.

@@ -19,10 +19,8 @@ mod prompt;
 mod server_address;
 mod sum;
 
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use chime_client::ask_udp;
 use chime_protocol::Command;
 use tokio::runtime;
 
@@ -61,19 +59,12 @@ fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliE
             runtime.block_on(ping::run(&flags, is_udp, format, endpoint))
         }
         Task::PrintCompletions(shell) => completions::print(shell, options::command_line()),
-        Task::ReadRequests if format == OutputFormat::Text && is_at_terminal() => {
-            prompt::run(&runtime, endpoint)
-        }
+        Task::Prompt { is_udp } => prompt::run(&runtime, is_udp, endpoint),
         Task::ReadRequests => runtime.block_on(pipe::run(format, endpoint)),
     };
     // A thread may still be blocked in a read of standard input.
     runtime.shutdown_background();
     result
-}
-
-/// Whether standard input and output are both terminals.
-fn is_at_terminal() -> bool {
-    io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 /// Sends commands over UDP, one after the other, and prints the replies.
@@ -84,14 +75,7 @@ async fn send_udp(
 ) -> Result<u8, CliError> {
     let mut exit_code = 0;
     for command in commands {
-        let reply = endpoint
-            .try_each_address(async |address| {
-                let reply = ask_udp(address, *command, endpoint.timeout);
-                let step = format!("reply from {address}");
-                let reply = endpoint.timed(&step, reply).await;
-                reply.map_err(CliError::from_udp)
-            })
-            .await?;
+        let reply = endpoint.ask_udp(*command).await?;
         exit_code = exit_code.max(format.print(endpoint, Some(command.name()), Some(reply))?);
     }
     Ok(exit_code)

@@ -30,6 +30,23 @@ pub(crate) fn expand(line: &str) -> &str {
     }
 }
 
+/// Returns the request that a line at the prompt stands for: `12` for `sum 12`, `day` for `send day`, or an alias.
+pub(crate) fn request_of(line: &str) -> &str {
+    let text = line.trim_matches([' ', '\t']);
+    if let Some((word, rest)) = text.split_once([' ', '\t']) {
+        let rest = rest.trim_matches([' ', '\t']);
+        let is_sum = matches!(Request::of_line(rest), Request::Digits(_));
+        if word.eq_ignore_ascii_case("sum") && is_sum {
+            return rest;
+        }
+        // `send time` is a request of the protocol.
+        if word.eq_ignore_ascii_case("send") && !rest.eq_ignore_ascii_case(Command::Time.name()) {
+            return expand(rest);
+        }
+    }
+    expand(line)
+}
+
 /// Returns the names nearest to `word`, in any letter case, within the greatest distance.
 pub(crate) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let word = word.to_ascii_lowercase();
@@ -134,7 +151,7 @@ fn options(command: &clap::Command) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{expand, nearest, requests};
+    use super::{expand, nearest, request_of, requests};
 
     #[test]
     fn a_transposition_is_one_edit() {
@@ -151,6 +168,25 @@ mod tests {
             ("12a45678", &[]),
         ] {
             assert_eq!(nearest(word, requests()), names, "{word}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_the_command_line_are_requests() {
+        for (line, request) in [
+            ("sum 12345", "12345"),
+            (" Sum\t 007 ", "007"),
+            ("send day", "day"),
+            ("SEND now", "send time"),
+            ("send send time", "send time"),
+            ("send Time", "send Time"),
+            ("now", "send time"),
+            ("sum 12 3", "sum 12 3"),
+            ("sum", "sum"),
+            ("sum -", "sum -"),
+            ("summer 12", "summer 12"),
+        ] {
+            assert_eq!(request_of(line), request, "{line:?}");
         }
     }
 

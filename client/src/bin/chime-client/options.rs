@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ server goes to standard error, unless --json is set.
 Command names are case-insensitive. now is an alias of the request send time, also at the prompt and in \
 a pipe.
 
-At the prompt, Tab completes, Ctrl-C clears the line, and Ctrl-D exits. The prompt reconnects after the \
+The prompt takes the words of the command line, too: sum 12345 is the request 12345. Tab completes, Ctrl-C clears the line, and Ctrl-D exits. The prompt reconnects after the \
 server restarts, and keeps its history in chime/history under $XDG_STATE_HOME, or under ~/.local/state. \
 Colours are used on terminals only, and never if NO_COLOR is set.
 
@@ -65,8 +66,7 @@ Examples:
   head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -
   chime-client completions bash >~/.local/share/bash-completion/completions/chime-client";
 
-const NOT_FOR_UDP: &str =
-    "UDP supports only the commands day, date, time and now, ping, and bench without --churn";
+const NOT_FOR_UDP: &str = "UDP supports only the commands day, date, time and now, also at a prompt, ping, and bench without --churn";
 const NOT_OVER_TCP: &str = "--udp contradicts the scheme tcp:// of the server";
 const NO_STEPS: &str = "--verbose cannot be used with bench or ping";
 
@@ -82,6 +82,8 @@ pub(crate) enum Task {
         source: DigitSource,
         ignores_white_space: bool,
     },
+    /// Send the lines typed at a prompt as requests.
+    Prompt { is_udp: bool },
     /// Send the lines of standard input as requests.
     ReadRequests,
     /// Load the server.
@@ -99,7 +101,8 @@ pub(crate) struct Options {
     #[command(subcommand)]
     action: Option<Action>,
 
-    /// Use UDP: for day, date, time and now, with up to three attempts, for ping and for bench
+    /// Use UDP: for day, date, time and now, also at a prompt, with up to three attempts, for ping and for
+    /// bench
     #[arg(long, global = true)]
     udp: bool,
 
@@ -219,9 +222,8 @@ impl Options {
             .unwrap_or_else(|error| command.error(ErrorKind::ArgumentConflict, error).exit());
         let default_port = match task {
             Task::SendUdp(_) => UDP_PORT,
-            Task::Bench(bench::Plan { is_udp: true, .. }) | Task::Ping { is_udp: true, .. } => {
-                UDP_PORT
-            }
+            Task::Prompt { is_udp: true } | Task::Ping { is_udp: true, .. } => UDP_PORT,
+            Task::Bench(bench::Plan { is_udp: true, .. }) => UDP_PORT,
             _ => TCP_PORT,
         };
         let endpoint = Endpoint {
@@ -271,6 +273,7 @@ impl Options {
             }
             // `send time` is a request of the protocol, not the line `time`.
             Some(Action::Send { words }) if is_time(words) => (Command::SendTime, &[][..]),
+            None if !self.json && is_at_terminal() => return Ok(Task::Prompt { is_udp }),
             _ if is_udp => return Err(NOT_FOR_UDP),
             Some(Action::Help) => (Command::Help, &[][..]),
             Some(Action::Sum {
@@ -291,6 +294,11 @@ impl Options {
             true => Err(NOT_FOR_UDP),
         }
     }
+}
+
+/// Whether standard input and output are both terminals.
+fn is_at_terminal() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 /// Returns the command line.

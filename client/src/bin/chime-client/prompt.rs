@@ -16,19 +16,30 @@ use crate::names;
 
 use editor::Editor;
 
-/// Shows the welcome, then sends each typed line, until the user or the server quits.
-pub(crate) fn run(runtime: &Runtime, endpoint: &Endpoint) -> Result<u8, CliError> {
+/// Shows the welcome, if there is one, then sends each typed line, until the user or the server quits.
+pub(crate) fn run(runtime: &Runtime, is_udp: bool, endpoint: &Endpoint) -> Result<u8, CliError> {
+    let connection = match is_udp {
+        true => None,
+        false => Some(runtime.block_on(endpoint.greet())?),
+    };
     let mut client = ReconnectingClient {
         runtime,
         endpoint,
-        connection: Some(runtime.block_on(endpoint.greet())?),
+        connection,
     };
     let mut editor = Editor::new(endpoint)?;
-    show(Reply::Welcome)?;
+    if !is_udp {
+        show(Reply::Welcome)?;
+    }
     while let Some(text) = editor.read()? {
         // Pasted text may be several lines. Blank lines are not sent.
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            match client.ask(names::expand(line)) {
+            let request = names::request_of(line);
+            let reply = match is_udp {
+                true => client.ask_udp(request),
+                false => client.ask(request),
+            };
+            match reply {
                 Ok(Some(Reply::Farewell)) => return show(Reply::Farewell).and(Ok(0)),
                 Ok(Some(reply)) => {
                     show(reply)?;
@@ -56,6 +67,18 @@ struct ReconnectingClient<'a> {
 }
 
 impl ReconnectingClient<'_> {
+    /// Sends one request over UDP. A request to quit is not sent.
+    fn ask_udp(&self, line: &str) -> Result<Option<Reply>, CliError> {
+        match Request::of_line(line) {
+            Request::Command(command) if command.is_time_command() => {
+                let reply = self.endpoint.ask_udp(command);
+                self.runtime.block_on(reply).map(Some)
+            }
+            request if request.is_quit() => Ok(None),
+            _ => Err(CliError::NotOverUdp),
+        }
+    }
+
     /// Sends one request, and again over a new connection if the connection is lost. All requests are
     /// idempotent.
     fn ask(&mut self, line: &str) -> Result<Option<Reply>, CliError> {
@@ -95,7 +118,11 @@ fn suggestion(line: &str, reply: Reply) -> Option<String> {
         return None;
     }
     let nearest = names::nearest(line.trim(), names::requests());
+    let first_word = line.split_whitespace().next();
     Some(match nearest.first() {
+        _ if first_word.is_some_and(|word| word.eq_ignore_ascii_case("sum")) => {
+            "type the digits alone, such as 12345".to_owned()
+        }
         Some(name) => format!("did you mean '{name}'?"),
         None => Reply::Help.to_string(),
     })
@@ -124,7 +151,11 @@ mod tests {
             let expected = Some(format!("did you mean '{name}'?"));
             assert_eq!(suggestion(line, Reply::CommandError), expected, "{line}");
         }
-        for line in ["what?", "sum 12345", "12a45678"] {
+        for line in ["sum 12 3", " SUM x", "sum"] {
+            let expected = Some("type the digits alone, such as 12345".to_owned());
+            assert_eq!(suggestion(line, Reply::CommandError), expected, "{line}");
+        }
+        for line in ["what?", "12a45678"] {
             let expected = Some(Reply::Help.to_string());
             assert_eq!(suggestion(line, Reply::CommandError), expected, "{line}");
         }

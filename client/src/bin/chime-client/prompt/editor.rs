@@ -110,10 +110,30 @@ fn load(
     if let Some(directory) = file.parent() {
         fs::create_dir_all(directory)?;
     }
+    // Reading a FIFO, for example, would wait.
+    match fs::metadata(file) {
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(io::Error::other("not a regular file").into());
+        }
+        _ => remove_invalid_lines(file)?,
+    }
     match lines.load_history(file) {
         Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
+}
+
+/// Removes the lines of a history that are not UTF-8: rustyline would not load the others.
+fn remove_invalid_lines(file: &Path) -> io::Result<()> {
+    let Ok(history) = fs::read(file) else {
+        return Ok(());
+    };
+    if str::from_utf8(&history).is_ok() {
+        return Ok(());
+    }
+    let lines = history.split_inclusive(|byte| *byte == b'\n');
+    let valid: Vec<&[u8]> = lines.filter(|line| str::from_utf8(line).is_ok()).collect();
+    fs::write(file, valid.concat())
 }
 
 fn to_cli_error(error: ReadlineError) -> CliError {
