@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chime_protocol::{Framing, Service, Session};
-use chime_server::{ConversationError, Counters, WorkerContext, converse};
+use chime_server::{ConversationError, Counters, Options, WorkerContext, converse};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
 };
@@ -94,6 +94,28 @@ fn an_idle_connection_is_closed_at_the_idle_timeout() {
         ));
         assert_eq!(start.elapsed(), options().idle_timeout + QUIET);
         assert_eq!(client.read(&mut [0]).await.expect("EOF"), 0);
+    });
+}
+
+#[test]
+fn an_idle_timeout_before_the_line_deadline_ends_a_partial_line() {
+    run(async {
+        let (mut client, server) = duplex(1024);
+        let stop = CancellationToken::new();
+        let options = Options {
+            idle_timeout: Duration::from_secs(1),
+            ..options()
+        };
+        let context = WorkerContext::new(options, Counters::default(), stop.clone());
+        let served = serve_with(server, Rc::new(context), stop);
+        expect_text(&mut client, "Welcome to the server\n").await;
+        client.write_all(b"1").await.expect("open");
+        let start = Instant::now();
+        assert!(matches!(
+            timeout_error(served).await,
+            ConversationError::Idle
+        ));
+        assert_eq!(start.elapsed(), Duration::from_secs(1) + QUIET);
     });
 }
 
