@@ -42,6 +42,14 @@ fn check(command: &mut Command) -> Output {
     command.arg("--check-config").output().expect("it runs")
 }
 
+/// Returns a value as `--check-config` prints it.
+fn toml_text(value: &str) -> String {
+    match value.parse::<u32>() {
+        Ok(number) => number.to_string(),
+        Err(_) => format!("\"{value}\""),
+    }
+}
+
 /// Returns the effective settings that the command prints.
 fn checked(command: &mut Command) -> String {
     let output = check(command);
@@ -106,6 +114,84 @@ fn the_precedence_is_flag_variable_file_default() {
     has(&settings, "max-connections = 3");
     has(&settings, "utc = true");
     has(&settings, "tcp = [\"[::1]:1\"]");
+}
+
+#[test]
+fn an_address_may_be_a_port_of_localhost() {
+    for (address, expected) in [
+        ("8", "127.0.0.1:8"),
+        ("localhost:8", "127.0.0.1:8"),
+        ("[::]:8", "[::]:8"),
+    ] {
+        // The settings are printed as they were given.
+        let flags = ["--tcp", address, "--udp", address, "--admin", address];
+        let settings = checked(&mut command(&flags));
+        assert!(
+            settings.contains(&format!("tcp = [{}]", toml_text(address))),
+            "{settings}"
+        );
+        let twice = check(&mut command(&["--tcp", address, "--tcp", expected]));
+        assert_eq!(twice.status.code(), Some(2), "{address} is {expected}");
+    }
+    for address in [
+        "65536",
+        "localhost",
+        "localhost:",
+        "host:8",
+        "127.0.0.1",
+        ":8",
+        "",
+    ] {
+        let output = check(&mut command(&["--tcp", address]));
+        assert_eq!(output.status.code(), Some(2), "{address}");
+    }
+    let server = ServerProcess::start(&["--tcp", "0", "--udp", "localhost:0"]);
+    assert!(server.tcp[0].ip().is_loopback() && server.udp[0].ip().is_loopback());
+}
+
+#[test]
+fn an_address_that_is_given_twice_is_an_error() {
+    for (text, message) in [
+        (
+            "tcp = ['127.0.0.1:8', '[::1]:8', '127.0.0.1:8']",
+            "the tcp address 127.0.0.1:8",
+        ),
+        (
+            "udp = ['127.0.0.1:8', '127.0.0.1:8']",
+            "the udp address 127.0.0.1:8",
+        ),
+        (
+            "tcp = ['127.0.0.1:8']\n[[listener]]\naddress = '127.0.0.1:8'\ntransport = 'tcp'",
+            "the tcp address 127.0.0.1:8",
+        ),
+    ] {
+        let file = File::new(text);
+        let output = check(command(&[]).args(["--config", file.path()]));
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(error, format!("error: {message} is given more than once\n"));
+    }
+    // The same port of two transports or addresses, and any free port.
+    checked(&mut command(&[
+        "--tcp",
+        "127.0.0.1:8,[::1]:8,127.0.0.1:0,127.0.0.1:0",
+        "--udp",
+        "127.0.0.1:8",
+    ]));
+}
+
+#[test]
+fn unknown_variables_are_reported() {
+    let mut command = command(&[]);
+    command
+        .env("CHIME_IDLE_TIMOUT", "1s")
+        .env("CHIME_SERVER", "host")
+        .env("CHIME_UTC", "1");
+    let output = check(&mut command);
+    assert_eq!(output.status.code(), Some(0));
+    let log = String::from_utf8_lossy(&output.stderr);
+    let line = "unknown environment variable CHIME_IDLE_TIMOUT\n";
+    assert!(log.ends_with(line) && log.lines().count() == 1, "{log}");
 }
 
 #[test]

@@ -11,8 +11,11 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use serde::Serialize;
 
 use crate::file::{File, settings_of};
-use crate::flags::Flags;
+use crate::flags::{Flags, VARIABLE_PREFIX, variable_of};
 use crate::listener::{Listener, Transport};
+
+/// The variables of `chime-client`.
+const CLIENT_VARIABLES: [&str; 2] = ["CHIME_SERVER", "CHIME_TIMEOUT"];
 
 /// The effective settings.
 pub(crate) struct Configuration {
@@ -62,6 +65,14 @@ impl Configuration {
         if configuration.tcp(false).is_empty() && configuration.udp(false).is_empty() {
             let message = "--no-tcp and --no-udp leave nothing to serve";
             return Err(usage_error(ErrorKind::ArgumentConflict, message));
+        }
+        let tcp = configuration.tcp(false).into_iter();
+        let tcp: Vec<_> = tcp.map(|(address, _)| address).collect();
+        for (transport, addresses) in [("tcp", tcp), ("udp", configuration.udp(false))] {
+            if let Some(address) = duplicate(&addresses) {
+                let message = format!("the {transport} address {address} is given more than once");
+                return Err(usage_error(ErrorKind::ArgumentConflict, &message));
+            }
         }
         Ok(configuration)
     }
@@ -138,6 +149,27 @@ impl Configuration {
         let gap = if tables.is_empty() { "" } else { "\n" };
         Ok(lines + gap + &tables)
     }
+}
+
+/// Returns an address that another one equals. Port 0 stands for any free port, so it may be given more than once.
+fn duplicate(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let mut all = addresses.iter().enumerate();
+    let duplicate =
+        all.find(|(index, address)| address.port() != 0 && addresses[..*index].contains(address));
+    duplicate.map(|(_, address)| *address)
+}
+
+/// Returns the variables of the environment whose names begin like those of settings, but are none.
+pub(crate) fn unknown_variables() -> Vec<String> {
+    let command = Flags::command_with_variables();
+    let settings = command.get_arguments().map(|arg| variable_of(arg));
+    let known: Vec<String> = settings.chain(CLIENT_VARIABLES.map(String::from)).collect();
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut unknown: Vec<_> = names
+        .filter(|name| name.starts_with(VARIABLE_PREFIX) && !known.contains(name))
+        .collect();
+    unknown.sort();
+    unknown
 }
 
 fn setting_line(name: &str, arg: &Arg, matches: &ArgMatches) -> String {

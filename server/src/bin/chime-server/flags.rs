@@ -3,7 +3,7 @@
 use std::env;
 use std::error::Error;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{IntErrorKind, NonZero, ParseIntError};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,10 +12,16 @@ use std::time::Duration;
 use chime_protocol::{Framing, Service};
 use chime_server::canonical;
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Command, CommandFactory, Parser, ValueEnum};
+use clap::{Arg, ArgAction, Command, CommandFactory, Parser, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
+
+/// The version. A packager names the commit, too, by the variable `CHIME_VERSION` when compiling.
+pub(crate) const VERSION: &str = match option_env!("CHIME_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
 
 const SERVING: &str = "Serving";
 const LIMITS: &str = "Limits";
@@ -35,16 +41,16 @@ const CONFIGURATION: &str = "Configuration";
 /// Inherited sockets (LISTEN_FDS) and [[listener]] tables of the file replace the default addresses of --tcp
 /// and --udp.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = VERSION)]
 pub(crate) struct Flags {
-    /// Address to serve over TCP; may be given more than once
+    /// Address to serve over TCP, such as [::]:9990, or a port of localhost; may be given more than once
     #[arg(long, value_name = "ADDR", help_heading = SERVING)]
-    #[arg(value_delimiter = ',', default_value = "127.0.0.1:9990")]
+    #[arg(value_delimiter = ',', default_value = "127.0.0.1:9990", value_parser = address)]
     pub(crate) tcp: Vec<SocketAddr>,
 
     /// Address to serve over UDP; may be given more than once
     #[arg(long, value_name = "ADDR", help_heading = SERVING)]
-    #[arg(value_delimiter = ',', default_value = "127.0.0.1:8089")]
+    #[arg(value_delimiter = ',', default_value = "127.0.0.1:8089", value_parser = address)]
     pub(crate) udp: Vec<SocketAddr>,
 
     /// Do not serve TCP
@@ -139,14 +145,14 @@ pub(crate) struct Flags {
     pub(crate) log_format: LogFormat,
 
     /// Address to serve /metrics, /healthz and /readyz over HTTP, without authentication [default: none]
-    #[arg(long, value_name = "ADDR", help_heading = OPERATION)]
+    #[arg(long, value_name = "ADDR", help_heading = OPERATION, value_parser = address)]
     pub(crate) admin: Option<SocketAddr>,
 
     /// Read settings from this TOML file; its keys are the names of these flags
     #[arg(long, value_name = "FILE", help_heading = CONFIGURATION)]
     pub(crate) config: Option<PathBuf>,
 
-    /// Print the effective settings as a file for --config, and exit
+    /// Print the effective settings as a file for --config, warn of unknown variables CHIME_*, and exit
     #[arg(long, help_heading = CONFIGURATION)]
     pub(crate) check_config: bool,
 
@@ -164,14 +170,22 @@ impl Flags {
                 ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
                 _ => arg,
             };
-            let variable = arg.get_id().as_str().to_uppercase();
-            let variable = format!("CHIME_{variable}");
+            let variable = variable_of(&arg);
             match env::var_os(&variable) {
                 Some(value) if value.is_empty() => arg,
                 _ => arg.env(variable),
             }
         })
     }
+}
+
+/// The prefix of the environment variables of settings.
+pub(crate) const VARIABLE_PREFIX: &str = "CHIME_";
+
+/// Returns the environment variable of a flag.
+pub(crate) fn variable_of(arg: &Arg) -> String {
+    let name = arg.get_id().as_str().to_uppercase();
+    format!("{VARIABLE_PREFIX}{name}")
 }
 
 /// The format of the log.
@@ -209,6 +223,16 @@ impl fmt::Display for NetworkArg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// Parses an address with a port, or a port alone, which is one of 127.0.0.1, as is `localhost`.
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    let port = text.strip_prefix("localhost:").unwrap_or(text);
+    let on_loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let address = text.parse().ok();
+    let address = address.or_else(|| port.parse().map(on_loopback).ok());
+    address
+        .ok_or("expected an address such as 0.0.0.0:9990 or [::1]:9990, localhost:9990, or a port")
 }
 
 /// Parses a number greater than zero.

@@ -24,7 +24,7 @@ use std::thread;
 use chime_server::{Addresses, Counter, CounterSnapshot, Networks, Options, RateLimit, Sockets};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::activation::InheritedSockets;
 use crate::configuration::Configuration;
@@ -41,6 +41,9 @@ fn main() -> ExitCode {
         let printed = io::stdout().write_all(&completions::script(shell));
         printed.map_err(|error| format!("cannot print the completions: {error}").into())
     } else if flags.check_config {
+        for name in configuration::unknown_variables() {
+            warn!("unknown environment variable {name}");
+        }
         let text = configuration.to_toml().map_err(io::Error::other);
         let printed = text.and_then(|text| io::stdout().write_all(text.as_bytes()));
         printed.map_err(|error| format!("cannot print the settings: {error}").into())

@@ -6,6 +6,7 @@ use chime_protocol::RequestKind;
 use chime_server::{Counter, CounterSnapshot};
 use strum::VariantArray;
 
+use crate::flags::VERSION;
 use crate::logs;
 
 /// The name, type and help text of each metric.
@@ -20,7 +21,7 @@ const METRICS: [[&str; 3]; 10] = [
     ["chime_accept_errors_total", "counter", "Accept errors."],
     ["chime_log_lines_dropped_total", "counter", "Log lines dropped because the log could not be written."],
     ["chime_connections_open", "gauge", "Connections being served."],
-    ["chime_build_info", "gauge", "The version of the server."],
+    ["chime_build_info", "gauge", "The version of the server, with its commit if the packager named it."],
 ];
 
 /// Returns the sample of a counter; `None` for connections served, which the samples of open and ended
@@ -60,13 +61,12 @@ pub(crate) fn exposition(snapshot: &CounterSnapshot) -> String {
     };
     // Workers keep counting during the snapshot, so an end may be seen without its beginning.
     let open = snapshot[Counter::ConnectionServed].saturating_sub(snapshot.conversations_ended());
-    let version = env!("CARGO_PKG_VERSION");
     let mut samples: Vec<_> = counters.collect();
     samples.extend(snapshot.requests.iter().map(request));
     samples.extend([
         ("chime_log_lines_dropped_total".to_string(), logs::dropped()),
         ("chime_connections_open".to_string(), open),
-        (format!("chime_build_info{{version=\"{version}\"}}"), 1),
+        (format!("chime_build_info{{version=\"{VERSION}\"}}"), 1),
     ]);
     let mut text = String::new();
     for [name, kind, help] in METRICS {
