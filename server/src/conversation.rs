@@ -16,6 +16,7 @@ use tokio::task::{coop, yield_now};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::connection_log::ConnectionLog;
 use crate::{Counter, Counters, Options};
 
 /// The length of the input buffer and of the output buffer, in bytes.
@@ -135,6 +136,7 @@ pub(crate) struct Conversation<S> {
     read_time_us: u32,
     /// When the current partial line must have ended.
     line_deadline: Option<Instant>,
+    pub(crate) log: Option<Box<ConnectionLog>>,
 }
 
 /// Bytes held back until the client reads.
@@ -184,6 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             last_activity: Instant::now(),
             read_time_us: 0,
             line_deadline: None,
+            log: None,
         }
     }
 
@@ -319,6 +322,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     fn record_progress(&mut self, progress: Progress) {
         self.status = progress.status;
         self.context.counters.add_requests(&progress.requests);
+        if let Some(log) = &mut self.log {
+            log.add_requests(&progress.requests);
+        }
         let is_same_line = progress.requests == RequestCounts::default();
         self.line_deadline = match self.line_deadline {
             _ if !self.session.has_partial_line() => None,
@@ -344,6 +350,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.context
             .counters
             .add(Counter::ByteReceived, length as u64);
+        if let Some(log) = &mut self.log {
+            log.add_received(length);
+        }
         self.record_activity(0);
         Poll::Ready(Ok(&block[..length]))
     }
@@ -365,6 +374,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let mut unsent = bytes;
         if let Poll::Ready(written) = poll {
             self.context.counters.add(Counter::ByteSent, written as u64);
+            if let Some(log) = &mut self.log {
+                log.add_sent(written);
+            }
             self.record_activity(written);
             unsent = &bytes[written..];
         }

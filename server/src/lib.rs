@@ -55,6 +55,7 @@
 //! are cut.
 
 mod addresses;
+mod connection_log;
 mod conversation;
 mod counters;
 #[cfg(target_os = "linux")]
@@ -78,6 +79,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use addresses::{Addresses, Networks, canonical};
+pub use connection_log::ACCESS;
 pub use conversation::{ConversationError, WorkerContext, converse};
 pub use counters::{Counter, CounterReader, CounterSnapshot, Counters};
 pub use options::{Clock, ListenerConfig, Options};

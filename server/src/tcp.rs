@@ -15,9 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
-use tracing::{Level, debug, enabled, error, warn};
+use tracing::{debug, error, warn};
 
 use crate::addresses::{AddressPermit, is_among};
+use crate::connection_log::ConnectionLog;
 use crate::conversation::{Conversation, ConversationError, QUIET_PERIOD};
 use crate::proxy_header::{self, Header};
 use crate::{Counter, Counters, ListenerConfig, Options, WorkerContext};
@@ -168,8 +169,6 @@ impl Acceptor {
 /// An accepted connection, to be served or refused.
 struct Connection<S> {
     conversation: Conversation<S>,
-    /// Only for the log at level debug. Boxed to keep the task small.
-    client: Option<Box<SocketAddr>>,
     /// How the conversation ended: cut, if its task is dropped before. `None` if the connection is refused.
     outcome: Option<Counter>,
     _permit: OwnedSemaphorePermit,
@@ -213,9 +212,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         context
             .counters
             .add(Counter::ByteReceived, unread.len() as u64);
+        let mut log = ConnectionLog::open(client);
+        if let Some(log) = &mut log {
+            log.add_received(unread.len());
+        }
+        let mut conversation = Conversation::new(stream, session, unread, Rc::clone(context));
+        conversation.log = log;
         Ok(Connection {
-            conversation: Conversation::new(stream, session, unread, Rc::clone(context)),
-            client: enabled!(Level::DEBUG).then(|| Box::new(client)),
+            conversation,
             outcome,
             _permit: permit,
             _address: address,
@@ -224,8 +228,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Records how the conversation ended.
     fn end(&mut self, result: Result<(), ConversationError>) {
-        if let (Err(error), Some(client)) = (&result, &self.client) {
-            debug!("{client}: {error}");
+        if let Some(log) = self.conversation.log.take() {
+            match &result {
+                Err(error) => log.close(&error.to_string()),
+                Ok(()) if self.outcome.is_none() => log.close("refused"),
+                Ok(()) => log.close("ended"),
+            }
         }
         if let Some(outcome) = &mut self.outcome {
             *outcome = result.map_or_else(|error| error.counter(), |()| Counter::ConversationEnded);
@@ -239,6 +247,13 @@ impl<S> Drop for Connection<S> {
         let is_panicking = thread::panicking();
         if is_panicking {
             error!("a connection's task panicked: this is a bug in the server");
+        }
+        if let Some(log) = self.conversation.log.take() {
+            log.close(if is_panicking {
+                "panicked"
+            } else {
+                "cut at the drain timeout"
+            });
         }
         if let Some(outcome) = self.outcome {
             let panicked = is_panicking.then_some(Counter::ConversationPanicked);

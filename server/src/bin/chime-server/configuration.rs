@@ -162,7 +162,7 @@ fn duplicate(addresses: &[SocketAddr]) -> Option<SocketAddr> {
 /// Returns the variables of the environment whose names begin like those of settings, but are none.
 pub(crate) fn unknown_variables() -> Vec<String> {
     let command = Flags::command_with_variables();
-    let settings = command.get_arguments().map(|arg| variable_of(arg));
+    let settings = command.get_arguments().map(variable_of);
     let known: Vec<String> = settings.chain(CLIENT_VARIABLES.map(String::from)).collect();
     let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let mut unknown: Vec<_> = names

@@ -133,7 +133,7 @@ pub(crate) struct Flags {
     #[arg(default_value = "10s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
 
-    /// Minimum severity to log on standard error
+    /// Minimum severity to log on standard error; debug logs each connection, trace its requests by kind
     #[arg(long, value_name = "LEVEL", help_heading = OPERATION)]
     #[arg(default_value = "info", ignore_case = true)]
     #[arg(value_parser = named::<LevelFilter, _>(LEVELS, |name| name))]
@@ -195,6 +195,8 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object per line
     Json,
+    /// The same, with an object for each connection that has closed, at any level
+    Access,
 }
 
 /// A network such as `10.0.0.0/8`, or a single address.

@@ -13,8 +13,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tracing::error;
+use chime_server::ACCESS;
 use tracing::level_filters::LevelFilter;
+use tracing::{Level, enabled, error};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::flags::LogFormat;
 
@@ -46,21 +50,28 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat) {
         .with_writer(|| Queue)
         .log_internal_errors(false)
         .with_target(false)
-        .with_max_level(level);
+        .with_max_level(LevelFilter::TRACE);
+    let events = Targets::new().with_default(level);
     match format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            let log = log.with_ansi(io::stderr().is_terminal());
+            log.finish().with(events).init();
+        }
+        LogFormat::Json => log.json().flatten_event(true).finish().with(events).init(),
+        LogFormat::Access => {
+            let events = events.with_target(ACCESS, LevelFilter::DEBUG);
+            log.json().flatten_event(true).finish().with(events).init();
+        }
     }
     panic::set_hook(Box::new(|panic| {
         error!("{}", panic.to_string().replace('\n', " "))
     }));
 }
 
-/// Reports the error that ends the server: as a log record in format `json`, otherwise as a plain line.
+/// Reports the error that ends the server: as a log record in the formats of JSON, otherwise as a plain line.
 pub(crate) fn report(failure: &dyn Error, format: LogFormat) {
-    let is_logged = LevelFilter::current() >= LevelFilter::ERROR;
     match format {
-        LogFormat::Json if is_logged => error!("{failure}"),
+        LogFormat::Json | LogFormat::Access if enabled!(Level::ERROR) => error!("{failure}"),
         _ => queue(format!("chime-server: {failure}\n").into_bytes()),
     }
 }
