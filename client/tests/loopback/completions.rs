@@ -1,8 +1,8 @@
-//! The completion scripts of shells.
+//! The completion scripts of shells, and the manual.
 
 use std::process::Command;
 
-use crate::run;
+use crate::{Outcome, run};
 
 fn script(shell: &str) -> String {
     let outcome = run(&format!("completions {shell}"));
@@ -18,6 +18,12 @@ fn bash_completes_commands_and_options() {
     assert_completes(&script, "chime-client bench --rat", &["--rate"]);
     assert_completes(&script, "chime-client day --rat", &[]);
     assert_completes(&script, "chime-client completions z", &["zsh"]);
+}
+
+#[test]
+fn the_manual_is_that_of_the_package() {
+    let page = include_str!("../../deploy/chime-client.1");
+    assert_eq!(run("manual"), Outcome::success(page));
 }
 
 /// Asserts what bash offers for the last word of `line`.

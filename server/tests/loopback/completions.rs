@@ -1,4 +1,4 @@
-//! `--completions`.
+//! `--completions` and `--manual`.
 
 use crate::command;
 
@@ -19,11 +19,20 @@ fn completions_are_printed_for_each_shell() {
 }
 
 #[test]
-fn completions_need_no_valid_file() {
-    let mut command = command(&["--completions", "bash"]);
-    let output = command.env("CHIME_CONFIG", "/nowhere/chime.toml").output();
-    let output = output.expect("it runs");
-    assert!(output.status.success() && !output.stdout.is_empty());
+fn completions_and_the_manual_need_no_valid_file() {
+    for flags in [&["--completions", "bash"][..], &["--manual"]] {
+        let mut command = command(flags);
+        let output = command.env("CHIME_CONFIG", "/nowhere/chime.toml").output();
+        let output = output.expect("it runs");
+        assert!(output.status.success() && !output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn the_manual_is_that_of_the_package() {
+    let output = command(&["--manual"]).output().expect("it runs");
+    let page = include_str!("../../deploy/chime-server.8");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), page);
 }
 
 #[test]

@@ -332,7 +332,8 @@ fn the_example_shows_every_setting_with_its_default() {
     let help = String::from_utf8(help.stdout).expect("text");
     let lines = help.lines().map(str::trim_start);
     let flags = lines.filter_map(|line| line.strip_prefix("--")?.split_whitespace().next());
-    let settings = flags.filter(|flag| !["config", "check-config", "completions"].contains(flag));
+    let settings =
+        flags.filter(|flag| !["config", "check-config", "manual", "completions"].contains(flag));
     let settings: BTreeSet<_> = settings.collect();
     assert_eq!(shown.into_keys().collect::<BTreeSet<_>>(), settings);
 }

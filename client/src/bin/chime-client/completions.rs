@@ -1,4 +1,4 @@
-//! The command `chime-client completions`: prints a completion script for a shell.
+//! The commands `chime-client completions` and `chime-client manual`, for users of `cargo install`.
 
 use std::io::{self, Write};
 
@@ -15,12 +15,23 @@ pub(crate) enum Shell {
     Fish,
 }
 
+/// The manual page, generated from the help.
+const MANUAL: &[u8] = include_bytes!("../../../deploy/chime-client.1");
+
 /// Prints the completion script of `command` and returns the exit code.
 pub(crate) fn print(shell: Shell, command: Command) -> Result<u8, CliError> {
-    let script = script(shell, command);
+    print_bytes(&script(shell, command))
+}
+
+/// Prints the manual page and returns the exit code.
+pub(crate) fn print_manual() -> Result<u8, CliError> {
+    print_bytes(MANUAL)
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<u8, CliError> {
     let mut output = io::stdout().lock();
     output
-        .write_all(&script)
+        .write_all(bytes)
         .and_then(|()| output.flush())
         .map_err(CliError::Output)?;
     Ok(0)

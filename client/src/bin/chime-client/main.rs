@@ -58,6 +58,7 @@ fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliE
         Task::Ping { flags, is_udp } => {
             runtime.block_on(ping::run(&flags, is_udp, format, endpoint))
         }
+        Task::PrintManual => completions::print_manual(),
         Task::PrintCompletions(shell) => completions::print(shell, options::command_line()),
         Task::Prompt { is_udp } => prompt::run(&runtime, is_udp, endpoint),
         Task::ReadRequests => runtime.block_on(pipe::run(format, endpoint)),

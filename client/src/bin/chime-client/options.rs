@@ -64,6 +64,7 @@ Examples:
   chime-client bench --connections 50 --in-flight 100 --duration 10s
   printf 'date\\ntime\\n' | chime-client
   head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -
+  chime-client manual | man -l -
   chime-client completions bash >~/.local/share/bash-completion/completions/chime-client";
 
 const NOT_FOR_UDP: &str = "UDP supports only the commands day, date, time and now, also at a prompt, ping, and bench without --churn";
@@ -92,6 +93,8 @@ pub(crate) enum Task {
     Ping { flags: ping::Flags, is_udp: bool },
     /// Print the completion script of a shell.
     PrintCompletions(Shell),
+    /// Print the manual page.
+    PrintManual,
 }
 
 /// A client for chime servers: prints the day, the date, the time, or the sum of digits.
@@ -187,6 +190,8 @@ enum Action {
     Bench(bench::Flags),
     /// Measure the round trip of one request after another, and the offset of the server's clock
     Ping(ping::Flags),
+    /// Print the manual page, for man -l -
+    Manual,
     /// Print the completion script of a shell
     Completions {
         /// The shell: bash, zsh or fish
@@ -282,6 +287,7 @@ impl Options {
                 ignore_whitespace,
             }) => return Ok(sum(digits.as_ref(), file.as_ref(), *ignore_whitespace)),
             Some(Action::Send { words }) => return Ok(Task::Send(vec![words.join(" ")])),
+            Some(Action::Manual) => return Ok(Task::PrintManual),
             Some(Action::Completions { shell }) => return Ok(Task::PrintCompletions(*shell)),
             None => return Ok(Task::ReadRequests),
         };
@@ -320,6 +326,7 @@ fn hide_refused(mut command: clap::Command) -> clap::Command {
         ("bench", &["verbose"]),
         ("ping", &["verbose"]),
         ("completions", &connection),
+        ("manual", &connection),
     ] {
         command = command.mut_subcommand(name, |subcommand| {
             let hide = |arg: Arg| match refused.contains(&arg.get_id().as_str()) {

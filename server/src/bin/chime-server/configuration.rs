@@ -38,9 +38,11 @@ impl Configuration {
         let given = given.map_err(|error| blame_variable(error, command, &arguments))?;
         let flags = Flags::from_arg_matches(&given)?;
         let file = match flags.config {
-            // Completions do not depend on the file, so they are printed even if it is invalid.
-            Some(path) if flags.completions.is_none() => File::read(&path, command)
-                .map_err(|error| usage_error(ErrorKind::ValueValidation, &error))?,
+            // The manual and completions do not depend on the file, so they are printed even if it is invalid.
+            Some(path) if !flags.manual && flags.completions.is_none() => {
+                File::read(&path, command)
+                    .map_err(|error| usage_error(ErrorKind::ValueValidation, &error))?
+            }
             _ => File::default(),
         };
         let is_given = |id: &str| {

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use crate::listener::Listener;
 
 /// Flags that are not keys of the file.
-const COMMAND_LINE_ONLY: [&str; 3] = ["config", "check-config", "completions"];
+const COMMAND_LINE_ONLY: [&str; 4] = ["config", "check-config", "manual", "completions"];
 
 /// The parsed file.
 #[derive(Debug, Default)]

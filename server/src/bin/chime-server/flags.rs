@@ -156,6 +156,10 @@ pub(crate) struct Flags {
     #[arg(long, help_heading = CONFIGURATION)]
     pub(crate) check_config: bool,
 
+    /// Print the manual page, for man -l -, and exit
+    #[arg(long, help_heading = CONFIGURATION)]
+    pub(crate) manual: bool,
+
     /// Print the completion script for this shell, and exit
     #[arg(long, value_name = "SHELL", help_heading = CONFIGURATION)]
     #[arg(value_parser = named::<Shell, _>(SHELLS, |name| name))]

@@ -31,13 +31,19 @@ use crate::configuration::Configuration;
 use crate::control::Control;
 use crate::flags::{Flags, NetworkArg};
 
+/// The manual page.
+const MANUAL: &[u8] = include_bytes!("../../../deploy/chime-server.8");
+
 fn main() -> ExitCode {
     // First of all: no other thread may run, and no signal may be lost during startup.
     let prepared = InheritedSockets::take().and_then(|inherited| Ok((inherited, Control::new()?)));
     let configuration = Configuration::from_process();
     let flags = &configuration.flags;
     logs::start(flags.log, flags.log_format);
-    let result = if let Some(shell) = flags.completions {
+    let result = if flags.manual {
+        let printed = io::stdout().write_all(MANUAL);
+        printed.map_err(|error| format!("cannot print the manual: {error}").into())
+    } else if let Some(shell) = flags.completions {
         let printed = io::stdout().write_all(&completions::script(shell));
         printed.map_err(|error| format!("cannot print the completions: {error}").into())
     } else if flags.check_config {
