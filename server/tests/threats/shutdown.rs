@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chime_server::{Counter, ListenerConfig, Options, Sockets, Workers};
 use chrono::{NaiveDateTime, Utc};
@@ -89,6 +89,8 @@ fn t16_connections_with_unread_replies_are_cut_at_the_drain_timeout() {
     let start = Instant::now();
     server.signal(Signal::SIGTERM);
     let (status, log) = server.wait();
+    let default = Duration::from_secs(10);
+    assert!(start.elapsed() < default, "the flag has no effect");
     assert_eq!(status.code(), Some(0));
     assert!(
         log.contains("connections cut at the drain timeout: 1\n"),
