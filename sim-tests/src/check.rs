@@ -12,6 +12,18 @@ pub fn check<P: Protocol>(
     check_with(scenario, trace, P::check)
 }
 
+/// Checks that the trace shows what the scenario expects, in order.
+fn check_expectations<P: Protocol>(scenario: &Scenario<P>, trace: &Trace) -> Result<(), Failure> {
+    let mut rest = trace.events.iter();
+    for text in &scenario.expect {
+        if !rest.any(|event| event.to_string().contains(text)) {
+            let message = format!("expected next in the trace, but not there: {text}");
+            return Err(Failure::new(message, trace.events.len().saturating_sub(1)));
+        }
+    }
+    Ok(())
+}
+
 /// [`check`] with other oracles than those of the protocol.
 pub fn check_with<P: Protocol>(
     scenario: &Scenario<P>,
@@ -33,6 +45,7 @@ pub fn check_with<P: Protocol>(
         return Err(failure);
     }
     let report = oracles(scenario, &index)?;
+    check_expectations(scenario, trace)?;
     // The oracles know better why a run is stuck.
     match find(|kind| matches!(kind, EventKind::Stuck(_))) {
         Some(failure) => Err(failure),

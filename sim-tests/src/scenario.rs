@@ -53,6 +53,8 @@ pub struct Scenario<P: Protocol> {
     /// When the network heals: faults end, and the percentages become 0. At most an hour.
     #[serde(deserialize_with = "within::<0, HOUR_MS, _, _>")]
     pub heal_ms: u32,
+    /// What the run must show: texts in lines of its trace, in this order. They make a scenario written by hand a test.
+    pub expect: Vec<String>,
 }
 
 impl<P: Protocol> Default for Scenario<P> {
@@ -69,6 +71,7 @@ impl<P: Protocol> Default for Scenario<P> {
             clients: Vec::new(),
             faults: Vec::new(),
             heal_ms: 0,
+            expect: Vec::new(),
         }
     }
 }

@@ -242,6 +242,39 @@ fn a_failing_scenario_is_replayed_drawn_and_shrunk() {
 }
 
 #[test]
+fn a_scenario_passes_only_if_its_trace_shows_what_it_expects_in_order() {
+    let folder = folder("expectations");
+    let client = r#"{"host":0,"start_ms":10,"behaviour":{"ask":{"lines":["12345"],"pause_ms":9}}}"#;
+    let read = r#""client 0: receives reply '15'""#;
+    for (expect, missing) in [
+        (format!(r#""server started", {read}"#), None),
+        (
+            format!(r#"{read}, "server started""#),
+            Some("server started"),
+        ),
+        (
+            format!("{read}, {read}"),
+            Some("client 0: receives reply '15'"),
+        ),
+        (r#""reads \"16\\n\"""#.to_owned(), Some("reads \"16\\n\"")),
+    ] {
+        let file = folder.join("expectations.json");
+        let json = format!(r#"{{"clients":[{client}],"expect":[{expect}]}}"#);
+        fs::write(&file, json).expect("written");
+        let file = file.to_str().expect("a path in UTF-8");
+        let (text, code) = text_and_code(&mut sim(["run", file]));
+        let last = text.lines().last().expect("a result");
+        match missing {
+            None => assert!(code == Some(0) && last.starts_with("passed"), "{last}"),
+            Some(missing) => {
+                let message = format!("expected next in the trace, but not there: {missing}");
+                assert!(code == Some(1) && last.contains(&message), "{last}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_passing_scenario_is_not_shrunk() {
     let line = error_line(&mut sim(["shrink", "7"]));
     assert_eq!(line, "this scenario passes its check");

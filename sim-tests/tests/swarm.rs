@@ -54,10 +54,11 @@ proptest! {
 
 #[test]
 fn regressions_pass() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regressions");
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let regressions = fs::read_dir(package.join("tests/regressions")).expect("the folder exists");
+    let regressions = regressions.map(|entry| entry.expect("an entry").path());
     let mut count = 0;
-    for entry in fs::read_dir(folder).expect("the folder exists") {
-        let path = entry.expect("an entry").path();
+    for path in regressions.chain([package.join("example.json")]) {
         let scenario =
             Scenario::from_json(&fs::read(&path).expect("readable")).expect("a scenario");
         if let Err(failure) = check(&scenario, &run(&scenario)) {

@@ -119,6 +119,7 @@ impl<'a, P: Protocol> Arbitrary<'a> for Scenario<P> {
             clients,
             faults,
             heal_ms,
+            expect: Vec::new(),
         })
     }
 }
