@@ -24,6 +24,9 @@ fn bash_completes_commands_and_options() {
 fn the_manual_is_that_of_the_package() {
     let page = include_str!("../../deploy/chime-client.1");
     assert_eq!(run("manual"), Outcome::success(page));
+    // The server does not matter.
+    let outcome = run("manual --server udp://localhost");
+    assert_eq!(outcome, Outcome::success(page));
 }
 
 /// Asserts what bash offers for the last word of `line`.

@@ -131,6 +131,17 @@ fn white_space_between_digits_is_ignored_on_request() {
         let outcome = run_with_input(&mut client(&arguments), "12 3\n\n45\n");
         assert_eq!(outcome, Outcome::success("15\n"), "{arguments}");
     }
+    let given = |options: &str| {
+        let mut command = client(&format!("--server {server} sum {options}"));
+        run_with_input(command.arg(" 12 3\n45"), "")
+    };
+    assert_eq!(given("--ignore-whitespace"), Outcome::success("15\n"));
+    let outcome = given("");
+    assert_eq!((outcome.exit_code, &*outcome.stdout), (Some(2), ""));
+    assert!(
+        outcome.stderr.contains("--ignore-whitespace"),
+        "{outcome:?}"
+    );
     let mut command = client(&format!("--server {server} sum - --ignore-whitespace"));
     let outcome = run_with_input(&mut command, "12\n3x");
     let error = "chime-client: standard input: byte 'x' at offset 4 is not a digit; \

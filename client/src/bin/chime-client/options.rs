@@ -68,6 +68,7 @@ Examples:
   chime-client completions bash >~/.local/share/bash-completion/completions/chime-client";
 
 const NOT_FOR_UDP: &str = "UDP supports only the commands day, date, time and now, also at a prompt, ping, and bench without --churn";
+const WHITE_SPACE: &str = "the digits have white space between them; --ignore-whitespace allows it";
 const NOT_OVER_TCP: &str = "--udp contradicts the scheme tcp:// of the server";
 const NO_STEPS: &str = "--verbose cannot be used with bench or ping";
 
@@ -263,6 +264,11 @@ impl Options {
             (is_udp, transport) => is_udp || transport == Some(Transport::Udp),
         };
         let (command, more) = match &self.action {
+            Some(Action::Manual | Action::Completions { .. }) if self.udp => {
+                return Err(NOT_FOR_UDP);
+            }
+            Some(Action::Manual) => return Ok(Task::PrintManual),
+            Some(Action::Completions { shell }) => return Ok(Task::PrintCompletions(*shell)),
             Some(Action::Day(More { more })) => (Command::Day, &more[..]),
             Some(Action::Date(More { more })) => (Command::Date, &more[..]),
             Some(Action::Time(More { more })) => (Command::Time, &more[..]),
@@ -285,10 +291,8 @@ impl Options {
                 digits,
                 file,
                 ignore_whitespace,
-            }) => return Ok(sum(digits.as_ref(), file.as_ref(), *ignore_whitespace)),
+            }) => return sum(digits.as_ref(), file.as_ref(), *ignore_whitespace),
             Some(Action::Send { words }) => return Ok(Task::Send(vec![words.join(" ")])),
-            Some(Action::Manual) => return Ok(Task::PrintManual),
-            Some(Action::Completions { shell }) => return Ok(Task::PrintCompletions(*shell)),
             None => return Ok(Task::ReadRequests),
         };
         let commands = [command].into_iter().chain(more.iter().copied());
@@ -347,17 +351,27 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     })
 }
 
-/// Returns the task of the command `sum`.
-fn sum(digits: Option<&Digits>, file: Option<&PathBuf>, ignores_white_space: bool) -> Task {
+/// Returns the task of the command `sum`, or why its digits are invalid.
+fn sum(
+    digits: Option<&Digits>,
+    file: Option<&PathBuf>,
+    ignores_white_space: bool,
+) -> Result<Task, &'static str> {
     let source = match (digits, file) {
-        (Some(Digits::Given(digits)), _) => return Task::Send(vec![digits.clone()]),
+        (Some(Digits::Given(text)), _) => {
+            let digits: String = text.split_ascii_whitespace().collect();
+            return match digits == *text || ignores_white_space {
+                true => Ok(Task::Send(vec![digits])),
+                false => Err(WHITE_SPACE),
+            };
+        }
         (None, Some(file)) if file != Path::new("-") => DigitSource::File(file.clone()),
         _ => DigitSource::StandardInput,
     };
-    Task::Sum {
+    Ok(Task::Sum {
         source,
         ignores_white_space,
-    }
+    })
 }
 
 fn is_time(words: &[String]) -> bool {
@@ -372,10 +386,14 @@ fn command(text: &str) -> Result<Command, String> {
     }
 }
 
+fn is_digit_or_white_space(byte: u8) -> bool {
+    byte.is_ascii_digit() || byte.is_ascii_whitespace()
+}
+
 fn digits(text: &str) -> Result<Digits, &'static str> {
     match text {
         "-" => Ok(Digits::StandardInput),
-        text if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+        text if !text.trim_ascii().is_empty() && text.bytes().all(is_digit_or_white_space) => {
             Ok(Digits::Given(text.to_owned()))
         }
         _ => Err("must consist of the digits 0 to 9"),
