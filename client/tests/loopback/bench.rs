@@ -344,10 +344,13 @@ fn a_progress_bar_is_shown_on_a_terminal_and_cleared() {
 #[test]
 fn ctrl_c_ends_the_load_with_a_report() {
     let server = chime(Service::Both, Framing::Line);
-    for during in ["warm-up", "measuring"] {
-        let warm_up = if during == "warm-up" { "1h" } else { "0s" };
-        let arguments =
-            format!("--server {server} bench --connections 2 --duration 1h --warm-up {warm_up}");
+    for (during, load) in [
+        ("warm-up", "--duration 1h --warm-up 1h"),
+        ("measuring", "--duration 1h --warm-up 0s"),
+        ("measuring", "--duration 1h --warm-up 0s --rate 10"),
+        ("measuring", "--requests 1000000000"),
+    ] {
+        let arguments = format!("--server {server} bench --connections 2 {load}");
         let mut terminal = Terminal::start(terminal::client(&arguments, "an_interrupted_bench"));
         terminal.wait_for("a bar", |lines| {
             let bar = format!("{during} [");
@@ -357,6 +360,7 @@ fn ctrl_c_ends_the_load_with_a_report() {
         let (exit_code, screen) = terminal.wait();
         assert_eq!(exit_code, Some(0), "{screen}");
         assert!(screen.contains("\nrequests  "), "{screen}");
+        // No request counts as unsent.
         assert!(screen.ends_with("errors    none"), "{screen}");
     }
 }

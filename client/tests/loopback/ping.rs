@@ -90,7 +90,7 @@ fn text_is_for_people() {
         (first, format!("{server}: reply 1 in ")),
         (second, format!("{server}: reply 2 in ")),
         (round_trip, "round trip min/avg/max/p99 ".to_owned()),
-        (offset, "clock offset -".to_owned()),
+        (offset, "clock offset ".to_owned()),
     ] {
         assert!(line.starts_with(&start), "{line}");
         assert!(line.contains(" ms"), "{line}");
@@ -115,11 +115,11 @@ fn a_service_without_the_time_has_no_offset() {
 fn a_lost_datagram_is_counted() {
     // The first request gets no reply.
     let server = udp(&[&[], &[b"2026-11-21 06:32:06.123456"]]);
-    let (outcome, replies, summary) = ping(server, "--udp -c 2 -i 0s --timeout 200ms");
+    let (outcome, replies, summary) = ping(server, "--udp -c 2 -i 0s --timeout 1s");
     assert_eq!(outcome.exit_code, Some(0), "{outcome:?}");
     assert_eq!(replies[0]["round_trip_us"], Value::Null);
     let error = replies[0]["error"].as_str().expect("an error");
-    assert!(error.contains("200ms"), "{error}");
+    assert!(error.contains("1s"), "{error}");
     assert!(replies[1]["round_trip_us"].is_number());
     assert_eq!(
         (&summary["requests"], &summary["replies"]),
@@ -146,11 +146,12 @@ fn a_lost_connection_is_opened_again() {
         let line = outcome.stdout.lines().nth(number - 1);
         line.is_some_and(|line| line.starts_with(start))
     };
-    assert!(begins(1, &format!("{server}: reply 1 in ")), "{outcome:?}");
-    assert!(begins(2, &format!("no reply 2: {server}: ")), "{outcome:?}");
-    assert!(begins(3, &format!("{server}: reply 3 in ")), "{outcome:?}");
+    for number in 1..=3 {
+        let start = format!("{server}: reply {number} in ");
+        assert!(begins(number, &start), "{outcome:?}");
+    }
     assert!(
-        begins(5, "requests 3, replies 2, lost 33.3 %"),
+        begins(5, "requests 3, replies 3, lost 0.0 %"),
         "{outcome:?}"
     );
     assert_eq!(outcome.exit_code, Some(0));

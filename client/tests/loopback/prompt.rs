@@ -135,7 +135,7 @@ fn the_time_commands_work_over_udp() {
     terminal.press("day\rnow\r");
     let now = "2026-11-21 06:32:06.123456";
     terminal.shows(&["chime> day", "Saturday", "chime> now", now, "chime>"]);
-    let refused = "chime-client: UDP has only day, date, time, now and quit";
+    let refused = "chime-client: UDP has only day, date, time and now; the others need TCP";
     for line in ["help", "12345", "what?"] {
         terminal.press(format!("{line}\r"));
         terminal.shows_last(&[&format!("chime> {line}"), refused, "chime>"]);

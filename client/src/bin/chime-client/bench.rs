@@ -74,7 +74,8 @@ fn load<L: Link>(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<
         let server = &endpoint.server;
         writeln!(io::stdout(), "{}", Heading { plan, server }).map_err(CliError::Output)?;
     }
-    let interrupted = watch_for_interrupt().map_err(CliError::Connect)?;
+    // Without a handler, Ctrl-C ends the program.
+    let interrupted = watch_for_interrupt().unwrap_or_default();
     let is_interrupted = || interrupted.load(Ordering::Relaxed);
     let mut run = |name, limit| {
         let progress = Progress::new(name, limit);

@@ -109,7 +109,9 @@ impl CliError {
                      try again, and save a slow input to a file first"
                 )
             }
-            CliError::NotOverUdp => "UDP has only day, date, time, now and quit".to_owned(),
+            CliError::NotOverUdp => {
+                "UDP has only day, date, time and now; the others need TCP".to_owned()
+            }
             CliError::Digits(source, error) => describe_source(source, error),
             CliError::Output(error) => {
                 let cause = cause(error);

@@ -29,19 +29,20 @@ const AFTER_HELP: &str = "\
 Without a command, each line of standard input is a request: at a prompt if standard input and output \
 are terminals, else pipelined. Replies are printed in order.
 
-Several of day, date, time, now and help can be given in a row: they are answered in order. The error of a \
-server goes to standard error, unless --json is set.
+Several of day, date, time and now can be given in a row, also before help: they are answered in order. An error \
+that the server replies to a command or to digits on the command line goes to standard error, unless --json is set.
 
 Command names are case-insensitive. now is an alias of the request send time, also at the prompt and in \
 a pipe.
 
-The prompt takes the words of the command line, too: sum 12345 is the request 12345. Tab completes, Ctrl-C clears the line, and Ctrl-D exits. The prompt reconnects after the \
+The prompt takes sum DIGITS and send TEXT, too: sum 12345 is the request 12345. Tab completes, Ctrl-C clears the line, and Ctrl-D exits. The prompt reconnects after the \
 server restarts, and keeps its history in chime/history under $XDG_STATE_HOME, or under ~/.local/state. \
 Colours are used on terminals only, and never if NO_COLOR is set.
 
 With --json, each reply is an object on a line of standard output. A failure prints no object, only a \
 message on standard error. The members of the object:
-  request   the request; null if it is the digits of sum - or of a file, is longer than 256 bytes, or is not UTF-8
+  request   the request; null if it is the digits of a file or of standard input, or a line of a pipe that is longer \
+than 256 bytes or not UTF-8
   reply     the text of the reply; null if the server closed instead, as some do after quit
   sum       the sum of digits, an integer of up to 64 bits; null if the reply is not a sum
   is_error  whether the reply is an error, which makes the exit code 1

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::pin::pin;
 use std::time::Duration;
 
-use chime_client::{Connection, ask_udp};
+use chime_client::{Connection, Error, ask_udp};
 use chime_protocol::{Command, Reply};
 use chrono::{Local, TimeDelta};
 use clap::Args;
@@ -28,7 +28,7 @@ const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
 const NO_REPLY: u8 = 4;
 
 const AFTER_HELP: &str = "\
-Sends the request send time, over one connection, or in a datagram of its own with --udp, where a reply later than \
+Sends the request send time, over one connection, which is opened again if the server has closed it, or in a datagram of its own with --udp, where a reply later than \
 1 s is lost. Prints the round trip of each, and at the end, or at Ctrl-C, a summary.
 
 The clock offset is the server's time minus that of this machine in the middle of the round trip. Both are local \
@@ -41,7 +41,7 @@ microseconds, and an unknown value is null:
   requests, replies, round_trip_min_us, round_trip_mean_us, round_trip_max_us, round_trip_p99_us,
   clock_offset_us
 
-The exit code is 0 if a reply arrived, otherwise that of the last failure: see chime-client --help.
+The exit code is 0 if a reply arrived, otherwise that of the last failure, or 4: see chime-client --help.
 
 Examples:
   chime-client ping
@@ -82,7 +82,7 @@ pub(crate) async fn run(
             outcome = pinger.ping() => outcome,
         };
         summary.add(&outcome);
-        let text = print_outcome(format, endpoint, summary.requests, &outcome);
+        let text = outcome_line(format, endpoint, summary.requests, &outcome);
         writeln!(io::stdout(), "{text}").map_err(CliError::Output)?;
         summary.last_error = outcome.err().or(summary.last_error);
         if flags
@@ -136,11 +136,19 @@ impl Pinger<'_> {
                 })
                 .await;
         }
-        // A connection that fails is dropped: the next request opens another.
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => endpoint.greet().await?,
-        };
+        if let Some(connection) = self.connection.take() {
+            match self.ping_over(connection).await {
+                // Perhaps the server has closed an idle connection: that is no loss.
+                Err(Error::Closed | Error::Io(_)) => {}
+                pong => return Ok(pong?),
+            }
+        }
+        let connection = endpoint.greet().await?;
+        Ok(self.ping_over(connection).await?)
+    }
+
+    /// Sends a request over `connection`, and keeps the connection if that succeeds.
+    async fn ping_over(&mut self, mut connection: Connection<TcpStream>) -> Result<Pong, Error> {
         let pong = timed(connection.ask(Command::SendTime.name())).await?;
         self.connection = Some(connection);
         Ok(pong)
@@ -167,7 +175,7 @@ async fn timed<E>(reply: impl Future<Output = Result<Option<Reply>, E>>) -> Resu
 }
 
 /// Returns a request's line of output.
-fn print_outcome(
+fn outcome_line(
     format: OutputFormat,
     endpoint: &Endpoint,
     sequence: u64,

@@ -61,7 +61,7 @@ pub(crate) async fn run(format: OutputFormat, endpoint: &Endpoint) -> Result<u8,
 struct Requests {
     /// The text of each request, if it is kept.
     lines: VecDeque<Option<String>>,
-    /// The start of the last line, at most one byte more than is kept.
+    /// The start of the last line, at most two bytes more than are kept: CR, and one that makes it too long.
     unfinished: Vec<u8>,
 }
 
@@ -70,7 +70,7 @@ impl Requests {
     fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let line = piece.strip_suffix(b"\n");
-            let room = REQUEST_MAX + 1 - self.unfinished.len();
+            let room = REQUEST_MAX + 2 - self.unfinished.len();
             let text = line.unwrap_or(piece);
             self.unfinished.extend(&text[..text.len().min(room)]);
             if line.is_some() {
@@ -89,11 +89,9 @@ impl Requests {
     /// Ends the line, and returns it without CR if it is short UTF-8.
     fn finish(&mut self) -> Option<String> {
         let mut line = mem::take(&mut self.unfinished);
-        if line.len() > REQUEST_MAX {
-            return None;
-        }
         line.pop_if(|last| *last == b'\r');
-        String::from_utf8(line).ok()
+        let is_kept = line.len() <= REQUEST_MAX;
+        is_kept.then(|| String::from_utf8(line).ok()).flatten()
     }
 }
 
@@ -104,7 +102,7 @@ mod tests {
     #[test]
     fn requests_are_kept_up_to_a_length_however_the_input_is_cut() {
         let longest = "7".repeat(REQUEST_MAX);
-        let input = format!("day\r\n\n{longest}\n{longest}8\n\u{e9}\nlast");
+        let input = format!("day\r\n\n{longest}\r\n{longest}8\n\u{e9}\nlast");
         let mut input = input.into_bytes();
         let position = input.iter().position(|byte| *byte == 0xc3);
         for piece_bytes in 1..=input.len() {

@@ -43,7 +43,7 @@ pub(crate) fn run(runtime: &Runtime, is_udp: bool, endpoint: &Endpoint) -> Resul
                 Ok(Some(Reply::Farewell)) => return show(Reply::Farewell).and(Ok(0)),
                 Ok(Some(reply)) => {
                     show(reply)?;
-                    if let Some(suggestion) = suggestion(line, reply) {
+                    if let Some(suggestion) = suggestion(request, reply) {
                         eprint_line(&suggestion);
                     }
                 }

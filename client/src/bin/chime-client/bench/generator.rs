@@ -109,8 +109,8 @@ impl<L: Link> Generator<L> {
 
     /// Sends requests as they become due, and returns once all replies have arrived or timed out.
     ///
-    /// Calls `on_tick` every [`TICK`] with the number of replies so far. If it breaks, the run ends at once, and
-    /// requests in flight do not count.
+    /// Calls `on_tick` every [`TICK`] with the number of replies so far. If it breaks, the run ends at once: requests
+    /// in flight, and those that are not sent yet, do not count.
     pub(crate) fn run(
         &mut self,
         pace: Pace,
@@ -126,7 +126,6 @@ impl<L: Link> Generator<L> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut next_tick = start + TICK;
         let mut over_at = None;
-        let mut is_interrupted = false;
         self.slots.iter_mut().for_each(|each| each.replies = 0);
         self.dispatch(&mut run, start);
         loop {
@@ -135,18 +134,16 @@ impl<L: Link> Generator<L> {
                 over_at.get_or_insert(now);
             }
             let is_any_open = self.slots.iter().any(|slot| !slot.has_ended);
-            if !is_any_open || (over_at.is_some() && run.in_flight == 0) || is_interrupted {
+            if !is_any_open || (over_at.is_some() && run.in_flight == 0) {
                 let end = over_at.unwrap_or(now).max(run.last_reply_at);
-                run.totals.elapsed = end - start;
-                run.totals.unsent = run.pace.unsent();
-                let replies = self.slots.iter().map(|each| each.replies);
-                let is_closed_loop = run.pace.is_closed_loop();
-                run.totals.fairness = is_closed_loop.then(|| Fairness::of(replies)).flatten();
-                return Ok(run.totals);
+                let unsent = run.pace.unsent();
+                return Ok(self.end(run, start, end, unsent));
             }
             if now >= next_tick {
                 next_tick = now + TICK;
-                is_interrupted = on_tick(run.totals.requests).is_break();
+                if on_tick(run.totals.requests).is_break() {
+                    return Ok(self.end(run, start, now, 0));
+                }
                 self.expire(&mut run, now);
             }
             if run.pace.next().is_some() {
@@ -156,6 +153,18 @@ impl<L: Link> Generator<L> {
             for event in &events {
                 self.handle_event(event, &mut run);
             }
+        }
+    }
+
+    /// Returns the totals of a run.
+    fn end(&self, run: Measurement, start: Instant, end: Instant, unsent: u64) -> Totals {
+        let replies = self.slots.iter().map(|each| each.replies);
+        let is_closed_loop = run.pace.is_closed_loop();
+        Totals {
+            elapsed: end - start,
+            unsent,
+            fairness: is_closed_loop.then(|| Fairness::of(replies)).flatten(),
+            ..run.totals
         }
     }
 

@@ -29,25 +29,18 @@ pub(crate) struct Heading<'a> {
 impl fmt::Display for Heading<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Heading { plan, server } = self;
-        let (transport, links) = match plan.is_udp {
-            true => ("UDP", "sockets"),
-            false => ("TCP", "connections"),
+        let (transport, link) = match plan.is_udp {
+            true => ("UDP", "socket"),
+            false => ("TCP", "connection"),
         };
-        let links = match plan.connections {
-            1 => links.trim_end_matches('s'),
-            _ => links,
-        };
-        write!(
-            f,
-            "load      {transport} {server}, {} {links}, ",
-            plan.connections
-        )?;
+        let connections = counted(plan.connections as u64, link);
+        write!(f, "load      {transport} {server}, {connections}, ")?;
         match plan.churn {
             true => write!(f, "each for one request")?,
             false => write!(f, "{} in flight on each", HumanCount(plan.in_flight))?,
         }
         match plan.extent {
-            Extent::Requests(requests) => write!(f, ", {} requests", HumanCount(requests))?,
+            Extent::Requests(requests) => write!(f, ", {}", counted(requests, "request"))?,
             Extent::Time { warm_up, measured } => {
                 write!(f, ", {}", format_duration(measured))?;
                 if !warm_up.is_zero() {
@@ -60,6 +53,12 @@ impl fmt::Display for Heading<'_> {
         }
         write!(f, ": '{}'", plan.request.escape_debug())
     }
+}
+
+/// Returns a number of things in words.
+fn counted(count: u64, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", HumanCount(count))
 }
 
 impl Report<'_> {

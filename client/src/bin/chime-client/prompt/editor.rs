@@ -133,7 +133,10 @@ fn remove_invalid_lines(file: &Path) -> io::Result<()> {
     }
     let lines = history.split_inclusive(|byte| *byte == b'\n');
     let valid: Vec<&[u8]> = lines.filter(|line| str::from_utf8(line).is_ok()).collect();
-    fs::write(file, valid.concat())
+    // In one step, so that a crash loses nothing.
+    let new = file.with_extension("new");
+    fs::write(&new, valid.concat())?;
+    fs::rename(new, file)
 }
 
 fn to_cli_error(error: ReadlineError) -> CliError {
