@@ -2,6 +2,7 @@
 //!
 //! The event of the close has the target [`ACCESS`], so that it can be selected alone.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -67,8 +68,9 @@ impl ConnectionLog {
         self.sent += bytes as u64;
     }
 
-    /// Logs that the connection has closed, and why.
-    pub(crate) fn close(&self, reason: &str) {
+    /// Logs that the connection has closed, and the reason: a label of the metric of connections. `error` is that of the
+    /// stream, if it failed.
+    pub(crate) fn close(&self, reason: &str, error: Option<&dyn Display>) {
         debug!(
             target: ACCESS,
             connection = self.number,
@@ -78,6 +80,7 @@ impl ConnectionLog {
             sent_bytes = self.sent,
             seconds = self.opened_at.elapsed().as_secs_f64(),
             reason,
+            error = error.map(tracing::field::display),
             "closed"
         );
     }

@@ -230,9 +230,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn end(&mut self, result: Result<(), ConversationError>) {
         if let Some(log) = self.conversation.log.take() {
             match &result {
-                Err(error) => log.close(&error.to_string()),
-                Ok(()) if self.outcome.is_none() => log.close("refused"),
-                Ok(()) => log.close("ended"),
+                Err(error @ ConversationError::Stream(_)) => log.close(error.reason(), Some(error)),
+                Err(error) => log.close(error.reason(), None),
+                Ok(()) if self.outcome.is_none() => log.close("refused", None),
+                Ok(()) => log.close("ended", None),
             }
         }
         if let Some(outcome) = &mut self.outcome {
@@ -249,11 +250,7 @@ impl<S> Drop for Connection<S> {
             error!("a connection's task panicked: this is a bug in the server");
         }
         if let Some(log) = self.conversation.log.take() {
-            log.close(if is_panicking {
-                "panicked"
-            } else {
-                "cut at the drain timeout"
-            });
+            log.close(if is_panicking { "panicked" } else { "cut" }, None);
         }
         if let Some(outcome) = self.outcome {
             let panicked = is_panicking.then_some(Counter::ConversationPanicked);

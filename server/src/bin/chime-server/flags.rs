@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{IntErrorKind, NonZero, ParseIntError};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use chime_protocol::{Framing, Service};
@@ -17,11 +18,14 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
-/// The version. A packager names the commit, too, by the variable `CHIME_VERSION` when compiling.
-pub(crate) const VERSION: &str = match option_env!("CHIME_VERSION") {
-    Some(version) => version,
-    None => env!("CARGO_PKG_VERSION"),
-};
+/// The version, and the commit if a packager sets `CHIME_COMMIT` when compiling.
+pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("CHIME_COMMIT") {
+        Some(commit) if !commit.is_empty() => format!("{version} ({commit})"),
+        _ => version.to_owned(),
+    }
+});
 
 const SERVING: &str = "Serving";
 const LIMITS: &str = "Limits";
@@ -41,7 +45,7 @@ const CONFIGURATION: &str = "Configuration";
 /// Inherited sockets (LISTEN_FDS) and [[listener]] tables of the file replace the default addresses of --tcp
 /// and --udp.
 #[derive(Debug, Parser)]
-#[command(version = VERSION)]
+#[command(version = VERSION.as_str())]
 pub(crate) struct Flags {
     /// Address to serve over TCP, such as [::]:9990, or a port of localhost; may be given more than once
     #[arg(long, value_name = "ADDR", help_heading = SERVING)]
@@ -232,7 +236,7 @@ impl fmt::Display for NetworkArg {
 }
 
 /// Parses an address with a port, or a port alone, which is one of 127.0.0.1, as is `localhost`.
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
+pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     let port = text.strip_prefix("localhost:").unwrap_or(text);
     let on_loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let address = text.parse().ok();

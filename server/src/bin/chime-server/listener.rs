@@ -6,14 +6,15 @@ use std::str::FromStr;
 
 use chime_protocol::{Framing, Service};
 use chime_server::ListenerConfig;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::flags::{Flags, NetworkArg};
+use crate::flags::{self, Flags, NetworkArg};
 
 /// An address to serve, and its configuration.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listener {
+    #[serde(deserialize_with = "address")]
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
     /// Overrides `--service`.
@@ -32,6 +33,11 @@ pub(crate) struct Listener {
 pub(crate) enum Transport {
     Tcp,
     Udp,
+}
+
+/// Parses an address as on the command line.
+fn address<'de, D: Deserializer<'de>>(value: D) -> Result<SocketAddr, D::Error> {
+    flags::address(&String::deserialize(value)?).map_err(de::Error::custom)
 }
 
 impl Listener {

@@ -24,7 +24,7 @@ use std::thread;
 use chime_server::{Addresses, Counter, CounterSnapshot, Networks, Options, RateLimit, Sockets};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::activation::InheritedSockets;
 use crate::configuration::Configuration;
@@ -48,7 +48,11 @@ fn main() -> ExitCode {
         printed.map_err(|error| format!("cannot print the completions: {error}").into())
     } else if flags.check_config {
         for name in configuration::unknown_variables() {
-            warn!("unknown environment variable {name}");
+            // Not in the log, whose level may hide it.
+            let _ = writeln!(
+                io::stderr(),
+                "chime-server: unknown environment variable {name}"
+            );
         }
         let text = configuration.to_toml().map_err(io::Error::other);
         let printed = text.and_then(|text| io::stdout().write_all(text.as_bytes()));

@@ -66,7 +66,7 @@ pub(crate) fn exposition(snapshot: &CounterSnapshot) -> String {
     samples.extend([
         ("chime_log_lines_dropped_total".to_string(), logs::dropped()),
         ("chime_connections_open".to_string(), open),
-        (format!("chime_build_info{{version=\"{VERSION}\"}}"), 1),
+        (format!("chime_build_info{{version=\"{}\"}}", *VERSION), 1),
     ]);
     let mut text = String::new();
     for [name, kind, help] in METRICS {
