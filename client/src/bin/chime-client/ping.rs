@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chime_client::{Connection, Error, ask_udp};
 use chime_protocol::{Command, Reply};
-use chrono::{Local, TimeDelta};
+use chrono::{Local, NaiveDateTime, TimeDelta};
 use clap::Args;
 use hdrhistogram::Histogram;
 use serde_json::json;
@@ -162,16 +162,19 @@ async fn timed<E>(reply: impl Future<Output = Result<Option<Reply>, E>>) -> Resu
     let reply = reply.await?;
     let round_trip = start.elapsed();
     let clock_offset = match reply {
-        Some(Reply::DateTime(time)) => {
-            let half = TimeDelta::from_std(round_trip / 2).unwrap_or_default();
-            Some(time - (sent_at + half))
-        }
+        Some(Reply::DateTime(time)) => Some(clock_offset(time, sent_at, round_trip)),
         _ => None,
     };
     Ok(Pong {
         round_trip,
         clock_offset,
     })
+}
+
+/// Returns the server's `time` minus ours in the middle of the round trip.
+fn clock_offset(time: NaiveDateTime, sent_at: NaiveDateTime, round_trip: Duration) -> TimeDelta {
+    let half = TimeDelta::from_std(round_trip / 2).unwrap_or_default();
+    time - (sent_at + half)
 }
 
 /// Returns a request's line of output.
@@ -299,5 +302,52 @@ impl Summary {
             "clock_offset_us": self.best.map(|(_, offset)| offset_us(offset)),
         })
         .to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::{DateTime, TimeDelta};
+
+    use super::{Pong, Summary, clock_offset};
+
+    #[test]
+    fn the_clock_is_compared_in_the_middle_of_the_round_trip() {
+        let time = |ms| {
+            DateTime::from_timestamp_millis(ms)
+                .expect("in range")
+                .naive_utc()
+        };
+        for (server, sent_at, offset) in
+            [(1_005, 1_000, 0), (1_000, 1_000, -5), (9_005, 1_000, 8_000)]
+        {
+            let round_trip = Duration::from_millis(10);
+            let expected = TimeDelta::milliseconds(offset);
+            assert_eq!(
+                clock_offset(time(server), time(sent_at), round_trip),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn the_offset_of_the_summary_is_that_of_the_shortest_round_trip() {
+        let mut summary = Summary::new();
+        for (round_trip, offset) in [
+            (3, Some(30)),
+            (1, Some(10)),
+            (2, Some(20)),
+            (1, Some(11)),
+            (0, None),
+        ] {
+            summary.add(&Ok(Pong {
+                round_trip: Duration::from_millis(round_trip),
+                clock_offset: offset.map(TimeDelta::milliseconds),
+            }));
+        }
+        let best = (Duration::from_millis(1), TimeDelta::milliseconds(10));
+        assert_eq!((summary.best, summary.replies()), (Some(best), 5));
     }
 }
