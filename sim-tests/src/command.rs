@@ -36,7 +36,9 @@ struct Arguments {
 enum Command {
     /// Runs many seeds, and shrinks and draws those that fail
     ///
-    /// With 20,000 seeds or more it also fails if no seed reached one of the coverage goals.
+    /// It ends after ten failures, each shrunk for at most a minute. The shrunk scenario may fail for another reason than the
+    /// seed: run the seed to see the first one. With 20,000 seeds or more a swarm also fails if no seed reached one of the
+    /// coverage goals.
     Swarm {
         /// The number of seeds
         #[arg(long, value_name = "COUNT")]

@@ -2,26 +2,41 @@
 //!
 //! The simulator knows nothing of chime: [`scenario`](crate::scenario), [`exec`](crate::exec), [`trace`](crate::trace),
 //! the pages of [`draw`](crate::draw) and the command line of [`command`](crate::command) work for every type that
-//! implements [`Protocol`]. [`chime`](crate::chime) is one; `sim-tests/examples/echo.rs` is another, of 190 lines. To
+//! implements [`Protocol`]. [`chime`](crate::chime) is one; `sim-tests/examples/echo.rs` is another, of 210 lines and its tests. To
 //! write a third:
 //!
-//! 1. **Make the code generic over its sockets.** The server takes any `AsyncRead + AsyncWrite`, its clock and its
-//!    limits as arguments. It runs on one thread, and uses tokio's timers. Each `select!` is `biased;`, and nothing
-//!    iterates over a hash map: otherwise two runs of a scenario differ.
+//! 1. **Make the code generic over its sockets.** The conversation takes any `AsyncRead + AsyncWrite`, its clock and its
+//!    limits as arguments. The accept loop is in [`Protocol::serve`], or generic over a trait of yours, as that of
+//!    `chime_server` is; only what the real server shares with the simulated one is tested. It runs on one thread, and
+//!    uses tokio's timers. Each `select!` is `biased;`, and nothing iterates over a hash map: otherwise two runs of a
+//!    scenario differ.
 //! 2. **Write the data.** [`Protocol::Server`] has the settings of the server, [`Protocol::Behaviour`] what a client
 //!    does. Derive `Serialize` and `Deserialize` for both. Derive `Arbitrary` for the settings and give each field its
 //!    generator, for example `#[arbitrary(with = range(200..=2_000))]`, from
-//!    [`scenario`](crate::scenario#functions). [`Protocol::behaviour`] generates the behaviours. A new field needs
-//!    nothing else: it is generated, kept in JSON, shrunk and shown.
+//!    [`scenario`](crate::scenario#functions). Give the settings `#[serde(default)]`, because JSON leaves out what has its
+//!    default, and implement `Default` with values that work. [`Protocol::behaviour`] generates the behaviours. A new
+//!    field needs nothing else: it is generated, kept in JSON, shrunk and shown.
+//!    A generated scenario has up to seven clients on one or two hosts. They start, and faults begin, in its first 100 to
+//!    700 ms; then the network heals. In a quarter of them all clients do the same at the same time, and a few have 2,000
+//!    such clients ([`Protocol::prepare_for_crowd`]).
 //! 3. **Run the server and the clients.** [`Protocol::serve`] gets its sockets and the shutdown token from a
 //!    [`ServerHost`]; [`Protocol::run_client`] connects with a [`ClientHost`]. Both have to time out: a connection
-//!    through a partition stays silent for ever.
+//!    through a partition stays silent for ever. The window of a connection can be a few bytes, so a client reads while
+//!    it writes. Dropping a stream with unread input, or before the other end has closed, resets the connection, and what
+//!    the other end has not read is lost: half-close, read to EOF, then drop.
 //! 4. **Write the oracles.** [`Protocol::check`] gets the scenario and the [`Index`] of the trace: each connection with
 //!    its reads and writes, each datagram, each client, each fault. Compare with a naive model. Begin with safety (what
-//!    a client reads is a prefix of what the model sends), then demand that the scenario explains every early end.
-//!    Report the conversations that a reason excuses from the check: a swarm shows their share.
-//! 5. **Name the coverage goals.** A swarm of 20,000 seeds or more fails if no seed reaches one of them.
-//! 6. **Let it fail.** Plant a bug, as the example does, and see that a swarm finds it.
+//!    a client reads is a prefix of what the model sends), then demand that the scenario explains every early end: an
+//!    injected failure of the stream ([`Side::failed`](crate::trace::Side)), a fault of its link while it lasted
+//!    ([`Index::has_link_fault`]), a server that was killed, a timeout of yours. If conversations share state, take the
+//!    order of their requests from the events ([`Moment::event`](crate::trace::Moment)), which are in order over all
+//!    connections. Report the conversations that a reason excuses from the check: a swarm shows their share. The model
+//!    must also agree on what only the shrinker makes, such as empty texts. A check must not panic: subtract times with
+//!    `saturating_sub`.
+//! 5. **Name the coverage goals.** A swarm of 20,000 seeds or more, which takes some minutes, fails if no seed reaches
+//!    one of them.
+//! 6. **Let it fail.** Plant a bug as a setting with `#[arbitrary(default)]`, which no swarm sets, and find it in a test
+//!    that does, as the example does.
 //!
 //! `fn main() -> ExitCode { command::main::<MyProtocol>("my-sim") }` is the whole program: `my-sim swarm --seeds 1000`
 //! runs a swarm, shrinks and draws what fails, and prints the command that replays it.
@@ -63,19 +78,23 @@ pub trait Protocol: Clone + fmt::Debug + PartialEq + Eq + Send + Sync + 'static 
         true
     }
 
-    /// Runs the server until [`ServerHost::shutdown`] is cancelled, and returns its counters.
+    /// Runs the server until [`ServerHost::shutdown`] is cancelled and its conversations have ended, and returns its
+    /// counters. Called again after each crash and each stop. It runs in a `LocalSet`; tasks that are left when it returns
+    /// are dropped. An error fails the run, as a panic does.
     async fn serve(
         server: Self::Server,
         host: ServerHost,
     ) -> std::io::Result<BTreeMap<String, u64>>;
 
-    /// Runs a client.
+    /// Runs a client. The simulator records that it connects and is done; record what else the oracles need.
     async fn run_client(behaviour: Self::Behaviour, server: Self::Server, host: ClientHost);
 
-    /// Uses the server once after the network has healed. Returns whether it was served; if not, it is called again.
+    /// Uses the server once after the network has healed. Returns whether it was served; if not, it is called again 50 ms
+    /// later. It must succeed with every value of the settings: a run in which it does not is stuck after 600 s of
+    /// simulated time, which take seconds. How soon it succeeds is for an oracle to judge.
     async fn verify_recovery(server: Self::Server, host: &ClientHost) -> bool;
 
-    /// Checks a run.
+    /// Checks a run. It must not panic: that would end a swarm.
     fn check(scenario: &Scenario<Self>, index: &Index<'_>) -> Result<Report<Self::Goal>, Failure>;
 }
 

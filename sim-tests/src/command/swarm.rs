@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -44,7 +45,11 @@ pub(super) fn run_all<P: Protocol>(
             let seed = start.wrapping_add(index);
             let scenario = Scenario::<P>::from_seed(seed);
             let trace = run(&scenario);
-            let checked = check(&scenario, &trace);
+            let checked = catch_unwind(AssertUnwindSafe(|| check(&scenario, &trace)));
+            let checked = checked.unwrap_or_else(|panic| {
+                let _ = print(format_args!("seed {seed}: the check panicked\n"));
+                resume_unwind(panic)
+            });
             summary_now().add(&scenario, &trace, checked.as_ref().ok());
             if let Err(failure) = checked {
                 bar.suspend(|| print(format_args!("seed {seed} failed: {failure}\n")))?;

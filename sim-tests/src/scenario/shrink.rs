@@ -113,7 +113,7 @@ impl<P: Protocol> ValueTree for Shrinking<P> {
     }
 }
 
-/// Returns the simplest scenario found that still `fails`, after at most `tries_max` tries.
+/// Returns the simplest scenario found that still `fails`, for whatever reason, after at most `tries_max` tries.
 pub fn shrink<P: Protocol>(
     scenario: Scenario<P>,
     tries_max: usize,
