@@ -2,8 +2,8 @@
 //!
 //! The simulator knows nothing of chime: [`scenario`](crate::scenario), [`exec`](crate::exec), [`trace`](crate::trace),
 //! the pages of [`draw`](crate::draw) and the command line of [`command`](crate::command) work for every type that
-//! implements [`Protocol`]. [`chime`](crate::chime) is one; `sim-tests/examples/echo.rs` is another, of 210 lines and its tests. To
-//! write a third:
+//! implements [`Protocol`]. [`chime`](crate::chime) is one; `sim-tests/examples/echo.rs` is another, of 210 lines and
+//! its tests. To write a third:
 //!
 //! 1. **Make the code generic over its sockets.** The conversation takes any `AsyncRead + AsyncWrite`, its clock and its
 //!    limits as arguments. The accept loop is in [`Protocol::serve`], or generic over a trait of yours, as that of
@@ -15,7 +15,8 @@
 //!    generator, for example `#[arbitrary(with = range(200..=2_000))]`, from
 //!    [`scenario`](crate::scenario#functions). Give the settings `#[serde(default)]`, because JSON leaves out what has its
 //!    default, and implement `Default` with values that work. [`Protocol::behaviour`] generates the behaviours. A new
-//!    field needs nothing else: it is generated, kept in JSON, shrunk and shown.
+//!    setting needs nothing else: it is generated, kept in JSON, shrunk and shown. A new field of a behaviour also needs
+//!    `#[serde(default)]`, if older files are to be read.
 //!    A generated scenario has up to seven clients on one or two hosts. They start, and faults begin, in its first 100 to
 //!    700 ms; then the network heals. In a quarter of them all clients do the same at the same time, and a few have 2,000
 //!    such clients ([`Protocol::prepare_for_crowd`]).

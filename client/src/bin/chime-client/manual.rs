@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 use snapbox::{Data, assert_data_eq};
@@ -128,7 +128,14 @@ fn commands(command: &Command) -> Roff {
             let names = argument
                 .get_value_names()
                 .expect("the argument has a value name");
-            line.extend([roman(" "), italic(names.join(" "))]);
+            let is_repeatable = matches!(argument.get_action(), ArgAction::Append);
+            let dots = if is_repeatable { " ..." } else { "" };
+            let name = names.join(" ");
+            line.push(roman(" "));
+            match argument.is_required_set() {
+                true => line.extend([italic(name), roman(dots)]),
+                false => line.extend([roman("["), italic(name), roman(format!("{dots}]"))]),
+            }
         }
         roff.control("TP", []);
         roff.text(line);

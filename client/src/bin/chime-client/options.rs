@@ -111,8 +111,8 @@ pub(crate) struct Options {
     #[arg(long, global = true)]
     udp: bool,
 
-    /// The server, such as localhost, [::1]:9990 or udp://localhost; the default port is 9990, or 8089
-    /// over UDP
+    /// The server, such as localhost, [::1]:9990, chime://localhost or udp://localhost; the default port is
+    /// 9990, or 8089 over UDP
     #[arg(
         long,
         global = true,
@@ -205,7 +205,7 @@ enum Action {
 /// The other commands of `day date time`.
 #[derive(Debug, Args)]
 struct More {
-    /// More commands of the protocol, answered one after the other over the same connection
+    /// More of day, date, time, now and help, answered in order
     #[arg(value_name = "COMMAND", value_parser = command)]
     more: Vec<Command>,
 }
