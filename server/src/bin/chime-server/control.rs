@@ -15,6 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use chime_server::Stats;
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -45,10 +47,14 @@ impl Control {
         if !is_hangup_ignored() {
             kinds.push(SignalKind::hangup());
         }
+        // Held back meanwhile: the registration installs its handler before it can record a signal.
+        let held_back = SigSet::from_iter([SIGINT, SIGTERM, SIGHUP]);
+        let mask = held_back.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         let signals = {
             let _context = runtime.enter();
             kinds.into_iter().map(signal).collect::<io::Result<_>>()?
         };
+        mask.thread_set_mask()?;
         Ok(Control { runtime, signals })
     }
 
