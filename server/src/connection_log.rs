@@ -10,6 +10,8 @@ use chime_protocol::RequestCounts;
 use tokio::time::Instant;
 use tracing::{Level, debug, enabled, trace};
 
+use crate::Counter;
+
 /// The target of the event that describes a connection which has closed.
 pub const ACCESS: &str = "access";
 
@@ -68,9 +70,10 @@ impl ConnectionLog {
         self.sent += bytes as u64;
     }
 
-    /// Logs that the connection has closed, and the reason: a label of the metric of connections. `error` is that of the
-    /// stream, if it failed.
-    pub(crate) fn close(&self, reason: &str, error: Option<&dyn Display>) {
+    /// Logs that the connection has closed, and the reason: the outcome of its conversation; without one, it was refused.
+    /// `error` is that of the stream, if it failed.
+    pub(crate) fn close(&self, outcome: Option<Counter>, error: Option<&dyn Display>) {
+        let reason = outcome.and_then(Counter::outcome).unwrap_or("refused");
         debug!(
             target: ACCESS,
             connection = self.number,

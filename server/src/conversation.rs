@@ -103,16 +103,6 @@ pub enum ConversationError {
 }
 
 impl ConversationError {
-    /// Returns the reason in the log, as the label of the metric.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            ConversationError::Idle => "idle",
-            ConversationError::SlowLine => "slow_line",
-            ConversationError::SlowReader => "slow_reader",
-            ConversationError::Stream(_) => "failed",
-        }
-    }
-
     pub(crate) fn counter(&self) -> Counter {
         match self {
             ConversationError::Idle => Counter::ConversationIdle,

@@ -54,16 +54,17 @@ pub enum Counter {
 }
 
 impl Counter {
-    /// Returns whether this counts ended conversations. Each conversation ends in exactly one of these.
-    fn is_conversation_end(self) -> bool {
-        match self {
-            Counter::ConversationEnded
-            | Counter::ConversationIdle
-            | Counter::LineTooSlow
-            | Counter::ReaderTooSlow
-            | Counter::ConversationFailed
-            | Counter::ConversationCut
-            | Counter::ConversationPanicked => true,
+    /// Returns how the conversations ended that this counts, in the words of the metrics and of the log; `None` if it
+    /// counts something else. Each conversation ends in exactly one of these.
+    pub const fn outcome(self) -> Option<&'static str> {
+        Some(match self {
+            Counter::ConversationEnded => "ended",
+            Counter::ConversationIdle => "idle",
+            Counter::LineTooSlow => "slow_line",
+            Counter::ReaderTooSlow => "slow_reader",
+            Counter::ConversationFailed => "failed",
+            Counter::ConversationCut => "cut",
+            Counter::ConversationPanicked => "panicked",
             Counter::ConnectionServed
             | Counter::ConnectionRefused
             | Counter::AddressRefused
@@ -75,8 +76,8 @@ impl Counter {
             | Counter::DatagramAnswered
             | Counter::DatagramUnsent
             | Counter::DatagramIgnored
-            | Counter::DatagramLimited => false,
-        }
+            | Counter::DatagramLimited => return None,
+        })
     }
 }
 
@@ -151,7 +152,7 @@ impl CounterSnapshot {
     pub fn conversations_ended(&self) -> u64 {
         let ends = Counter::VARIANTS
             .iter()
-            .filter(|counter| counter.is_conversation_end());
+            .filter(|counter| counter.outcome().is_some());
         ends.map(|end| self[*end]).sum()
     }
 }

@@ -230,10 +230,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn end(&mut self, result: Result<(), ConversationError>) {
         if let Some(log) = self.conversation.log.take() {
             match &result {
-                Err(error @ ConversationError::Stream(_)) => log.close(error.reason(), Some(error)),
-                Err(error) => log.close(error.reason(), None),
-                Ok(()) if self.outcome.is_none() => log.close("refused", None),
-                Ok(()) => log.close("ended", None),
+                Err(error @ ConversationError::Stream(_)) => {
+                    log.close(Some(error.counter()), Some(error));
+                }
+                Err(error) => log.close(Some(error.counter()), None),
+                Ok(()) => log.close(self.outcome.and(Some(Counter::ConversationEnded)), None),
             }
         }
         if let Some(outcome) = &mut self.outcome {
@@ -249,11 +250,11 @@ impl<S> Drop for Connection<S> {
         if is_panicking {
             error!("a connection's task panicked: this is a bug in the server");
         }
+        let panicked = is_panicking.then_some(Counter::ConversationPanicked);
         if let Some(log) = self.conversation.log.take() {
-            log.close(if is_panicking { "panicked" } else { "cut" }, None);
+            log.close(panicked.or(Some(Counter::ConversationCut)), None);
         }
         if let Some(outcome) = self.outcome {
-            let panicked = is_panicking.then_some(Counter::ConversationPanicked);
             let counters = &self.conversation.context.counters;
             counters.count(panicked.unwrap_or(outcome));
         }

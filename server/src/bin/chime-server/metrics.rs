@@ -26,16 +26,19 @@ const METRICS: [[&str; 3]; 10] = [
 
 /// Returns the sample of a counter; `None` for connections served, which the samples of open and ended
 /// connections include.
-fn sample(counter: Counter) -> Option<&'static str> {
-    Some(match counter {
+fn sample(counter: Counter) -> Option<String> {
+    let sample = match counter {
         Counter::ConnectionServed => return None,
-        Counter::ConversationEnded => "chime_connections_total{outcome=\"ended\"}",
-        Counter::ConversationIdle => "chime_connections_total{outcome=\"idle\"}",
-        Counter::LineTooSlow => "chime_connections_total{outcome=\"slow_line\"}",
-        Counter::ReaderTooSlow => "chime_connections_total{outcome=\"slow_reader\"}",
-        Counter::ConversationFailed => "chime_connections_total{outcome=\"failed\"}",
-        Counter::ConversationCut => "chime_connections_total{outcome=\"cut\"}",
-        Counter::ConversationPanicked => "chime_connections_total{outcome=\"panicked\"}",
+        Counter::ConversationEnded
+        | Counter::ConversationIdle
+        | Counter::LineTooSlow
+        | Counter::ReaderTooSlow
+        | Counter::ConversationFailed
+        | Counter::ConversationCut
+        | Counter::ConversationPanicked => {
+            let outcome = counter.outcome()?;
+            return Some(format!("chime_connections_total{{outcome=\"{outcome}\"}}"));
+        }
         Counter::ConnectionRefused => "chime_connections_refused_total{reason=\"full\"}",
         Counter::AddressRefused => "chime_connections_refused_total{reason=\"address\"}",
         Counter::NetworkDenied => "chime_connections_refused_total{reason=\"network\"}",
@@ -47,14 +50,15 @@ fn sample(counter: Counter) -> Option<&'static str> {
         Counter::ByteReceived => "chime_received_bytes_total",
         Counter::ByteSent => "chime_sent_bytes_total",
         Counter::AcceptFailed => "chime_accept_errors_total",
-    })
+    };
+    Some(sample.to_owned())
 }
 
 /// Returns the page for these counters.
 pub(crate) fn exposition(snapshot: &CounterSnapshot) -> String {
     let counters = Counter::VARIANTS
         .iter()
-        .filter_map(|counter| Some((sample(*counter)?.to_string(), snapshot[*counter])));
+        .filter_map(|counter| Some((sample(*counter)?, snapshot[*counter])));
     let request = |(kind, count): (RequestKind, u64)| {
         let name = kind.name();
         (format!("chime_requests_total{{command=\"{name}\"}}"), count)
