@@ -35,7 +35,8 @@ that the server replies to a command or to digits on the command line goes to st
 Command names are case-insensitive. now is an alias of the request send time, also at the prompt and in \
 a pipe.
 
-The prompt takes sum DIGITS and send TEXT, too: sum 12345 is the request 12345. Tab completes, Ctrl-C clears the line, and Ctrl-D exits. The prompt reconnects after the \
+The prompt takes sum DIGITS and send TEXT, too: sum 12345 is the request 12345. Tab completes, \
+Ctrl-C clears the line, and Ctrl-D exits. The prompt reconnects after the \
 server restarts, and keeps its history in chime/history under $XDG_STATE_HOME, or under ~/.local/state. \
 Colours are used on terminals only, and never if NO_COLOR is set.
 
@@ -68,7 +69,8 @@ Examples:
   chime-client manual | man -l -
   chime-client completions bash >~/.local/share/bash-completion/completions/chime-client";
 
-const NOT_FOR_UDP: &str = "UDP supports only the commands day, date, time and now, also at a prompt, ping, and bench without --churn";
+const NOT_FOR_UDP: &str = "UDP supports only the commands day, date, time and now, also at a prompt, \
+                           ping, and bench without --churn";
 const WHITE_SPACE: &str = "the digits have white space between them; --ignore-whitespace allows it";
 const NOT_OVER_TCP: &str = "--udp contradicts the scheme tcp:// of the server";
 const NO_STEPS: &str = "--verbose cannot be used with bench or ping";

@@ -26,9 +26,11 @@ Over UDP a request is a datagram without a newline. A reply counts for the oldes
 reply arrives within --timeout, the requests in flight on that socket count as lost: --timeout 1s suits \
 UDP better than the default.
 
-Ctrl-C ends the load and prints the report, without the requests in flight; during the warm-up, a report of the warm-up. A second Ctrl-C exits at once, with 130.
+Ctrl-C ends the load and prints the report, without the requests in flight; during the \
+warm-up, a report of the warm-up. A second Ctrl-C exits at once, with 130.
 
-The report goes to standard output: the load, totals, latencies, and the number of requests by latency. With --json it is one object. Counts are integers, rates are \
+The report goes to standard output: the load, totals, latencies, and the number of requests by \
+latency. With --json it is one object. Counts are integers, rates are \
 requests a second, names that end in _us are microseconds, and an unknown value is null:
   server, transport, request, connections, in_flight, churn, rate,
   requests, seconds, requests_per_second, bytes_sent, bytes_received,
