@@ -125,6 +125,7 @@ fn a_mistyped_name_gets_a_suggestion() {
         ("nwo", "a similar subcommand exists: 'now'"),
         ("bnech", "a similar subcommand exists: 'bench'"),
         ("12345", "a similar subcommand exists: 'sum 12345'"),
+        ("Quit", "a similar subcommand exists: 'send Quit'"),
         ("day --upd", "a similar argument exists: '--udp'"),
         ("day --josn", "a similar argument exists: '--json'"),
     ] {

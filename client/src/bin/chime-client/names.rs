@@ -129,6 +129,10 @@ pub(crate) fn suggest(mut error: clap::Error, command: &clap::Command) -> clap::
         None if matches!(Request::of_line(&word), Request::Digits(_)) => {
             Some(ContextValue::Strings(vec![format!("sum {word}")]))
         }
+        // `quit` and `exit`: useful at a prompt and in a pipe only.
+        None if matches!(Request::of_line(&word), Request::Command(_)) => {
+            Some(ContextValue::Strings(vec![format!("send {word}")]))
+        }
         None => {
             let names = command.get_subcommands().map(clap::Command::get_name);
             let nearest: Vec<_> = nearest(&word, names)

@@ -28,8 +28,9 @@ const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
 const NO_REPLY: u8 = 4;
 
 const AFTER_HELP: &str = "\
-Sends the request send time, over one connection, which is opened again if the server has closed it, or in a datagram of its own with --udp, where a reply later than \
-1 s is lost. Prints the round trip of each, and at the end, or at Ctrl-C, a summary.
+Sends the request send time, over one connection, which is opened again if the server has closed it, or in a \
+datagram of its own with --udp, where a reply later than 1 s is lost. Prints the round trip of each, and at the end, \
+or at Ctrl-C, a summary.
 
 The clock offset is the server's time minus that of this machine in the middle of the round trip. Both are local \
 times, so a server in another time zone, or with --utc, differs by hours. A service without send time has no offset \
