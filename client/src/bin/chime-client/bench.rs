@@ -30,6 +30,7 @@ use tokio::signal;
 
 use crate::cli_error::CliError;
 use crate::endpoint::Endpoint;
+use crate::server_address::Transport;
 
 pub(crate) use flags::{Flags, Plan};
 
@@ -46,13 +47,13 @@ const INTERRUPTED: i32 = 130;
 
 /// Runs the load, prints the report and returns the exit code. Ctrl-C ends the load early.
 pub(crate) fn run(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<u8, CliError> {
-    let totals = match plan.is_udp {
-        true => load::<UdpLink>(runtime, plan, endpoint),
-        false => load::<TcpLink>(runtime, plan, endpoint),
+    let totals = match endpoint.transport {
+        Transport::Tcp => load::<TcpLink>(runtime, plan, endpoint),
+        Transport::Udp => load::<UdpLink>(runtime, plan, endpoint),
     }?;
     let report = Report {
         plan,
-        server: &endpoint.server,
+        endpoint,
         totals: &totals,
     };
     let mut output = io::stdout().lock();
@@ -71,8 +72,7 @@ fn load<L: Link>(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<
     let open = endpoint.try_each_address(async |address| open::<L>(address, plan, endpoint));
     let mut generator = runtime.block_on(open)?;
     if !plan.json {
-        let server = &endpoint.server;
-        writeln!(io::stdout(), "{}", Heading { plan, server }).map_err(CliError::Output)?;
+        writeln!(io::stdout(), "{}", Heading { plan, endpoint }).map_err(CliError::Output)?;
     }
     // Without a handler, Ctrl-C ends the program.
     let interrupted = watch_for_interrupt().unwrap_or_default();
@@ -138,7 +138,7 @@ fn open<L: Link>(
         // A probe: a connection without a request shows whether the address accepts connections.
         TcpStream::connect_timeout(&address, endpoint.timeout).map_err(CliError::Connect)?;
     }
-    let target = Target::new(address, plan);
+    let target = Target::new(address, endpoint.transport, plan);
     match Generator::open(target, plan, endpoint.timeout) {
         Ok(Some(generator)) => Ok(generator),
         Ok(None) => Err(CliError::NoGreeting(endpoint.timeout)),

@@ -12,11 +12,12 @@ use tokio::time;
 
 use crate::cli_error::CliError;
 use crate::diagnostics::eprint_line;
-use crate::server_address::ServerAddress;
+use crate::server_address::{ServerAddress, Transport};
 
 /// A server and how to connect to it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
+    pub(crate) transport: Transport,
     pub(crate) server: ServerAddress,
     /// The address family to use; both if none.
     pub(crate) family: Option<Family>,

@@ -55,12 +55,10 @@ fn run(task: Task, format: OutputFormat, endpoint: &Endpoint) -> Result<u8, CliE
             ignores_white_space,
         } => runtime.block_on(sum::run(&source, ignores_white_space, format, endpoint)),
         Task::Bench(plan) => bench::run(&runtime, &plan, endpoint),
-        Task::Ping { flags, is_udp } => {
-            runtime.block_on(ping::run(&flags, is_udp, format, endpoint))
-        }
+        Task::Ping(flags) => runtime.block_on(ping::run(&flags, format, endpoint)),
         Task::PrintManual => completions::print_manual(),
         Task::PrintCompletions(shell) => completions::print(shell, options::command_line()),
-        Task::Prompt { is_udp } => prompt::run(&runtime, is_udp, endpoint),
+        Task::Prompt => prompt::run(&runtime, endpoint),
         Task::ReadRequests => runtime.block_on(pipe::run(format, endpoint)),
     };
     // A thread may still be blocked in a read of standard input.

@@ -22,9 +22,6 @@ use crate::output_format::OutputFormat;
 use crate::ping;
 use crate::server_address::{ServerAddress, Transport};
 
-const TCP_PORT: u16 = 9990;
-const UDP_PORT: u16 = 8089;
-
 const AFTER_HELP: &str = "\
 Without a command, each line of standard input is a request: at a prompt if standard input and output \
 are terminals, else pipelined. Replies are printed in order.
@@ -88,13 +85,13 @@ pub(crate) enum Task {
         ignores_white_space: bool,
     },
     /// Send the lines typed at a prompt as requests.
-    Prompt { is_udp: bool },
+    Prompt,
     /// Send the lines of standard input as requests.
     ReadRequests,
     /// Load the server.
     Bench(bench::Plan),
     /// Measure round trips.
-    Ping { flags: ping::Flags, is_udp: bool },
+    Ping(ping::Flags),
     /// Print the completion script of a shell.
     PrintCompletions(Shell),
     /// Print the manual page.
@@ -226,17 +223,13 @@ impl Options {
         let arguments = names::normalize(env::args_os().collect(), &command);
         let options = Options::parse_arguments(arguments, &command)
             .unwrap_or_else(|error| names::suggest(error, &command).exit());
-        let task = options
-            .task()
+        let (transport, task) = options
+            .transport()
+            .and_then(|transport| Ok((transport, options.task(transport)?)))
             .unwrap_or_else(|error| command.error(ErrorKind::ArgumentConflict, error).exit());
-        let default_port = match task {
-            Task::SendUdp(_) => UDP_PORT,
-            Task::Prompt { is_udp: true } | Task::Ping { is_udp: true, .. } => UDP_PORT,
-            Task::Bench(bench::Plan { is_udp: true, .. }) => UDP_PORT,
-            _ => TCP_PORT,
-        };
         let endpoint = Endpoint {
-            server: options.server.with_port(options.port, default_port),
+            transport,
+            server: options.server.with_port(options.port, transport),
             family: match (options.ipv4, options.ipv6) {
                 (true, _) => Some(Family::Ipv4),
                 (_, true) => Some(Family::Ipv6),
@@ -260,12 +253,17 @@ impl Options {
         Options::from_arg_matches(&matches)
     }
 
+    /// Returns the transport, or why the options contradict each other.
+    fn transport(&self) -> Result<Transport, &'static str> {
+        match (self.udp, self.server.transport()) {
+            (true, Some(Transport::Tcp)) => Err(NOT_OVER_TCP),
+            (true, _) => Ok(Transport::Udp),
+            (false, transport) => Ok(transport.unwrap_or(Transport::Tcp)),
+        }
+    }
+
     /// Returns the task, or why the options contradict each other.
-    fn task(&self) -> Result<Task, &'static str> {
-        let is_udp = match (self.udp, self.server.transport()) {
-            (true, Some(Transport::Tcp)) => return Err(NOT_OVER_TCP),
-            (is_udp, transport) => is_udp || transport == Some(Transport::Udp),
-        };
+    fn task(&self, transport: Transport) -> Result<Task, &'static str> {
         let (command, more) = match &self.action {
             Some(Action::Manual | Action::Completions { .. }) if self.udp => {
                 return Err(NOT_FOR_UDP);
@@ -278,17 +276,14 @@ impl Options {
             Some(Action::Now(More { more })) => (Command::SendTime, &more[..]),
             Some(Action::Bench(_) | Action::Ping(_)) if self.verbose => return Err(NO_STEPS),
             Some(Action::Bench(flags)) => {
-                let plan = flags.plan(is_udp, self.json);
+                let plan = flags.plan(transport, self.json);
                 return plan.map(Task::Bench).ok_or(NOT_FOR_UDP);
             }
-            Some(Action::Ping(flags)) => {
-                let flags = flags.clone();
-                return Ok(Task::Ping { flags, is_udp });
-            }
+            Some(Action::Ping(flags)) => return Ok(Task::Ping(flags.clone())),
             // `send time` is a request of the protocol, not the line `time`.
             Some(Action::Send { words }) if is_time(words) => (Command::SendTime, &[][..]),
-            None if !self.json && is_at_terminal() => return Ok(Task::Prompt { is_udp }),
-            _ if is_udp => return Err(NOT_FOR_UDP),
+            None if !self.json && is_at_terminal() => return Ok(Task::Prompt),
+            _ if transport == Transport::Udp => return Err(NOT_FOR_UDP),
             Some(Action::Help) => (Command::Help, &[][..]),
             Some(Action::Sum {
                 digits,
@@ -299,12 +294,12 @@ impl Options {
             None => return Ok(Task::ReadRequests),
         };
         let commands = [command].into_iter().chain(more.iter().copied());
-        match is_udp {
-            false => Ok(Task::Send(commands.map(|c| c.name().to_owned()).collect())),
-            true if commands.clone().all(Command::is_time_command) => {
+        match transport {
+            Transport::Tcp => Ok(Task::Send(commands.map(|c| c.name().to_owned()).collect())),
+            Transport::Udp if commands.clone().all(Command::is_time_command) => {
                 Ok(Task::SendUdp(commands.collect()))
             }
-            true => Err(NOT_FOR_UDP),
+            Transport::Udp => Err(NOT_FOR_UDP),
         }
     }
 }
@@ -409,11 +404,12 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::{Options, Task};
+    use crate::server_address::Transport;
 
     /// Returns the line that a subcommand without arguments sends.
     fn line(name: &str) -> Option<String> {
         let options = Options::try_parse_from(["chime-client", name]).ok()?;
-        match options.task() {
+        match options.task(Transport::Tcp) {
             Ok(Task::Send(lines)) => lines.into_iter().next(),
             _ => None,
         }

@@ -20,6 +20,7 @@ use crate::cli_error::CliError;
 use crate::endpoint::Endpoint;
 use crate::latency;
 use crate::output_format::OutputFormat;
+use crate::server_address::Transport;
 
 /// The most time to wait for a datagram: a request is not sent again.
 const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
@@ -64,14 +65,12 @@ pub(crate) struct Flags {
 /// Sends requests and prints the round trip of each, then a summary. Returns the exit code.
 pub(crate) async fn run(
     flags: &Flags,
-    is_udp: bool,
     format: OutputFormat,
     endpoint: &Endpoint,
 ) -> Result<u8, CliError> {
     let mut interrupt = pin!(signal::ctrl_c());
     let mut pinger = Pinger {
         endpoint,
-        is_udp,
         connection: None,
     };
     let mut summary = Summary::new();
@@ -99,7 +98,7 @@ pub(crate) async fn run(
         }
     }
     let text = match format {
-        OutputFormat::Text => summary.text(endpoint, is_udp),
+        OutputFormat::Text => summary.text(endpoint),
         OutputFormat::Json => summary.json(),
     };
     writeln!(io::stdout(), "{text}").map_err(CliError::Output)?;
@@ -120,14 +119,13 @@ struct Pong {
 /// Sends requests, over one connection as long as it lasts.
 struct Pinger<'a> {
     endpoint: &'a Endpoint,
-    is_udp: bool,
     connection: Option<Connection<TcpStream>>,
 }
 
 impl Pinger<'_> {
     async fn ping(&mut self) -> Result<Pong, CliError> {
         let endpoint = self.endpoint;
-        if self.is_udp {
+        if endpoint.transport == Transport::Udp {
             let timeout = endpoint.timeout.min(DATAGRAM_TIMEOUT);
             return endpoint
                 .try_each_address(async |address| {
@@ -268,16 +266,15 @@ impl Summary {
         .map(|duration| duration.map(latency::microseconds))
     }
 
-    fn text(&self, endpoint: &Endpoint, is_udp: bool) -> String {
-        let transport = if is_udp { "UDP" } else { "TCP" };
+    fn text(&self, endpoint: &Endpoint) -> String {
         let (requests, replies) = (self.requests, self.replies());
         let lost = match requests {
             0 => 0.0,
             _ => 100.0 * (requests - replies) as f64 / requests as f64,
         };
         let mut text = format!(
-            "--- {} over {transport}\nrequests {requests}, replies {replies}, lost {lost:.1} %",
-            endpoint.server
+            "--- {} over {}\nrequests {requests}, replies {replies}, lost {lost:.1} %",
+            endpoint.server, endpoint.transport
         );
         if let [Some(min), Some(mean), Some(max), Some(p99)] = self.round_trips_us() {
             let [min, mean, max, p99] = [min, mean, max, p99].map(|us| us / 1e3);

@@ -13,14 +13,15 @@ use crate::cli_error::CliError;
 use crate::diagnostics::eprint_line;
 use crate::endpoint::Endpoint;
 use crate::names;
+use crate::server_address::Transport;
 
 use editor::Editor;
 
 /// Shows the welcome, if there is one, then sends each typed line, until the user or the server quits.
-pub(crate) fn run(runtime: &Runtime, is_udp: bool, endpoint: &Endpoint) -> Result<u8, CliError> {
-    let connection = match is_udp {
-        true => None,
-        false => Some(runtime.block_on(endpoint.greet())?),
+pub(crate) fn run(runtime: &Runtime, endpoint: &Endpoint) -> Result<u8, CliError> {
+    let connection = match endpoint.transport {
+        Transport::Tcp => Some(runtime.block_on(endpoint.greet())?),
+        Transport::Udp => None,
     };
     let mut client = ReconnectingClient {
         runtime,
@@ -28,16 +29,16 @@ pub(crate) fn run(runtime: &Runtime, is_udp: bool, endpoint: &Endpoint) -> Resul
         connection,
     };
     let mut editor = Editor::new(endpoint)?;
-    if !is_udp {
+    if endpoint.transport == Transport::Tcp {
         show(Reply::Welcome)?;
     }
     while let Some(text) = editor.read()? {
         // Pasted text may be several lines. Blank lines are not sent.
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let request = names::request_of(line);
-            let reply = match is_udp {
-                true => client.ask_udp(request),
-                false => client.ask(request),
+            let reply = match endpoint.transport {
+                Transport::Tcp => client.ask(request),
+                Transport::Udp => client.ask_udp(request),
             };
             match reply {
                 Ok(Some(Reply::Farewell)) => return show(Reply::Farewell).and(Ok(0)),

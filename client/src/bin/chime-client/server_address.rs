@@ -14,11 +14,30 @@ pub(crate) struct ServerAddress {
     port: Option<u16>,
 }
 
-/// The transport that a scheme such as `tcp://` selects.
+/// The protocol below the requests and replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     Tcp,
     Udp,
+}
+
+impl Transport {
+    /// Returns the port of servers that do not say otherwise.
+    fn default_port(self) -> u16 {
+        match self {
+            Transport::Tcp => 9990,
+            Transport::Udp => 8089,
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Tcp => "TCP",
+            Transport::Udp => "UDP",
+        })
+    }
 }
 
 impl ServerAddress {
@@ -32,10 +51,10 @@ impl ServerAddress {
         (&self.host, self.port.unwrap_or_default())
     }
 
-    /// Replaces the port by `port`, or else sets it to `default` if the address has none.
-    pub(crate) fn with_port(self, port: Option<u16>, default: u16) -> ServerAddress {
+    /// Replaces the port by `port`, or else sets it to the default port if the address has none.
+    pub(crate) fn with_port(self, port: Option<u16>, transport: Transport) -> ServerAddress {
         ServerAddress {
-            port: port.or(self.port).or(Some(default)),
+            port: port.or(self.port).or(Some(transport.default_port())),
             ..self
         }
     }
@@ -107,7 +126,7 @@ fn ipv6(host: &str) -> Result<&str, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::ServerAddress;
+    use super::{ServerAddress, Transport};
 
     #[test]
     fn the_port_is_optional() {
@@ -127,10 +146,11 @@ mod tests {
             ("udp://::1", "[::1]:9990"),
         ] {
             let parsed: ServerAddress = text.parse().expect("a valid address");
-            assert_eq!(parsed.clone().with_port(None, 9990).to_string(), server);
+            let with_port = parsed.clone().with_port(None, Transport::Tcp);
+            assert_eq!(with_port.to_string(), server);
             let (host, _) = server.rsplit_once(':').expect("a port");
-            let with_port = parsed.with_port(Some(7), 9990).to_string();
-            assert_eq!(with_port, format!("{host}:7"));
+            let with_port = parsed.with_port(Some(7), Transport::Udp);
+            assert_eq!(with_port.to_string(), format!("{host}:7"));
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::arguments;
+use crate::server_address::Transport;
 
 /// The default of `--duration`.
 const DURATION: Duration = Duration::from_secs(10);
@@ -100,10 +101,10 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
-    /// Returns the plan for UDP or TCP with a text or JSON report; none if the options do not apply to UDP.
-    pub(crate) fn plan(&self, is_udp: bool, json: bool) -> Option<Plan> {
+    /// Returns the plan for a transport with a text or JSON report; none if the options do not apply to UDP.
+    pub(crate) fn plan(&self, transport: Transport, json: bool) -> Option<Plan> {
         // clap does not detect a conflict with an option before the subcommand.
-        if is_udp && self.churn {
+        if transport == Transport::Udp && self.churn {
             return None;
         }
         let extent = match self.requests {
@@ -114,7 +115,6 @@ impl Flags {
             },
         };
         Some(Plan {
-            is_udp,
             connections: self.connections.into(),
             in_flight: self.in_flight.into(),
             extent,
@@ -131,7 +131,6 @@ impl Flags {
 /// The load to generate, and the replies to expect.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) is_udp: bool,
     /// At least one.
     pub(crate) connections: usize,
     /// The most requests in flight on each connection, at least one.

@@ -10,6 +10,7 @@ use mio::event::Source;
 
 use super::flags::Plan;
 use super::totals::LinkError;
+use crate::server_address::Transport;
 
 pub(crate) use tcp::TcpLink;
 pub(crate) use udp::UdpLink;
@@ -67,15 +68,15 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(address: SocketAddr, plan: &Plan) -> Target {
+    pub(crate) fn new(address: SocketAddr, transport: Transport, plan: &Plan) -> Target {
         let mut request = plan.request.clone().into_bytes();
-        if !plan.is_udp {
+        if transport == Transport::Tcp {
             request.push(b'\n');
         }
         let request_length = request.len();
-        let requests = match plan.is_udp {
-            true => 1,
-            false => (BLOCK_SIZE / request_length).max(1),
+        let requests = match transport {
+            Transport::Tcp => (BLOCK_SIZE / request_length).max(1),
+            Transport::Udp => 1,
         };
         Target {
             address,

@@ -9,29 +9,33 @@ use serde_json::{Value, json};
 use super::fairness::Fairness;
 use super::flags::{Extent, Plan};
 use super::totals::Totals;
+use crate::endpoint::Endpoint;
 use crate::latency::{self, Latencies};
-use crate::server_address::ServerAddress;
+use crate::server_address::Transport;
 
 /// The report of a run. [`Display`](fmt::Display) writes text for people.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) server: &'a ServerAddress,
+    pub(crate) endpoint: &'a Endpoint,
     pub(crate) totals: &'a Totals,
 }
 
 /// The first line of the output: what is run.
 pub(crate) struct Heading<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) server: &'a ServerAddress,
+    pub(crate) endpoint: &'a Endpoint,
 }
 
 impl fmt::Display for Heading<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Heading { plan, server } = self;
-        let (transport, link) = match plan.is_udp {
-            true => ("UDP", "socket"),
-            false => ("TCP", "connection"),
+        let Heading { plan, endpoint } = self;
+        let Endpoint {
+            transport, server, ..
+        } = endpoint;
+        let link = match transport {
+            Transport::Tcp => "connection",
+            Transport::Udp => "socket",
         };
         let connections = counted(plan.connections as u64, link);
         write!(f, "load      {transport} {server}, {connections}, ")?;
@@ -66,13 +70,13 @@ impl Report<'_> {
     pub(crate) fn json(&self) -> Value {
         let Report {
             plan,
-            server,
+            endpoint,
             totals,
         } = self;
         let errors = &totals.errors;
         json!({
-            "server": server.to_string(),
-            "transport": if plan.is_udp { "udp" } else { "tcp" },
+            "server": endpoint.server.to_string(),
+            "transport": endpoint.transport.to_string().to_lowercase(),
             "request": plan.request,
             "connections": plan.connections,
             "in_flight": plan.in_flight,
@@ -177,7 +181,7 @@ impl fmt::Display for Report<'_> {
                 writeln!(f, "{name:<9} {} {description}", HumanCount(count))?;
             }
         }
-        if self.plan.is_udp {
+        if self.endpoint.transport == Transport::Udp {
             let lost = HumanCount(totals.lost);
             writeln!(f, "lost      {lost} datagrams without a reply")?;
         }
