@@ -13,6 +13,8 @@ use crate::target_dir;
 
 const THREATS: &str = "server/tests/threats/threats.toml";
 const TABLE: &str = "server/tests/threats/README.md";
+/// Figures of `server/tests/boot/run`, each after the id of its threat.
+const BOOT_FIGURES: &str = "server/tests/boot/figures.txt";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +63,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     );
     let tests = tests.ignore_status().read()?;
     println!("{tests}");
+    let boot_figures = shell.read_file(BOOT_FIGURES)?;
     let mut defects = Vec::new();
     let mut rows = String::new();
     let mut figures = String::new();
@@ -93,7 +96,10 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         match shell.read_file(figure_dir.join(file)) {
             Ok(text) => {
                 write!(figures, "\n### {id}\n\n")?;
-                for line in text.lines() {
+                let booted = boot_figures
+                    .lines()
+                    .filter_map(|line| line.strip_prefix(&format!("{id} | ")));
+                for line in text.lines().chain(booted) {
                     writeln!(figures, "- {}", line.replacen(" | ", ": ", 1))?;
                 }
             }
