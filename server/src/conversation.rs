@@ -44,7 +44,7 @@ pub struct WorkerContext {
     pub(crate) counters: Counters,
     pub(crate) stop: CancellationToken,
     /// The input buffer and the output buffer.
-    buffers: RefCell<[[u8; BUFFER_LENGTH]; 2]>,
+    buffers: RefCell<[Vec<u8>; 2]>,
 }
 
 impl WorkerContext {
@@ -54,7 +54,7 @@ impl WorkerContext {
             options,
             counters,
             stop,
-            buffers: RefCell::new([[0; BUFFER_LENGTH]; 2]),
+            buffers: RefCell::new([vec![0; BUFFER_LENGTH], vec![0; BUFFER_LENGTH]]),
         }
     }
 }
