@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use chime_protocol::{Framing, Reply, Service};
 
-use crate::servers::{Replies, WELCOME, chime, chime_at, chime_udp, tcp, udp};
+use crate::servers::{Replies, WELCOME, chime, chime_at, chime_udp, tcp, udp, unused_address};
 use crate::{Outcome, client, run, run_with_input};
 
 #[test]
@@ -249,8 +249,10 @@ fn the_environment_sets_the_server_and_the_timeout() {
     let mut command = client(&format!("day --server {server}"));
     let command = command.env("CHIME_SERVER", "").env("CHIME_TIMEOUT", "");
     assert_eq!(run_with_input(command, ""), Outcome::success("Saturday\n"));
-    let outcome = run_with_input(client("day -6").env("CHIME_SERVER", ""), "");
-    assert!(outcome.stderr.contains("127.0.0.1:9990"), "{outcome:?}");
+    let server = unused_address();
+    let mut command = client(&format!("day -p {}", server.port()));
+    let outcome = run_with_input(command.env("CHIME_SERVER", ""), "");
+    assert!(outcome.stderr.contains(&server.to_string()), "{outcome:?}");
     let outcome = run_with_input(client("day").env("CHIME_TIMEOUT", "soon"), "");
     assert_eq!(outcome.exit_code, Some(2));
 }

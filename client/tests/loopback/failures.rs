@@ -155,6 +155,16 @@ fn a_refused_connection_names_the_server() {
 }
 
 #[test]
+fn the_default_server_has_the_address_family_asked_for() {
+    let port = unused_address().port();
+    for (option, host) in [("", "127.0.0.1"), ("-4", "127.0.0.1"), ("-6", "[::1]")] {
+        let outcome = run(&format!("{option} -p {port} day"));
+        let start = format!("chime-client: cannot connect to {host}:{port}: ");
+        assert!(outcome.stderr.starts_with(&start), "{outcome:?}");
+    }
+}
+
+#[test]
 fn a_refused_datagram_names_the_server() {
     let server = UdpSocket::bind("127.0.0.1:0")
         .unwrap()
@@ -170,7 +180,7 @@ fn a_refused_datagram_names_the_server() {
 fn the_default_port_depends_on_the_transport() {
     // Nothing is sent: this is not an IPv6 address.
     for (options, server) in [("", "127.0.0.1:9990"), ("--udp", "127.0.0.1:8089")] {
-        let outcome = run(&format!("day -6 {options}"));
+        let outcome = run(&format!("day -6 --server 127.0.0.1 {options}"));
         let start = format!("chime-client: cannot find {server}: ");
         assert!(outcome.stderr.starts_with(&start), "{outcome:?}");
     }

@@ -178,6 +178,15 @@ fn ctrl_c_clears_the_line() {
 }
 
 #[test]
+fn ctrl_c_erases_the_hint() {
+    let mut terminal = prompt(server(), "ctrl_c_hint");
+    terminal.press("ti");
+    terminal.shows(&[WELCOME, "chime> time"]);
+    terminal.press(CTRL_C);
+    terminal.shows(&[WELCOME, "chime> ti", "chime>"]);
+}
+
+#[test]
 fn ctrl_d_exits_on_an_empty_line_only() {
     let mut terminal = prompt(server(), "ctrl_d");
     terminal.press(format!("day{CTRL_D}"));

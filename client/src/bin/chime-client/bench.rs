@@ -62,7 +62,7 @@ pub(crate) fn run(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result
         false => write!(output, "{report}"),
     }
     .map_err(CliError::Output)?;
-    match totals.first_error(endpoint.timeout) {
+    match totals.first_error(endpoint.reply_timeout()) {
         Some(error) => Err(error),
         None => Ok(0),
     }
@@ -79,7 +79,7 @@ fn load<L: Link>(runtime: &Runtime, plan: &Plan, endpoint: &Endpoint) -> Result<
     let is_interrupted = || interrupted.load(Ordering::Relaxed);
     let mut run = |name, limit| {
         let progress = Progress::new(name, limit);
-        let pace = Pace::new(limit, plan.rate, endpoint.timeout, Instant::now());
+        let pace = Pace::new(limit, plan.rate, endpoint.reply_timeout(), Instant::now());
         let totals = generator.run(pace, |requests| {
             if is_interrupted() {
                 progress.keep();

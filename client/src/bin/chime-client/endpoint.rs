@@ -14,6 +14,9 @@ use crate::cli_error::CliError;
 use crate::diagnostics::eprint_line;
 use crate::server_address::{ServerAddress, Transport};
 
+/// The most time to wait for the reply to a datagram that is not sent again.
+const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A server and how to connect to it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -28,6 +31,14 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Returns how long to wait for the reply to a request that is sent once.
+    pub(crate) fn reply_timeout(&self) -> Duration {
+        match self.transport {
+            Transport::Tcp => self.timeout,
+            Transport::Udp => self.timeout.min(DATAGRAM_TIMEOUT),
+        }
+    }
+
     /// Connects and waits for the welcome.
     pub(crate) async fn greet(&self) -> Result<Connection<TcpStream>, CliError> {
         let stream = self.connect().await?;

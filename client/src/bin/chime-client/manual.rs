@@ -80,6 +80,8 @@ fn head(command: &Command) -> Roff {
     let title = name.to_uppercase();
     // No date: the generated page must be reproducible.
     roff.control("TH", [&title, "1", "\"\"", "chime", "User Commands"]);
+    // Names such as --warm-up are not hyphenated.
+    roff.control("nh", []);
     roff.control("SH", ["NAME"]);
     roff.text([roman(format!("{name} - {}", about.trim_end_matches('.')))]);
     roff.control("SH", ["SYNOPSIS"]);

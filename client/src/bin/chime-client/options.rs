@@ -24,7 +24,7 @@ use crate::server_address::{ServerAddress, Transport};
 
 const AFTER_HELP: &str = "\
 Without a command, each line of standard input is a request: at a prompt if standard input and output \
-are terminals, else pipelined. Replies are printed in order.
+are terminals and --json is not set, else pipelined. Replies are printed in order. Requests after quit or exit get no reply.
 
 Several of day, date, time and now can be given in a row, also before help: they are answered in order. An error \
 that the server replies to a command or to digits on the command line goes to standard error, unless --json is set.
@@ -62,12 +62,11 @@ Examples:
   chime-client now --json
   chime-client bench --connections 50 --in-flight 100 --duration 10s
   printf 'date\\ntime\\n' | chime-client
-  head -c 1000000 /dev/urandom | od -An -v -tu1 | tr -dc 0-9 | chime-client sum -
+  tr -dc 0-9 </dev/urandom | head -c 1000000 | chime-client sum -
   chime-client manual | man -l -
-  chime-client completions bash >~/.local/share/bash-completion/completions/chime-client";
+  chime-client completions bash >>~/.bash_completion";
 
-const NOT_FOR_UDP: &str = "UDP supports only the commands day, date, time and now, also at a prompt, \
-                           ping, and bench without --churn";
+const NOT_FOR_UDP: &str = "UDP has only day, date, time, now, ping, and bench without --churn";
 const WHITE_SPACE: &str = "the digits have white space between them; --ignore-whitespace allows it";
 const NOT_OVER_TCP: &str = "--udp contradicts the scheme tcp:// of the server";
 const NO_STEPS: &str = "--verbose cannot be used with bench or ping";
@@ -110,16 +109,10 @@ pub(crate) struct Options {
     #[arg(long, global = true)]
     udp: bool,
 
-    /// The server, such as localhost, [::1]:9990, chime://localhost or udp://localhost; the default port is
-    /// 9990, or 8089 over UDP
-    #[arg(
-        long,
-        global = true,
-        env = "CHIME_SERVER",
-        value_name = "HOST[:PORT]",
-        default_value = "127.0.0.1"
-    )]
-    server: ServerAddress,
+    /// The server, such as localhost, [::1]:9990, chime://localhost or udp://localhost; the default is
+    /// 127.0.0.1, or ::1 with -6; the default port is 9990, or 8089 over UDP
+    #[arg(long, global = true, env = "CHIME_SERVER", value_name = "HOST[:PORT]")]
+    server: Option<ServerAddress>,
 
     /// The port, in place of that of --server
     #[arg(short, long, global = true, value_name = "PORT", value_parser = arguments::port)]
@@ -227,14 +220,17 @@ impl Options {
             .transport()
             .and_then(|transport| Ok((transport, options.task(transport)?)))
             .unwrap_or_else(|error| command.error(ErrorKind::ArgumentConflict, error).exit());
+        let family = match (options.ipv4, options.ipv6) {
+            (true, _) => Some(Family::Ipv4),
+            (_, true) => Some(Family::Ipv6),
+            _ => None,
+        };
+        let server = options.server;
+        let server = server.unwrap_or_else(|| ServerAddress::loopback(family));
         let endpoint = Endpoint {
             transport,
-            server: options.server.with_port(options.port, transport),
-            family: match (options.ipv4, options.ipv6) {
-                (true, _) => Some(Family::Ipv4),
-                (_, true) => Some(Family::Ipv6),
-                _ => None,
-            },
+            server: server.with_port(options.port, transport),
+            family,
             timeout: options.timeout,
             is_verbose: options.verbose,
         };
@@ -255,7 +251,8 @@ impl Options {
 
     /// Returns the transport, or why the options contradict each other.
     fn transport(&self) -> Result<Transport, &'static str> {
-        match (self.udp, self.server.transport()) {
+        let scheme = self.server.as_ref().and_then(ServerAddress::transport);
+        match (self.udp, scheme) {
             (true, Some(Transport::Tcp)) => Err(NOT_OVER_TCP),
             (true, _) => Ok(Transport::Udp),
             (false, transport) => Ok(transport.unwrap_or(Transport::Tcp)),

@@ -1,7 +1,6 @@
 //! The command `chime-client ping`: the time of a round trip, and the offset of the server's clock.
 
 use std::io::{self, Write};
-use std::num::NonZero;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -22,9 +21,6 @@ use crate::latency;
 use crate::output_format::OutputFormat;
 use crate::server_address::Transport;
 
-/// The most time to wait for a datagram: a request is not sent again.
-const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// The exit code if Ctrl-C comes before any reply.
 const NO_REPLY: u8 = 4;
 
@@ -39,9 +35,9 @@ over TCP.
 
 With --json, each request is an object on a line, and the summary is the last one. Names that end in _us are \
 microseconds, and an unknown value is null:
-  sequence, round_trip_us, clock_offset_us, error
-  requests, replies, round_trip_min_us, round_trip_mean_us, round_trip_max_us, round_trip_p99_us,
-  clock_offset_us
+  request   sequence, round_trip_us, clock_offset_us, error
+  summary   requests, replies, round_trip_min_us, round_trip_mean_us, round_trip_max_us, round_trip_p99_us, \
+clock_offset_us
 
 The exit code is 0 if a reply arrived, otherwise that of the last failure, or 4: see chime-client --help.
 
@@ -54,8 +50,8 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Flags {
     /// Number of requests; without it, until Ctrl-C
-    #[arg(short, long, value_name = "N")]
-    count: Option<NonZero<u64>>,
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
 
     /// Time from one request to the next
     #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = arguments::duration)]
@@ -85,10 +81,7 @@ pub(crate) async fn run(
         let text = outcome_line(format, endpoint, summary.requests, &outcome);
         writeln!(io::stdout(), "{text}").map_err(CliError::Output)?;
         summary.last_error = outcome.err().or(summary.last_error);
-        if flags
-            .count
-            .is_some_and(|count| summary.requests == count.get())
-        {
+        if flags.count == Some(summary.requests) {
             break;
         }
         tokio::select! {
@@ -126,7 +119,7 @@ impl Pinger<'_> {
     async fn ping(&mut self) -> Result<Pong, CliError> {
         let endpoint = self.endpoint;
         if endpoint.transport == Transport::Udp {
-            let timeout = endpoint.timeout.min(DATAGRAM_TIMEOUT);
+            let timeout = endpoint.reply_timeout();
             return endpoint
                 .try_each_address(async |address| {
                     let reply =
@@ -221,7 +214,11 @@ fn offset_us(offset: TimeDelta) -> f64 {
 /// The totals of all requests.
 struct Summary {
     requests: u64,
+    /// For the 99th percentile.
     round_trips: Histogram<u64>,
+    round_trip_sum: Duration,
+    round_trip_max: Duration,
+    round_trip_min: Duration,
     /// The shortest round trip with a clock offset, whose offset is the most exact.
     best: Option<(Duration, TimeDelta)>,
     last_error: Option<CliError>,
@@ -232,6 +229,9 @@ impl Summary {
         Summary {
             requests: 0,
             round_trips: latency::histogram(),
+            round_trip_sum: Duration::ZERO,
+            round_trip_max: Duration::ZERO,
+            round_trip_min: Duration::MAX,
             best: None,
             last_error: None,
         }
@@ -242,6 +242,9 @@ impl Summary {
         let Ok(pong) = outcome else { return };
         let nanoseconds = u64::try_from(pong.round_trip.as_nanos()).unwrap_or(u64::MAX);
         self.round_trips.saturating_record(nanoseconds);
+        self.round_trip_sum += pong.round_trip;
+        self.round_trip_max = self.round_trip_max.max(pong.round_trip);
+        self.round_trip_min = self.round_trip_min.min(pong.round_trip);
         let is_best = self
             .best
             .is_none_or(|(shortest, _)| pong.round_trip < shortest);
@@ -255,15 +258,12 @@ impl Summary {
     }
 
     /// Returns the minimum, the mean, the maximum and the 99th percentile of the round trips, in microseconds.
-    fn round_trips_us(&self) -> [Option<f64>; 4] {
-        let round_trips = &self.round_trips;
-        [
-            latency::quantile(round_trips, 0.0),
-            latency::mean(round_trips),
-            latency::quantile(round_trips, 1.0),
-            latency::quantile(round_trips, 0.99),
-        ]
-        .map(|duration| duration.map(latency::microseconds))
+    fn round_trips_us(&self) -> Option<[f64; 4]> {
+        let p99 = latency::quantile(&self.round_trips, 0.99)?;
+        let (min, max) = (self.round_trip_min, self.round_trip_max);
+        let mean = self.round_trip_sum.div_f64(self.replies() as f64);
+        // The histogram rounds.
+        Some([min, mean, max, p99.clamp(min, max)].map(latency::microseconds))
     }
 
     fn text(&self, endpoint: &Endpoint) -> String {
@@ -276,8 +276,8 @@ impl Summary {
             "--- {} over {}\nrequests {requests}, replies {replies}, lost {lost:.1} %",
             endpoint.server, endpoint.transport
         );
-        if let [Some(min), Some(mean), Some(max), Some(p99)] = self.round_trips_us() {
-            let [min, mean, max, p99] = [min, mean, max, p99].map(|us| us / 1e3);
+        if let Some(round_trips) = self.round_trips_us() {
+            let [min, mean, max, p99] = round_trips.map(|us| us / 1e3);
             text +=
                 &format!("\nround trip min/avg/max/p99 {min:.3}/{mean:.3}/{max:.3}/{p99:.3} ms");
         }
@@ -289,7 +289,10 @@ impl Summary {
     }
 
     fn json(&self) -> String {
-        let [min, mean, max, p99] = self.round_trips_us();
+        let [min, mean, max, p99] = match self.round_trips_us() {
+            Some(round_trips) => round_trips.map(Some),
+            None => [None; 4],
+        };
         json!({
             "requests": self.requests,
             "replies": self.replies(),

@@ -122,7 +122,7 @@ fn suggestion(line: &str, reply: Reply) -> Option<String> {
     let first_word = line.split_whitespace().next();
     Some(match nearest.first() {
         _ if first_word.is_some_and(|word| word.eq_ignore_ascii_case("sum")) => {
-            "type the digits alone, such as 12345".to_owned()
+            "type digits without spaces, such as 12345".to_owned()
         }
         Some(name) => format!("did you mean '{name}'?"),
         None => Reply::Help.to_string(),
@@ -153,7 +153,7 @@ mod tests {
             assert_eq!(suggestion(line, Reply::CommandError), expected, "{line}");
         }
         for line in ["sum 12 3", " SUM x", "sum"] {
-            let expected = Some("type the digits alone, such as 12345".to_owned());
+            let expected = Some("type digits without spaces, such as 12345".to_owned());
             assert_eq!(suggestion(line, Reply::CommandError), expected, "{line}");
         }
         for line in ["what?", "12a45678"] {

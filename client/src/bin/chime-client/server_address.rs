@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use chime_client::addresses::Family;
+
 use crate::arguments;
 
 /// A server: an optional transport, a host, and an optional port.
@@ -41,6 +43,19 @@ impl fmt::Display for Transport {
 }
 
 impl ServerAddress {
+    /// Returns the server on this machine.
+    pub(crate) fn loopback(family: Option<Family>) -> ServerAddress {
+        let host = match family {
+            Some(Family::Ipv6) => "::1",
+            Some(Family::Ipv4) | None => "127.0.0.1",
+        };
+        ServerAddress {
+            transport: None,
+            host: host.to_owned(),
+            port: None,
+        }
+    }
+
     /// Returns the transport, if the address has a scheme.
     pub(crate) fn transport(&self) -> Option<Transport> {
         self.transport

@@ -24,8 +24,7 @@ counts with its age, a lower bound of its latency, so a starved connection shows
 Requests that were never sent, or whose connection failed otherwise, have no latency.
 
 Over UDP a request is a datagram without a newline. A reply counts for the oldest request. When no \
-reply arrives within --timeout, the requests in flight on that socket count as lost: --timeout 1s suits \
-UDP better than the default.
+reply arrives within 1 s, or within --timeout if that is less, the requests in flight on that socket count as lost.
 
 Ctrl-C ends the load and prints the report, without the requests in flight; during the \
 warm-up, a report of the warm-up. A second Ctrl-C exits at once, with 130.
@@ -50,10 +49,10 @@ The exit code is 0, or that of the first failure: see chime-client --help.
 Examples:
   chime-client bench --in-flight 100
   chime-client bench --rate 10000 --duration 1m --json
-  chime-client bench --udp --timeout 1s
+  chime-client bench --udp
   chime-client bench --churn --connections 10 --requests 10000
-  chime-client bench --server 127.0.0.1:6379 --greeting-lines 0 --request PING
-  chime-client bench --server 127.0.0.1:11211 --greeting-lines 0 --request version";
+  chime-client bench --server localhost:6379 --greeting-lines 0 --request PING
+  chime-client bench -p 11211 --greeting-lines 0 --request version";
 
 /// The options of `bench`.
 #[derive(Clone, Debug, Args)]
@@ -72,8 +71,13 @@ pub(crate) struct Flags {
     duration: Option<Duration>,
 
     /// Number of requests to send over all connections, instead of --duration
-    #[arg(long, value_name = "N", conflicts_with_all = ["duration", "warm_up"])]
-    requests: Option<NonZero<u64>>,
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with_all = ["duration", "warm_up"],
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    requests: Option<u64>,
 
     /// How long to send before the measurement starts [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = arguments::duration)]
@@ -108,7 +112,7 @@ impl Flags {
             return None;
         }
         let extent = match self.requests {
-            Some(requests) => Extent::Requests(requests.get()),
+            Some(requests) => Extent::Requests(requests),
             None => Extent::Time {
                 warm_up: self.warm_up.unwrap_or(WARM_UP),
                 measured: self.duration.unwrap_or(DURATION),

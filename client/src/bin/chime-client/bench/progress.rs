@@ -8,8 +8,8 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::pace::Limit;
 
-/// The template: the name of the phase, the bar, the position, the length and the rate.
-const TEMPLATE: &str = "{prefix:>9} [{bar:30}] {pos}/{len}";
+/// The name of the phase, the bar, the progress and the rate.
+const TEMPLATE: &str = "{prefix:>9} [{bar:30}] {msg}";
 
 /// A progress bar on standard error, shown on a terminal only. `indicatif` clears it on drop.
 #[derive(Debug)]
@@ -24,11 +24,11 @@ pub(crate) struct Progress {
 impl Progress {
     /// Creates the bar of the phase `name`.
     pub(crate) fn new(name: &'static str, limit: Limit) -> Progress {
-        let (length, unit) = match limit {
-            Limit::Requests(requests) => (requests, ""),
-            Limit::Duration(duration) => (milliseconds(duration), " ms"),
+        let length = match limit {
+            Limit::Requests(requests) => requests,
+            Limit::Duration(duration) => milliseconds(duration),
         };
-        let style = ProgressStyle::with_template(&format!("{TEMPLATE}{unit}, {{msg}}"));
+        let style = ProgressStyle::with_template(TEMPLATE);
         let bar = ProgressBar::new(length)
             .with_style(style.expect("the template is valid"))
             .with_prefix(name);
@@ -54,16 +54,25 @@ impl Progress {
     pub(crate) fn set(&self, requests: u64) {
         let now = Instant::now();
         let (last, requests_before) = self.last.replace((now, requests));
+        let (position, progress) = match self.limit {
+            Limit::Requests(requests_max) => {
+                let requests = requests.min(requests_max);
+                let (done, all) = (HumanCount(requests), HumanCount(requests_max));
+                (requests, format!("{done}/{all}"))
+            }
+            Limit::Duration(duration) => {
+                let elapsed = (now - self.start).min(duration);
+                let (done, all) = (elapsed.as_secs_f64(), duration.as_secs_f64());
+                (milliseconds(elapsed), format!("{done:.1}/{all} s"))
+            }
+        };
+        self.bar.set_position(position);
         let seconds = (now - last).as_secs_f64();
         if seconds > 0.0 {
             let rate = (requests - requests_before) as f64 / seconds;
             let rate = HumanCount(rate.round() as u64);
-            self.bar.set_message(format!("{rate} a second"));
+            self.bar.set_message(format!("{progress}, {rate} a second"));
         }
-        self.bar.set_position(match self.limit {
-            Limit::Requests(requests_max) => requests.min(requests_max),
-            Limit::Duration(duration) => milliseconds(self.start.elapsed().min(duration)),
-        });
     }
 }
 

@@ -33,11 +33,7 @@ impl fmt::Display for Heading<'_> {
         let Endpoint {
             transport, server, ..
         } = endpoint;
-        let link = match transport {
-            Transport::Tcp => "connection",
-            Transport::Udp => "socket",
-        };
-        let connections = counted(plan.connections as u64, link);
+        let connections = counted(plan.connections as u64, link_name(*transport));
         write!(f, "load      {transport} {server}, {connections}, ")?;
         match plan.churn {
             true => write!(f, "each for one request")?,
@@ -56,6 +52,13 @@ impl fmt::Display for Heading<'_> {
             write!(f, ", {} a second", HumanCount(rate))?;
         }
         write!(f, ": '{}'", plan.request.escape_debug())
+    }
+}
+
+fn link_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "connection",
+        Transport::Udp => "socket",
     }
 }
 
@@ -124,6 +127,8 @@ impl Report<'_> {
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let totals = self.totals;
+        let transport = self.endpoint.transport;
+        let link = link_name(transport);
         let seconds = totals.elapsed.as_secs_f64();
         let per_second = self.requests_per_second().unwrap_or_default().round() as u64;
         write!(f, "requests  {}", HumanCount(totals.requests))?;
@@ -143,23 +148,28 @@ impl fmt::Display for Report<'_> {
             let index = index.map_or("unknown".to_owned(), |index| format!("{index:.3}"));
             writeln!(
                 f,
-                "fairness  {index}, {} to {} replies a connection",
+                "fairness  {index}, {} to {} replies a {link}",
                 HumanCount(replies_min),
                 HumanCount(replies_max)
             )?;
         }
         let errors = &totals.errors;
+        let (not_open, closed) = match transport {
+            Transport::Tcp => ("could not be opened", "the server closed"),
+            Transport::Udp => ("reached no server", "failed"),
+        };
         for (count, description) in [
-            (errors.connect, "connections that could not be opened"),
-            (
-                errors.closed,
-                "connections that closed before their replies",
-            ),
-            (errors.timed_out, "connections without a reply in time"),
-            (errors.excess, "connections with more replies than requests"),
+            (errors.connect, not_open),
+            (errors.closed, closed),
+            (errors.timed_out, "had no reply in time"),
+            (errors.excess, "had more replies than requests"),
         ] {
             if count > 0 {
-                writeln!(f, "errors    {description}: {}", HumanCount(count))?;
+                writeln!(
+                    f,
+                    "errors    {link}s that {description}: {}",
+                    HumanCount(count)
+                )?;
             }
         }
         if errors.count() == 0 {
@@ -169,21 +179,22 @@ impl fmt::Display for Report<'_> {
             (
                 "unanswered",
                 totals.unanswered,
-                "requests on those connections",
+                "on them, which the server may not have received",
             ),
             (
                 "unsent",
                 totals.unsent,
-                "requests, because every connection was at its limit",
+                "because every connection was at its limit",
             ),
         ] {
             if count > 0 {
-                writeln!(f, "{name:<9} {} {description}", HumanCount(count))?;
+                let requests = counted(count, "request");
+                writeln!(f, "{name:<9} {requests} {description}")?;
             }
         }
-        if self.endpoint.transport == Transport::Udp {
-            let lost = HumanCount(totals.lost);
-            writeln!(f, "lost      {lost} datagrams without a reply")?;
+        if transport == Transport::Udp {
+            let lost = counted(totals.lost, "datagram");
+            writeln!(f, "lost      {lost} without a reply")?;
         }
         Ok(())
     }

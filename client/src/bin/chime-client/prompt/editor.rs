@@ -65,7 +65,7 @@ impl Editor {
                     self.append_history(&line);
                     return Ok(Some(line));
                 }
-                Err(ReadlineError::Interrupted) => {}
+                Err(ReadlineError::Interrupted) => self.erase_hint()?,
                 Err(ReadlineError::Eof) => return Ok(None),
                 Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                     return self.accept_invalid().map(Some);
@@ -75,14 +75,22 @@ impl Editor {
         }
     }
 
+    /// Erases the hint from a line that rustyline has ended on the screen.
+    fn erase_hint(&mut self) -> Result<(), CliError> {
+        let typed = self.lines.helper().and_then(|names| names.typed.take());
+        match typed {
+            Some(line) if hint(&line).is_some() => redraw(&line),
+            _ => Ok(()),
+        }
+    }
+
     /// Ends the line at a byte that is not UTF-8, and returns it with U+FFFD in place of the byte: an
     /// invalid command, whatever follows. rustyline discards type-ahead on such an error.
     fn accept_invalid(&mut self) -> Result<String, CliError> {
         let typed = self.lines.helper().and_then(|names| names.typed.take());
         let line = format!("{}\u{FFFD}", typed.as_deref().unwrap_or_default());
         if typed.is_some() {
-            // rustyline has ended the line on the screen, perhaps with a hint: draw it again.
-            writeln!(io::stdout(), "\x1b[A\r\x1b[K{PROMPT}{line}").map_err(CliError::Output)?;
+            redraw(&line)?;
         }
         Ok(line)
     }
@@ -94,6 +102,11 @@ impl Editor {
             let _ = self.lines.append_history(file);
         }
     }
+}
+
+/// Draws a line again that rustyline has ended on the screen, perhaps with a hint.
+fn redraw(line: &str) -> Result<(), CliError> {
+    writeln!(io::stdout(), "\x1b[A\r\x1b[K{PROMPT}{line}").map_err(CliError::Output)
 }
 
 /// Returns the history file, in the state directory or, on systems without one, the data directory.
@@ -153,12 +166,16 @@ struct CommandNames {
     typed: RefCell<Option<String>>,
 }
 
-impl CommandNames {
-    /// Returns the commands with the prefix `typed`.
-    fn with_prefix(typed: &str) -> impl Iterator<Item = &'static str> {
-        let typed = typed.to_ascii_lowercase();
-        names::requests().filter(move |name| name.starts_with(&typed))
-    }
+/// Returns the commands with the prefix `typed`.
+fn with_prefix(typed: &str) -> impl Iterator<Item = &'static str> {
+    let typed = typed.to_ascii_lowercase();
+    names::requests().filter(move |name| name.starts_with(&typed))
+}
+
+/// Returns the rest of the first command with the prefix `typed`, if there is one.
+fn hint(typed: &str) -> Option<&'static str> {
+    let rest = &with_prefix(typed).next()?[typed.len()..];
+    Some(rest).filter(|rest| !typed.is_empty() && !rest.is_empty())
 }
 
 impl Completer for CommandNames {
@@ -170,7 +187,7 @@ impl Completer for CommandNames {
         cursor: usize,
         _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<&'static str>)> {
-        Ok((0, CommandNames::with_prefix(&line[..cursor]).collect()))
+        Ok((0, with_prefix(&line[..cursor]).collect()))
     }
 }
 
@@ -180,11 +197,7 @@ impl Hinter for CommandNames {
     fn hint(&self, line: &str, cursor: usize, _: &Context<'_>) -> Option<&'static str> {
         // The editor calls this after each change of the line.
         self.typed.replace(Some(line.to_owned()));
-        if line.is_empty() || cursor < line.len() {
-            return None;
-        }
-        let rest = &CommandNames::with_prefix(line).next()?[line.len()..];
-        Some(rest).filter(|rest| !rest.is_empty())
+        hint(line).filter(|_| cursor == line.len())
     }
 }
 
