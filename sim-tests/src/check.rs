@@ -14,11 +14,20 @@ pub fn check<P: Protocol>(
 
 /// Checks that the trace shows what the scenario expects, in order.
 fn check_expectations<P: Protocol>(scenario: &Scenario<P>, trace: &Trace) -> Result<(), Failure> {
-    let mut rest = trace.events.iter();
+    let mut last = None;
     for text in &scenario.expect {
-        if !rest.any(|event| event.to_string().contains(text)) {
-            let message = format!("expected next in the trace, but not there: {text}");
-            return Err(Failure::new(message, trace.events.len().saturating_sub(1)));
+        let start = last.map_or(0, |last| last + 1);
+        let mut rest = trace.events.iter().skip(start);
+        match rest.position(|event| event.to_string().contains(text)) {
+            Some(position) => last = Some(start + position),
+            None => {
+                let after = match last {
+                    Some(last) => format!(" after '{}'", trace.events[last].kind),
+                    None => String::new(),
+                };
+                let message = format!("expected{after}, but not there: {text}");
+                return Err(Failure::new(message, last.unwrap_or(0)));
+            }
         }
     }
     Ok(())

@@ -101,10 +101,14 @@ fn execute<P: Protocol>(name: &str, command: Command) -> io::Result<bool> {
             print(&trace)?;
             let checked = check(&scenario, &trace);
             match &checked {
-                Ok(report) => print(format_args!(
-                    "passed; coverage goals reached: {:?}\n",
-                    report.goals
-                ))?,
+                Ok(report) => {
+                    let goals = report.goals.iter().map(|goal| format!("{goal:?}"));
+                    let goals: Vec<_> = goals.collect();
+                    print(format_args!(
+                        "passed; coverage goals reached: {}\n",
+                        goals.join(", ")
+                    ))?
+                }
                 Err(failure) => print(format_args!("failed: {failure}\n"))?,
             }
             Ok(checked.is_ok())

@@ -51,7 +51,7 @@
 //! The simulator is independent of chime: [`protocol`] shows how to simulate another protocol.
 //!
 //! One generator makes scenarios from bytes: a seed expands to bytes ([`Scenario::from_seed`](scenario::Scenario)), a
-//! fuzzer supplies them (`cargo +nightly fuzz run scenario`), and so does a property test
+//! fuzzer supplies them (`cargo fuzz run --sanitizer none --no-trace-compares scenario`), and so does a property test
 //! ([`Scenarios`](scenario::Scenarios)). The command `sim` runs a swarm of seeds, keeps failures, and replays them.
 //!
 //! # Seeds or a fuzzer?

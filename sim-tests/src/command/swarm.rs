@@ -183,6 +183,6 @@ impl<G: Copy + Ord + std::fmt::Debug + VariantArray> Summary<G> {
             text += &format!("{:>9} {goal:?}\n", self.count(goal));
         }
         let (failures, missed) = (self.failures, self.missed());
-        text + &format!("\n{failures} failed, {missed} coverage goals not reached\n")
+        text + &format!("\n{failures} failed, coverage goals not reached: {missed}\n")
     }
 }
