@@ -108,11 +108,15 @@ impl Load {
         Ok(seconds / number(&report, "requests")?)
     }
 
-    /// Returns the 99th percentile of the latency in seconds, open loop at `rate` requests per second.
-    pub(crate) fn latency(&self, server: &MeasuredServer, rate: u64) -> io::Result<f64> {
+    /// Returns the 90th and the 99th percentile of the latency in seconds, open loop at `rate` requests per second.
+    pub(crate) fn latencies(&self, server: &MeasuredServer, rate: u64) -> io::Result<[f64; 2]> {
         let load = ["--rate", &rate.to_string()];
         let report = self.bench(server, CONNECTIONS, DURATION, &load)?;
-        Ok(number(&report, "latency_p99_us")? / 1e6)
+        let microseconds = |name| number(&report, name).map(|latency| latency / 1e6);
+        Ok([
+            microseconds("latency_p90_us")?,
+            microseconds("latency_p99_us")?,
+        ])
     }
 
     /// Runs `chime-client bench`, and returns its JSON report.

@@ -37,7 +37,8 @@ const IDLE_THREADS: usize = 500;
 const MANY_CONNECTIONS: [u16; 2] = [500, 2000];
 const MANY_IN_FLIGHT: u32 = 16;
 
-/// Measurements of each server in the open loop per round: a pause of the machine changes the 99th percentile of one.
+/// Measurements of each server in the open loop per round. Where the machine pauses for more than 1 % of the time, as
+/// virtual machines do, the 99th percentile shows its pauses, and only the 90th repeats.
 const OPEN_LOOP_TURNS: usize = 5;
 
 /// The server to which most goals compare chime.
@@ -54,7 +55,7 @@ const P99_RATIO_MAX: f64 = 1.5;
 /// Goals of the other rows: ratios to the bare loop, to redis and to memcached.
 const CONNECTION_TIME_RATIO_MAX: f64 = 1.03;
 const DATAGRAMS_RATIO_MIN: f64 = 0.97;
-const OPEN_LOOP_P99_RATIO_MAX: f64 = 1.0;
+const OPEN_LOOP_RATIO_MAX: f64 = 1.0;
 const MEMORY_RATIO_MAX: f64 = 1.0;
 
 fn main() -> ExitCode {
@@ -209,12 +210,23 @@ fn measure_latency(load: &Load, servers: &[MeasuredServer], report: &mut Report)
     let Some(rate) = rates.reduce(f64::min) else {
         return;
     };
-    let title = "TCP, 50 connections, open loop at half of the maximum rate: p99 latency, \u{b5}s";
+    let title = |figure: &str| {
+        format!(
+            "TCP, 50 connections, open loop at half of the maximum rate: {figure} latency, \u{b5}s"
+        )
+    };
+    let (p90, p99) = (title("p90"), title("p99"));
     for server in measured.repeat(OPEN_LOOP_TURNS) {
-        let seconds = load.latency(server, (rate / 2.0) as u64);
-        report.add(title, Unit::Seconds, server.name, seconds);
+        let measured = load.latencies(server, (rate / 2.0) as u64);
+        let measured = measured.as_ref();
+        let seconds = measured.map(|latencies| latencies[0]);
+        report.add(&p90, Unit::Seconds, server.name, seconds);
+        let seconds = measured.map(|latencies| latencies[1]);
+        report.add(&p99, Unit::Seconds, server.name, seconds);
     }
-    report.set_goal(title, Goal::RatioMax("redis", OPEN_LOOP_P99_RATIO_MAX));
+    for title in [p90, p99] {
+        report.set_goal(&title, Goal::RatioMax("redis", OPEN_LOOP_RATIO_MAX));
+    }
 }
 
 fn measure_memory(servers: &[MeasuredServer], report: &mut Report) {
