@@ -5,8 +5,8 @@ use xshell::{Shell, cmd};
 
 use crate::install_tool;
 
-/// No sanitizer: there is no unsafe code. No trace of comparisons: the dictionary has the words of the protocol, and a target
-/// without it runs twice as many inputs a second.
+/// No sanitizer: there is no unsafe code. No trace of comparisons: the dictionary has the words of the protocol, and
+/// without the trace a target runs up to twice as many inputs a second.
 const FLAGS: [&str; 3] = ["--sanitizer", "none", "--no-trace-compares"];
 
 /// The target that checks against a wrong model, which the fuzzer must catch.

@@ -112,11 +112,8 @@ impl Load {
     pub(crate) fn latencies(&self, server: &MeasuredServer, rate: u64) -> io::Result<[f64; 2]> {
         let load = ["--rate", &rate.to_string()];
         let report = self.bench(server, CONNECTIONS, DURATION, &load)?;
-        let microseconds = |name| number(&report, name).map(|latency| latency / 1e6);
-        Ok([
-            microseconds("latency_p90_us")?,
-            microseconds("latency_p99_us")?,
-        ])
+        let seconds = |name| number(&report, name).map(|us| us / 1e6);
+        Ok([seconds("latency_p90_us")?, seconds("latency_p99_us")?])
     }
 
     /// Runs `chime-client bench`, and returns its JSON report.

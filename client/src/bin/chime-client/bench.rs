@@ -139,9 +139,10 @@ fn open<L: Link>(
         TcpStream::connect_timeout(&address, endpoint.timeout).map_err(CliError::Connect)?;
     }
     let target = Target::new(address, endpoint.transport, plan);
-    match Generator::open(target, plan, endpoint.timeout) {
+    let timeout = endpoint.reply_timeout();
+    match Generator::open(target, plan, timeout) {
         Ok(Some(generator)) => Ok(generator),
-        Ok(None) => Err(CliError::NoGreeting(endpoint.timeout)),
-        Err(error) => Err(error.into_cli_error(endpoint.timeout)),
+        Ok(None) => Err(CliError::NoGreeting(timeout)),
+        Err(error) => Err(error.into_cli_error(timeout)),
     }
 }

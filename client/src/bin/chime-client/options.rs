@@ -24,7 +24,8 @@ use crate::server_address::{ServerAddress, Transport};
 
 const AFTER_HELP: &str = "\
 Without a command, each line of standard input is a request: at a prompt if standard input and output \
-are terminals and --json is not set, else pipelined. Replies are printed in order. Requests after quit or exit get no reply.
+are terminals and --json is not set, else pipelined. Replies are printed in order. Requests after quit or \
+exit get no reply.
 
 Several of day, date, time and now can be given in a row, also before help: they are answered in order. An error \
 that the server replies to a command or to digits on the command line goes to standard error, unless --json is set.

@@ -42,6 +42,9 @@ fn datagrams_without_a_reply_are_lost() {
         );
         let start = format!("chime-client: {server}: no reply within {timeout}; ");
         assert!(outcome.stderr.starts_with(&start), "{outcome:?}");
+        // Not the timeout of TCP, 10 s.
+        let age = report["latency_max_us"].as_f64();
+        assert!(age < Some(9e6), "{report:#}");
     }
 }
 

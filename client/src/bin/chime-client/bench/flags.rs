@@ -24,7 +24,8 @@ counts with its age, a lower bound of its latency, so a starved connection shows
 Requests that were never sent, or whose connection failed otherwise, have no latency.
 
 Over UDP a request is a datagram without a newline. A reply counts for the oldest request. When no \
-reply arrives within 1 s, or within --timeout if that is less, the requests in flight on that socket count as lost.
+reply arrives within 1 s, or within --timeout if that is less, the requests in flight on that socket count \
+as lost.
 
 Ctrl-C ends the load and prints the report, without the requests in flight; during the \
 warm-up, a report of the warm-up. A second Ctrl-C exits at once, with 130.
