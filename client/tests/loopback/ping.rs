@@ -95,6 +95,20 @@ fn text_is_for_people() {
         assert!(line.starts_with(&start), "{line}");
         assert!(line.contains(" ms"), "{line}");
     }
+    // The summary has the shortest and the longest of the round trips above.
+    let number = |text: &str| text.parse::<f64>().expect(text);
+    let mut shown = [first, second].map(|line| {
+        let (_, time) = line.split_once(" in ").expect("a round trip");
+        number(time.split_once(" ms").expect("a unit").0)
+    });
+    shown.sort_by(f64::total_cmp);
+    let (_, times) = round_trip.split_once("p99 ").expect("round trips");
+    let times: Vec<_> = times
+        .trim_end_matches(" ms")
+        .split('/')
+        .map(number)
+        .collect();
+    assert_eq!([times[0], times[2]], shown, "{outcome:?}");
     assert_eq!(heading, format!("--- {server} over TCP"));
     assert_eq!(totals, "requests 2, replies 2, lost 0.0 %");
     assert_eq!(outcome.exit_code, Some(0));
