@@ -134,12 +134,12 @@ fn open<L: Link>(
     plan: &Plan,
     endpoint: &Endpoint,
 ) -> Result<Generator<L>, CliError> {
+    let timeout = endpoint.reply_timeout();
     if plan.churn {
         // A probe: a connection without a request shows whether the address accepts connections.
-        TcpStream::connect_timeout(&address, endpoint.timeout).map_err(CliError::Connect)?;
+        TcpStream::connect_timeout(&address, timeout).map_err(CliError::Connect)?;
     }
     let target = Target::new(address, endpoint.transport, plan);
-    let timeout = endpoint.reply_timeout();
     match Generator::open(target, plan, timeout) {
         Ok(Some(generator)) => Ok(generator),
         Ok(None) => Err(CliError::NoGreeting(timeout)),

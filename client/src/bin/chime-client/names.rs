@@ -126,20 +126,18 @@ pub(crate) fn suggest(mut error: clap::Error, command: &clap::Command) -> clap::
             let nearest = nearest(option, options(command)).into_iter().next();
             nearest.map(|name| ContextValue::String(format!("--{name}")))
         }
-        None if matches!(Request::of_line(&word), Request::Digits(_)) => {
-            Some(ContextValue::Strings(vec![format!("sum {word}")]))
-        }
-        // `quit` and `exit`: useful at a prompt and in a pipe only.
-        None if matches!(Request::of_line(&word), Request::Command(_)) => {
-            Some(ContextValue::Strings(vec![format!("send {word}")]))
-        }
         None => {
-            let names = command.get_subcommands().map(clap::Command::get_name);
-            let nearest: Vec<_> = nearest(&word, names)
-                .into_iter()
-                .map(String::from)
-                .collect();
-            (!nearest.is_empty()).then_some(ContextValue::Strings(nearest))
+            let names = match Request::of_line(&word) {
+                Request::Digits(_) => vec![format!("sum {word}")],
+                // `quit` or `exit`.
+                Request::Command(_) => vec![format!("send {word}")],
+                _ => {
+                    let names = command.get_subcommands().map(clap::Command::get_name);
+                    let nearest = nearest(&word, names).into_iter();
+                    nearest.map(String::from).collect()
+                }
+            };
+            (!names.is_empty()).then_some(ContextValue::Strings(names))
         }
     };
     if let Some(suggestion) = suggestion {

@@ -76,9 +76,8 @@ impl Editor {
     }
 
     /// Erases the hint from a line that rustyline has ended on the screen.
-    fn erase_hint(&mut self) -> Result<(), CliError> {
-        let typed = self.lines.helper().and_then(|names| names.typed.take());
-        match typed {
+    fn erase_hint(&self) -> Result<(), CliError> {
+        match self.take_typed() {
             Some(line) if hint(&line).is_some() => redraw(&line),
             _ => Ok(()),
         }
@@ -87,12 +86,17 @@ impl Editor {
     /// Ends the line at a byte that is not UTF-8, and returns it with U+FFFD in place of the byte: an
     /// invalid command, whatever follows. rustyline discards type-ahead on such an error.
     fn accept_invalid(&mut self) -> Result<String, CliError> {
-        let typed = self.lines.helper().and_then(|names| names.typed.take());
+        let typed = self.take_typed();
         let line = format!("{}\u{FFFD}", typed.as_deref().unwrap_or_default());
         if typed.is_some() {
             redraw(&line)?;
         }
         Ok(line)
+    }
+
+    /// Takes the line that was being edited.
+    fn take_typed(&self) -> Option<String> {
+        self.lines.helper()?.typed.take()
     }
 
     /// Appends the line to the history file at once, so that it survives a crash. Failures are ignored.
